@@ -1,0 +1,25 @@
+"""labkit: what can a depth camera, present only while training, teach a network that will only ever see RGB?
+
+Importing the package loads nothing heavy; each module is loaded when it is first used, so that
+`labkit --help` answers at once. READING_ORDER is also the order in which modules may import one another.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+READING_ORDER = (
+    "errors", "files", "types", "config", "machine", "skeletons", "alignment", "clips", "puppets", "datasets",
+    "model", "losses", "distillers", "metrics", "runs", "lab", "trainers", "targets", "probes", "figures",
+    "widgets", "checks", "export", "series", "cli",
+)  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name in READING_ORDER:
+        return importlib.import_module(f"labkit.{name}")
+    if name == "LabError":
+        return importlib.import_module("labkit.errors").LabError
+    raise AttributeError(f"module 'labkit' has no attribute {name!r}")

@@ -1,0 +1,139 @@
+"""Every number of the lab, with its source beside it.
+
+One frozen dataclass per concern. Profiles differ by `replace`, so that the difference is the
+documentation. The paper's text decides; where it is silent, the authors' released code; where that
+code is plainly broken, neither. "text" and "code" below name the two sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from .errors import LabError
+
+
+@dataclass(frozen=True)
+class PuppetsConfig:
+    """Which part of the embedded set is made, and how large its pictures are."""
+
+    subjects: tuple[int, ...] = tuple(range(1, 41))  # official NTU ids, split 20/20 for cross-subject
+    cameras: tuple[int, ...] = (1, 2, 3)  # 0, +45, -45 degrees
+    scale: int = 6  # divides 1920x1080 and 512x424
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """From files to a tensor."""
+
+    num_frames: int = 5  # text, section 4.1
+    size: int = 224  # text, section 4.1
+    alignment: Literal["ratio", "affine", "none"] = "ratio"  # text, supplement section 2
+    frame_mode: Literal["uniform", "mixed"] = "uniform"  # text; code trains with "mixed": half of the clips at random frames
+    stored_frames: int = 5  # frames a clip keeps in the store; more than num_frames leaves room for "mixed"
+    flip: float = 0.5  # text and code: one decision per clip, for all frames and both modalities
+    depth_encoding: Literal["jet", "grey"] = "jet"  # text; the released UWA3DII writer repeats grey
+    depth_range: Literal["frame", "fixed"] = "frame"  # both silent; Eitel et al. normalise each frame
+    normalization: Literal["imagenet", "vgg"] = "imagenet"  # text silent; code subtracts VGG means and saturates at 0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One stream, and how two are tied."""
+
+    backbone: str = "resnet50"  # text, section 4.1
+    width: int = 64  # channels after the first convolution; 64 is torchvision's own
+    connection: Literal["multiply", "gated"] | None = "multiply"  # text, eq. 2; code is "gated": x + x * signal
+    connect_at: tuple[int, ...] = (1, 2, 3, 4)  # text: before the second unit of every block
+    temporal_init: Literal["identity", "released"] = "identity"  # text; code fills one tap of one channel by accident
+    temporal_norm: bool = False  # text silent, Fig. 2 shows none; code appends BN and ReLU
+    pretrained: bool = True  # text: ImageNet weights
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training step of the lab's four."""
+
+    epochs: int = 40  # text silent; code
+    batch_size: int = 5  # text silent; code, in clips
+    optimizer: Literal["adam", "adamw"] = "adam"  # text silent; code
+    lr: float = 1e-3  # text, Fig. 4; code
+    schedule: Literal["constant", "drop", "onecycle"] = "constant"  # code; text drops to 1e-4 "after a while" in Fig. 4
+    drop_at: float = 0.5  # fraction of the epochs after which "drop" divides the rate by 10
+    weight_decay: float = 0.0  # text silent; code declares 1e-4 but never adds it to the loss
+    bn_momentum: float = 0.003  # code: decay 0.997
+    bn_at_test: Literal["running", "batch"] = "running"  # code uses batch statistics in the source stream, a mistake
+    selection: Literal["best", "last"] = "best"  # code: best validation epoch, ties go to the later one
+    accumulate: int = 1  # batches whose gradients are added up before one optimizer step
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": what a probe finds fastest on this machine
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Step 3: what the hallucination stream learns from (eq. 3 to 7)."""
+
+    objective: str = "distillation"  # eq. 7; a name in `distillers.DISTILLERS`
+    imitation: float = 0.5  # lambda of eq. 5; text, supplement
+    temperature: float = 10.0  # T of eq. 6; text, supplement
+    student_temperature: float = 1.0  # text, eq. 5; code divides the student by T too
+    temperature_squared: bool = False  # neither; the authors' later port multiplies the soft term by T squared
+    feature_weight: float = 0.5  # alpha of eq. 7; text, supplement
+    hall_weight: float = 1.0  # text has none; code multiplies L_hall by 0.01
+    feature_layers: tuple[int, ...] = (4,)  # text speaks of layers l; code takes the end of block 4
+    feature_reduction: Literal["sum", "mean", "clip"] = "clip"  # text: squared norm; per clip, so batch size does not matter
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A whole experiment at one size."""
+
+    name: str
+    puppets: PuppetsConfig = field(default_factory=PuppetsConfig)
+    clips: ClipConfig = field(default_factory=ClipConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    step1: TrainConfig = field(default_factory=TrainConfig)
+    step2: TrainConfig = field(default_factory=TrainConfig)
+    step3: TrainConfig = field(default_factory=TrainConfig)
+    step4: TrainConfig = field(default_factory=TrainConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+
+    def steps(self, **changes: Any) -> Profile:
+        """The same profile with `changes` made to all four training steps."""
+        names = ("step1", "step2", "step3", "step4")
+        return replace(self, **{name: replace(getattr(self, name), **changes) for name in names})
+
+
+def as_json(config: Any) -> dict:
+    """A config as plain JSON values, ready for hashing and for a run's record."""
+    return asdict(config)
+
+
+# The released loss adds 0.01 times a sum over a batch of 5 clips: 0.05 times the mean over clips of the per-clip sum.
+PAPER = Profile("paper", distill=DistillConfig(hall_weight=0.05))
+
+# A ResNet-18 shape 16 channels wide on 64x64 crops: the same four blocks, four connections and
+# temporal convolutions, small enough to train on two cores while one reads on.
+MINI = replace(
+    PAPER,
+    name="mini",
+    clips=replace(PAPER.clips, size=64),
+    model=replace(PAPER.model, backbone="resnet18", width=16, pretrained=False),
+    distill=DistillConfig(),
+).steps(batch_size=32, optimizer="adamw", lr=3e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1)
+
+# Does everything run? Eight subjects, one camera, two epochs: its numbers mean nothing.
+SMOKE = replace(
+    MINI,
+    name="smoke",
+    puppets=replace(MINI.puppets, subjects=(1, 2, 3, 4, 5, 6, 7, 8), cameras=(1,)),
+).steps(epochs=2)
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (SMOKE, MINI, PAPER)}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name, or LabError listing the names there are."""
+    if name not in PROFILES:
+        raise LabError.mismatch(None, f"a profile among {', '.join(PROFILES)}", repr(name), "use one of those names")
+    return PROFILES[name]

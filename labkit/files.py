@@ -1,0 +1,97 @@
+"""Reading and writing files so that a kill, a full disk or a flipped bit is noticed, never shown.
+
+Everything the lab writes goes through `atomic_path`: a temporary file in the same folder, flush,
+fsync, rename, fsync of the folder. A reader therefore sees the old file or the new one, never half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import LabError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
+
+    Raises LabError when the disk is full or the folder cannot be written; whatever stood at `path`
+    before is then still there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _write_error(path, temporary, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_error(path: Path, temporary: Path, error: OSError) -> LabError:
+    folder = next(parent for parent in [path.parent, *path.parents] if parent.exists())
+    free = shutil.disk_usage(folder).free
+    written = temporary.stat().st_size if temporary.exists() else 0
+    return LabError(
+        path,
+        f"cannot be written ({error.strerror or error}); {written} bytes were written, {free} bytes are free",
+        "free some space or choose a folder you may write to, then run the same command again",
+    )
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """JSON with sorted keys; a NaN or an infinity is refused, so that none is ever shown as a number."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Parsed JSON, or LabError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise LabError(path, "expected a JSON file, found none", "make it again with the command that wrote it") from None
+    except (ValueError, OSError) as error:
+        raise LabError(path, f"expected JSON, found something else ({error})", "delete it and run the same command again") from error
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hash of a value's canonical JSON: the same for equal values on any machine."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("utf-8"))
