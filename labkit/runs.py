@@ -1,0 +1,220 @@
+"""Run folders: content-addressed, atomic, verified.
+
+A run is a folder named by the hash of everything that decides its outcome: the step, its
+configuration, its parents, the data and the code. The same inputs lead to the same folder, so
+nothing is trained twice. Each artefact is written once and counts only when its line in the
+manifest (size and SHA-256) exists; every read is checked against that line.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .errors import LabError
+from .files import atomic_path, read_json, sha256_bytes, sha256_file, sha256_json, write_json
+
+MANIFEST = "manifest.json"
+RESULT = "result.json"
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that decides a run's outcome; its hash names the folder."""
+
+    step: str
+    config: dict
+    data: str  # the clip store's fingerprint and the split
+    code: str  # `code_version` of the modules that matter
+    parents: tuple[str, ...] = ()  # ids of the runs whose weights it starts from
+
+    @property
+    def id(self) -> str:
+        return f"{self.step}-{sha256_json(asdict(self))[:16]}"
+
+
+class Run:
+    """One folder of a RunStore. Artefacts are read through it, never by path."""
+
+    def __init__(self, path: Path, spec: RunSpec):
+        self.path, self.spec = path, spec
+
+    def __repr__(self) -> str:
+        return f"Run({self.id}, {self.state})"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def done(self) -> bool:
+        """Trained, tested and recorded: the result is the last artefact to be written."""
+        return RESULT in self.manifest()
+
+    @property
+    def state(self) -> str:
+        """"new", "running", "interrupted", "failed" or "done"."""
+        if self.done:
+            return "done"
+        path = self.path / STATE
+        return read_json(path)["state"] if path.exists() else "new"
+
+    def set_state(self, state: str, **details: Any) -> None:
+        write_json(self.path / STATE, {"state": state, **details})
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One owner at a time; others wait. The lock of a dead owner frees itself."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path / ".lock"):
+            for leftover in self.path.glob(".*.tmp"):
+                leftover.unlink()
+            yield
+
+    # -- artefacts ---------------------------------------------------------------------------------
+
+    def manifest(self) -> dict[str, dict]:
+        path = self.path / MANIFEST
+        if not path.exists():
+            return {}
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get("sha256") != sha256_json(content.get("artefacts")):
+            raise self._damaged(MANIFEST, "a manifest whose own SHA-256 holds", "another one")
+        return content["artefacts"]
+
+    def save(self, name: str, write: Callable[[Path], None]) -> None:
+        """Let `write(path)` make the artefact, then enter it in the manifest."""
+        with atomic_path(self.path / name) as temporary:
+            write(temporary)
+            line = {"size": temporary.stat().st_size, "sha256": sha256_file(temporary)}
+        self._write_manifest({**self.manifest(), name: line})
+
+    def delete(self, *names: str) -> None:
+        """The manifest line first: a file without one does not count."""
+        self._write_manifest({name: line for name, line in self.manifest().items() if name not in names})
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _write_manifest(self, artefacts: dict[str, dict]) -> None:
+        write_json(self.path / MANIFEST, {"artefacts": artefacts, "sha256": sha256_json(artefacts)})
+
+    def artefact(self, name: str) -> Path:
+        """Path of an artefact after checking its size and SHA-256; LabError if it is damaged."""
+        line, path = self.manifest().get(name), self.path / name
+        if line is None:
+            raise LabError.mismatch(path, "an artefact of a finished run", "none", f"train this run first (state: {self.state})")
+        if not path.is_file():
+            raise self._damaged(name, "a file", "none")
+        if path.stat().st_size != line["size"]:
+            raise self._damaged(name, f"{line['size']} bytes", f"{path.stat().st_size}")
+        if (found := sha256_file(path)) != line["sha256"]:
+            raise self._damaged(name, f"SHA-256 {line['sha256'][:12]}...", f"{found[:12]}...")
+        return path
+
+    def _damaged(self, name: str, expected: str, found: str) -> LabError:
+        return LabError.mismatch(self.path / name, expected, found, f"delete the folder {self.id} and run the same command again")
+
+    def save_tensors(self, name: str, tensors: dict[str, torch.Tensor], about: dict | None = None) -> None:
+        """Tensors in one safetensors file; `about` (JSON) rides in its header, so both land together."""
+        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        header = {"about": json.dumps(about or {}, sort_keys=True, allow_nan=False)}
+        self.save(name, lambda path: save_file(tensors, path, metadata=header))
+
+    def load_tensors(self, name: str) -> tuple[dict[str, torch.Tensor], dict]:
+        path = self.artefact(name)
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {}).get("about", "{}"))
+                return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
+        except (SafetensorError, ValueError) as error:
+            raise self._damaged(name, "a safetensors file", str(error)) from error
+
+    def save_json(self, name: str, value: Any) -> None:
+        self.save(name, lambda path: write_json(path, value))
+
+    def load_json(self, name: str) -> Any:
+        return read_json(self.artefact(name))
+
+    @property
+    def result(self) -> dict:
+        """Accuracies and intervals of a finished run."""
+        return self.load_json(RESULT)
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def save_checkpoint(self, step: int, tensors: dict[str, torch.Tensor], about: dict) -> None:
+        """Add a checkpoint and keep the last two."""
+        self.save_tensors(f"checkpoint-{step:08d}.safetensors", tensors, about)
+        self.delete(*self.checkpoints()[:-2])
+
+    def checkpoints(self) -> list[str]:
+        return sorted(name for name in self.manifest() if name.startswith("checkpoint-"))
+
+    def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict] | None:
+        """The newest checkpoint that verifies; a damaged one is named, dropped, and the one before it used."""
+        for name in reversed(self.checkpoints()):
+            try:
+                return self.load_tensors(name)
+            except LabError as error:
+                print(f"labkit: {error.path}: {error.reason}; going back to the checkpoint before it", file=sys.stderr)
+                self.delete(name)
+        return None
+
+
+class RunStore:
+    """All runs under one folder."""
+
+    def __init__(self, root: str | os.PathLike):
+        self.root = Path(root)
+
+    def open(self, spec: RunSpec) -> Run:
+        """The run of that specification, new or not."""
+        run = Run(self.root / spec.id, spec)
+        run.path.mkdir(parents=True, exist_ok=True)
+        if not (run.path / "spec.json").exists():
+            write_json(run.path / "spec.json", asdict(spec))
+        return run
+
+    def get(self, run_id: str) -> Run:
+        """The run of that id; LabError when there is none or its specification does not match its name."""
+        path = self.root / run_id
+        content = read_json(path / "spec.json")
+        spec = RunSpec(**{**content, "parents": tuple(content["parents"])})
+        if spec.id != run_id:
+            raise LabError.mismatch(path / "spec.json", f"the specification of {run_id}", f"that of {spec.id}", "delete this folder and run the same command again")
+        return Run(path, spec)
+
+    def runs(self) -> list[Run]:
+        """All runs, in the order of their names."""
+        return [self.get(path.parent.name) for path in sorted(self.root.glob("*/spec.json"))]
+
+
+@functools.cache
+def code_version(*modules: str) -> str:
+    """Hash of the named modules' code. Comments, docstrings and layout do not count."""
+    parts = []
+    for module in modules:
+        source = (Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8")
+        parts.append(ast.dump(_without_docstrings(ast.parse(source))))
+    return sha256_bytes("\n".join(parts).encode("utf-8"))[:16]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
