@@ -30,12 +30,16 @@ class ClipConfig:
     num_frames: int = 5  # text, section 4.1
     size: int = 224  # text, section 4.1
     alignment: Literal["ratio", "affine", "none"] = "ratio"  # text, supplement section 2
-    frame_mode: Literal["uniform", "mixed"] = "uniform"  # text; code trains with "mixed": half of the clips at random frames
+    frame_mode: Literal["uniform", "mixed"] = (
+        "uniform"  # text; code trains with "mixed": half of the clips at random frames
+    )
     stored_frames: int = 5  # frames a clip keeps in the store; more than num_frames leaves room for "mixed"
     flip: float = 0.5  # text and code: one decision per clip, for all frames and both modalities
     depth_encoding: Literal["jet", "grey"] = "jet"  # text; the released UWA3DII writer repeats grey
     depth_range: Literal["frame", "fixed"] = "frame"  # both silent; Eitel et al. normalise each frame
-    normalization: Literal["imagenet", "vgg"] = "imagenet"  # text silent; code subtracts VGG means and saturates at 0
+    normalization: Literal["imagenet", "vgg"] = (
+        "imagenet"  # text silent; code subtracts VGG means and saturates at 0
+    )
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,13 @@ class ModelConfig:
 
     backbone: str = "resnet50"  # text, section 4.1
     width: int = 64  # channels after the first convolution; 64 is torchvision's own
-    connection: Literal["multiply", "gated"] | None = "multiply"  # text, eq. 2; code is "gated": x + x * signal
+    connection: Literal["multiply", "gated"] | None = (
+        "multiply"  # text, eq. 2; code is "gated": x + x * signal
+    )
     connect_at: tuple[int, ...] = (1, 2, 3, 4)  # text: before the second unit of every block
-    temporal_init: Literal["identity", "released"] = "identity"  # text; code fills one tap of one channel by accident
+    temporal_init: Literal["identity", "released"] = (
+        "identity"  # text; code fills one tap of one channel by accident
+    )
     temporal_norm: bool = False  # text silent, Fig. 2 shows none; code appends BN and ReLU
     pretrained: bool = True  # text: ImageNet weights
 
@@ -59,11 +67,15 @@ class TrainConfig:
     batch_size: int = 5  # text silent; code, in clips
     optimizer: Literal["adam", "adamw"] = "adam"  # text silent; code
     lr: float = 1e-3  # text, Fig. 4; code
-    schedule: Literal["constant", "drop", "onecycle"] = "constant"  # code; text drops to 1e-4 "after a while" in Fig. 4
+    schedule: Literal["constant", "drop", "onecycle"] = (
+        "constant"  # code; text drops to 1e-4 "after a while" in Fig. 4
+    )
     drop_at: float = 0.5  # fraction of the epochs after which "drop" divides the rate by 10
     weight_decay: float = 0.0  # text silent; code declares 1e-4 but never adds it to the loss
     bn_momentum: float = 0.003  # code: decay 0.997
-    bn_at_test: Literal["running", "batch"] = "running"  # code uses batch statistics in the source stream, a mistake
+    bn_at_test: Literal["running", "batch"] = (
+        "running"  # code uses batch statistics in the source stream, a mistake
+    )
     selection: Literal["best", "last"] = "best"  # code: best validation epoch, ties go to the later one
     accumulate: int = 1  # batches whose gradients are added up before one optimizer step
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": what a probe finds fastest on this machine
@@ -77,11 +89,15 @@ class DistillConfig:
     imitation: float = 0.5  # lambda of eq. 5; text, supplement
     temperature: float = 10.0  # T of eq. 6; text, supplement
     student_temperature: float = 1.0  # text, eq. 5; code divides the student by T too
-    temperature_squared: bool = False  # neither; the authors' later port multiplies the soft term by T squared
+    temperature_squared: bool = (
+        False  # neither; the authors' later port multiplies the soft term by T squared
+    )
     feature_weight: float = 0.5  # alpha of eq. 7; text, supplement
     hall_weight: float = 1.0  # text has none; code multiplies L_hall by 0.01
     feature_layers: tuple[int, ...] = (4,)  # text speaks of layers l; code takes the end of block 4
-    feature_reduction: Literal["sum", "mean", "clip"] = "clip"  # text: squared norm; per clip, so batch size does not matter
+    feature_reduction: Literal["sum", "mean", "clip"] = (
+        "clip"  # text: squared norm; per clip, so batch size does not matter
+    )
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,7 @@ def as_json(config: Any) -> dict:
     return asdict(config)
 
 
-# The released loss adds 0.01 times a sum over a batch of 5 clips: 0.05 times the mean over clips of the per-clip sum.
+# The released loss adds 0.01 times a sum over a batch of 5 clips: 0.05 times the mean per-clip sum.
 PAPER = Profile("paper", distill=DistillConfig(hall_weight=0.05))
 
 # A ResNet-18 shape 16 channels wide on 64x64 crops: the same four blocks, four connections and
@@ -135,5 +151,7 @@ PROFILES: dict[str, Profile] = {profile.name: profile for profile in (SMOKE, MIN
 def get_profile(name: str) -> Profile:
     """The profile of that name, or LabError listing the names there are."""
     if name not in PROFILES:
-        raise LabError.mismatch(None, f"a profile among {', '.join(PROFILES)}", repr(name), "use one of those names")
+        raise LabError.mismatch(
+            None, f"a profile among {', '.join(PROFILES)}", repr(name), "use one of those names"
+        )
     return PROFILES[name]

@@ -6,7 +6,7 @@ resumed training meets the same clips in the same order with the same flips, wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from .clips import clip_rng, clip_uniform, flip_clip, sample_frames, to_clip
-from .config import ClipConfig
-from .datasets import ClipStore
+from .lab import Lab
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,17 @@ class Feed:
     `share` = (rank, count) gives each of several processes its own equal part of every batch.
     """
 
-    def __init__(self, store: ClipStore, ids: list[str], modalities: tuple[str, ...], config: ClipConfig, *,
-                 seed: int, device: torch.device, share: tuple[int, int] = (0, 1)):  # fmt: skip
-        self.store, self.ids, self.modalities, self.config = store, list(ids), modalities, config
-        self.seed, self.device, self.share = seed, device, share
+    def __init__(
+        self,
+        lab: Lab,
+        ids: Sequence[str],
+        modalities: tuple[str, ...],
+        *,
+        device: torch.device | str = "cpu",
+        share: tuple[int, int] = (0, 1),
+    ):
+        self.store, self.config, self.seed = lab.clips, lab.profile.clips, lab.seed
+        self.ids, self.modalities, self.device, self.share = list(ids), modalities, device, share
 
     def order(self, epoch: int) -> list[str]:
         """The clips shuffled for an epoch: sorted by a keyed hash, so that no file listing's order enters."""
@@ -66,7 +72,12 @@ class Feed:
     def _load(self, ids: list[str], epoch: int | None) -> Batch:
         rows = self.store.rows(ids)
         frames = np.stack([self._frames(clip, epoch) for clip in ids])
-        flips = np.array([epoch is not None and clip_uniform(self.seed, "flip", epoch, clip) < self.config.flip for clip in ids])
+        flips = np.array(
+            [
+                epoch is not None and clip_uniform(self.seed, "flip", epoch, clip) < self.config.flip
+                for clip in ids
+            ]
+        )
         clips = {}
         for modality in self.modalities:
             stored = self.store.depth(rows) if modality == "depth" else self.store.rgb(rows)

@@ -78,9 +78,13 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return json.loads(Path(path).read_bytes().decode("utf-8"))
     except FileNotFoundError:
-        raise LabError(path, "expected a JSON file, found none", "make it again with the command that wrote it") from None
+        raise LabError(
+            path, "expected a JSON file, found none", "make it again with the command that wrote it"
+        ) from None
     except (ValueError, OSError) as error:
-        raise LabError(path, f"expected JSON, found something else ({error})", "delete it and run the same command again") from error
+        raise LabError(
+            path, f"expected JSON, found something else ({error})", "delete it and run the same command again"
+        ) from error
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -94,4 +98,6 @@ def sha256_file(path: str | os.PathLike) -> str:
 
 def sha256_json(value: Any) -> str:
     """Hash of a value's canonical JSON: the same for equal values on any machine."""
-    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("utf-8"))
+    return sha256_bytes(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    )

@@ -29,7 +29,14 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int, unit: str, *, done: int = 0, show: bool = True):
-        self.title, self.total, self.unit, self.count, self.note, self.show = title, total, unit, done, "", show
+        self.title, self.total, self.unit, self.count, self.note, self.show = (
+            title,
+            total,
+            unit,
+            done,
+            "",
+            show,
+        )
         self.started = time.monotonic()
         self.bar = tqdm(total=total, initial=done, desc=title, unit=unit) if show and watched() else None
 

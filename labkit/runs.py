@@ -29,6 +29,8 @@ from .files import atomic_path, read_json, sha256_bytes, sha256_file, sha256_jso
 
 MANIFEST = "manifest.json"
 RESULT = "result.json"
+WEIGHTS = "weights.safetensors"
+PREDICTIONS = "predictions.safetensors"
 STATE = "state.json"
 
 
@@ -67,7 +69,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """"new", "running", "interrupted", "failed" or "done"."""
+        """ "new", "running", "interrupted", "failed" or "done"."""
         if self.done:
             return "done"
         path = self.path / STATE
@@ -116,7 +118,9 @@ class Run:
         """Path of an artefact after checking its size and SHA-256; LabError if it is damaged."""
         line, path = self.manifest().get(name), self.path / name
         if line is None:
-            raise LabError.mismatch(path, "an artefact of a finished run", "none", f"train this run first (state: {self.state})")
+            raise LabError.mismatch(
+                path, "an artefact of a finished run", "none", f"train this run first (state: {self.state})"
+            )
         if not path.is_file():
             raise self._damaged(name, "a file", "none")
         if path.stat().st_size != line["size"]:
@@ -126,7 +130,9 @@ class Run:
         return path
 
     def _damaged(self, name: str, expected: str, found: str) -> LabError:
-        return LabError.mismatch(self.path / name, expected, found, f"delete the folder {self.id} and run the same command again")
+        return LabError.mismatch(
+            self.path / name, expected, found, f"delete the folder {self.id} and run the same command again"
+        )
 
     def save_tensors(self, name: str, tensors: dict[str, torch.Tensor], about: dict | None = None) -> None:
         """Tensors in one safetensors file; `about` (JSON) rides in its header, so both land together."""
@@ -156,21 +162,26 @@ class Run:
 
     # -- checkpoints -------------------------------------------------------------------------------
 
-    def save_checkpoint(self, step: int, tensors: dict[str, torch.Tensor], about: dict) -> None:
-        """Add a checkpoint and keep the last two."""
-        self.save_tensors(f"checkpoint-{step:08d}.safetensors", tensors, about)
-        self.delete(*self.checkpoints()[:-2])
+    def save_checkpoint(self, step: int, epoch: int, tensors: dict[str, torch.Tensor], about: dict) -> None:
+        """Add a checkpoint, unless this very point has one, and keep the last two."""
+        name = f"checkpoint-{step:08d}-{epoch:05d}.safetensors"
+        if name not in self.manifest():
+            self.save_tensors(name, tensors, about)
+            self.delete(*self.checkpoints()[:-2])
 
     def checkpoints(self) -> list[str]:
         return sorted(name for name in self.manifest() if name.startswith("checkpoint-"))
 
     def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict] | None:
-        """The newest checkpoint that verifies; a damaged one is named, dropped, and the one before it used."""
+        """The newest checkpoint that verifies; a damaged one is named and dropped, the one before it used."""
         for name in reversed(self.checkpoints()):
             try:
                 return self.load_tensors(name)
             except LabError as error:
-                print(f"labkit: {error.path}: {error.reason}; going back to the checkpoint before it", file=sys.stderr)
+                print(
+                    f"labkit: {error.path}: {error.reason}; going back to the checkpoint before it",
+                    file=sys.stderr,
+                )
                 self.delete(name)
         return None
 
@@ -195,7 +206,12 @@ class RunStore:
         content = read_json(path / "spec.json")
         spec = RunSpec(**{**content, "parents": tuple(content["parents"])})
         if spec.id != run_id:
-            raise LabError.mismatch(path / "spec.json", f"the specification of {run_id}", f"that of {spec.id}", "delete this folder and run the same command again")
+            raise LabError.mismatch(
+                path / "spec.json",
+                f"the specification of {run_id}",
+                f"that of {spec.id}",
+                "delete this folder and run the same command again",
+            )
         return Run(path, spec)
 
     def runs(self) -> list[Run]:
@@ -215,6 +231,14 @@ def code_version(*modules: str) -> str:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+def of_role(tensors: dict[str, torch.Tensor], role: str) -> dict[str, torch.Tensor]:
+    """The tensors named `role.*`, without that prefix: the state dict of one stream."""
+    return {name[len(role) + 1 :]: value for name, value in tensors.items() if name.startswith(role + ".")}

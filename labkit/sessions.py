@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .config import TrainConfig
 from .errors import LabError
 from .machine import SpeedProfile
-from .runs import Run
+from .runs import Run, of_role
 
 
 @dataclass
@@ -41,7 +41,9 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     progress = step / max(total - 1, 1)
     if config.schedule == "drop":
         return config.lr * (0.1 if progress >= config.drop_at else 1.0)
-    if config.schedule == "onecycle":  # cosine from 1/25 up to the peak in 30 % of the steps, then down to nothing
+    if (
+        config.schedule == "onecycle"
+    ):  # cosine from 1/25 up to the peak in 30 % of the steps, then down to nothing
         if progress < 0.3:
             return config.lr * (1 + 24 * _half_cosine(progress / 0.3)) / 25
         return config.lr * _half_cosine(1 - (progress - 0.3) / 0.7)
@@ -60,7 +62,14 @@ def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter], fused: b
 class Session:
     """One training in progress, tied to its run folder."""
 
-    def __init__(self, run: Run, modules: dict[str, nn.Module], optimizer, speed: SpeedProfile, checkpoint_seconds: float):
+    def __init__(
+        self,
+        run: Run,
+        modules: dict[str, nn.Module],
+        optimizer,
+        speed: SpeedProfile,
+        checkpoint_seconds: float,
+    ):
         self.run, self.modules, self.optimizer, self.speed = run, modules, optimizer, speed
         self.checkpoint_seconds = checkpoint_seconds
         self.position = Position()
@@ -79,7 +88,11 @@ class Session:
 
     def weights(self) -> dict[str, Tensor]:
         """Weights and buffers of the trained modules, keyed `role.name`."""
-        return {f"{role}.{name}": value for role, module in self.modules.items() for name, value in module.state_dict().items()}
+        return {
+            f"{role}.{name}": value
+            for role, module in self.modules.items()
+            for name, value in module.state_dict().items()
+        }
 
     def keep_best(self, accuracy: float) -> None:
         """Remember this epoch's weights as the chosen ones."""
@@ -100,7 +113,12 @@ class Session:
         tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{slot}": torch.as_tensor(value) for slot, value in slots.items()}
-        self.run.save_checkpoint(self.position.step, tensors, {"position": asdict(self.position), "conditions": self.conditions()})
+        self.run.save_checkpoint(
+            self.position.step,
+            self.position.epoch,
+            tensors,
+            {"position": asdict(self.position), "conditions": self.conditions()},
+        )
         self._saved = time.monotonic()
 
     def restore(self) -> bool:
@@ -120,7 +138,7 @@ class Session:
             group, _, rest = name.partition("/")
             groups[group][rest] = value
         for role, module in self.modules.items():
-            module.load_state_dict({name[len(role) + 1 :]: value for name, value in groups["weights"].items() if name.startswith(role + ".")})
+            module.load_state_dict(of_role(groups["weights"], role))
         self.best_weights = groups["best"]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["optimizer"].items():
@@ -131,12 +149,15 @@ class Session:
 
     def _check_conditions(self, then: dict[str, str]) -> None:
         now = self.conditions()
-        self.drift = [f"{name} {then.get(name)} -> {value}" for name, value in now.items() if then.get(name) != value]
+        self.drift = [
+            f"{name} {then.get(name)} -> {value}" for name, value in now.items() if then.get(name) != value
+        ]
         if self.drift and os.environ.get("LABKIT_ALLOW_DRIFT") != "1":
             raise LabError(
                 self.run.path,
-                f"this training was started under other conditions ({'; '.join(self.drift)}) and would not end in the same bits",
-                f"restore them, set LABKIT_ALLOW_DRIFT=1 to go on all the same, or delete the folder {self.run.id} to start over",
+                f"expected the conditions it was started under, found {'; '.join(self.drift)}: "
+                "the training would not end in the same bits",
+                f"restore them, set LABKIT_ALLOW_DRIFT=1 to go on, or delete the folder {self.run.id}",
             )
 
 
@@ -145,8 +166,8 @@ def check_finite(tensors: dict[str, Tensor], what: str, clips: list[str]) -> Non
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             among = f" on clips {', '.join(clips[:8])}" if clips else ""
-            raise LabError.mismatch(None, f"finite {what}", f"NaN or infinity in {name}{among}",
-                                    "lower the learning rate or look at these clips; the last good checkpoint is kept")  # fmt: skip
+            fix = "lower the learning rate or look at these clips; the last good checkpoint is kept"
+            raise LabError.mismatch(None, f"finite {what}", f"NaN or infinity in {name}{among}", fix)
 
 
 class StopSignals:
@@ -169,7 +190,7 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def stop(self) -> None:
+    def leave(self) -> None:
         """Leave as the signal asks: status 130 for Ctrl-C, 143 for SIGTERM."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt

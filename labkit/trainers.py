@@ -1,0 +1,233 @@
+"""The four training steps of the paper (section 3.4, supplement), and their controls without depth.
+
+Step 1 trains a stream per modality, step 2 ties depth to RGB, step 3 teaches a hallucination stream
+that sees RGB to behave as the depth stream, step 4 fine-tunes hallucination and RGB together. Each
+function is "load the run if it exists, else train it". The controls of equal capacity and budget
+without depth are the same functions given two RGB streams and labels alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+
+import torch
+from accelerate import PartialState
+from torch.nn import functional as F
+
+from .clips import clip_seed
+from .config import DistillConfig, ModelConfig, TrainConfig
+from .distillers import DISTILLERS
+from .errors import LabError
+from .fitting import Task, fit
+from .lab import Lab
+from .model import Stream, TwoStream, build_stream, freeze
+from .runs import WEIGHTS, Run, RunSpec, of_role
+
+PROFILE = "profile"  # stands for "the connection that the profile names"; None means no connection
+
+
+def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
+    """Step 1: one stream on one modality, cross-entropy (rows 1 and 2 of Table 2).
+
+    `twin` > 0 starts from other random weights: the second RGB stream of the control without depth.
+    Reading: "stream".
+    """
+    config = {"model": asdict(lab.profile.model), "train": asdict(lab.profile.step1),
+              "modalities": {"stream": modality}, "twin": twin}  # fmt: skip
+
+    def task() -> Task:
+        with seeded_weights(lab, f"step1 {modality} {twin}"):
+            stream = build_stream(lab.profile.model, lab.num_classes, lab.profile.clips.num_frames)
+        return Task(
+            title=f"step 1 {modality}" + (f" (twin {twin})" if twin else ""),
+            model=stream,
+            trained={"stream": stream},
+            modalities=(modality,),
+            forward=lambda model, batch: model(batch[modality]).logits,
+            losses=lambda logits, labels: {"total": F.cross_entropy(logits.float(), labels)},
+            read=lambda batch: {"stream": stream(batch[modality]).logits},
+        )
+
+    return _obtain(lab, lab.spec("step1", config), lab.profile.step1, task)
+
+
+def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | None = PROFILE) -> Run:
+    """Step 2: source and target tied by connections, cross-entropy on the mean of their logits (rows 8, 9).
+
+    `source` and `target` are runs of step 1: depth and RGB in the paper, RGB and depth in the
+    inverted study of the supplement, two RGB streams in the control without depth.
+    Readings: "fused", "source", "target" (which still receives the source's signal; rows 6 and 7).
+    """
+    return _joint(lab, "step2", (source, "stream"), (target, "stream"), lab.profile.step2, connection)
+
+
+def finetune_rgb_only(
+    lab: Lab, hallucination: Run, two_stream: Run, *, connection: str | None = PROFILE
+) -> Run:
+    """Step 4: the hallucination of step 3 takes the source's place beside step 2's target (row 15).
+
+    Both see the target's modality, everything is trained, no depth is read. Readings: "fused",
+    "source" (the hallucination), "target".
+    """
+    return _joint(
+        lab, "step4", (hallucination, "hallucination"), (two_stream, "target"), lab.profile.step4, connection
+    )
+
+
+def _joint(
+    lab: Lab,
+    step: str,
+    source: tuple[Run, str],
+    target: tuple[Run, str],
+    train: TrainConfig,
+    connection: str | None,
+) -> Run:
+    modalities = {"source": modality_of(*source), "target": modality_of(*target)}
+    model = _with_connection(lab, connection)
+    config = {"model": asdict(model), "train": asdict(train), "modalities": modalities}
+
+    def task() -> Task:
+        pair = TwoStream(load_stream(*source), load_stream(*target), model.connection, model.connect_at)
+
+        def forward(network, batch):
+            return network(batch[modalities["target"]], batch[modalities["source"]])
+
+        def read(batch):
+            output = forward(pair, batch)
+            return {"fused": output.logits, "source": output.source_logits, "target": output.target_logits}
+
+        return Task(
+            title=f"{step[:4]} {step[4]} {modalities['source']} + {modalities['target']}",
+            model=pair,
+            trained={"source": pair.source, "target": pair.target},
+            modalities=tuple(dict.fromkeys(modalities.values())),
+            forward=forward,
+            losses=lambda output, labels: {"total": F.cross_entropy(output.logits.float(), labels)},
+            read=read,
+        )
+
+    return _obtain(lab, lab.spec(step, config, (source[0], target[0])), train, task)
+
+
+def distill_hallucination(
+    lab: Lab,
+    two_stream: Run,
+    *,
+    distill: DistillConfig | None = None,
+    connection: str | None = PROFILE,
+) -> Run:
+    """Step 3: a copy of step 2's source sees the target's modality and learns to act as the source (rows 10-14).
+
+    The teacher is frozen, batch statistics included. With connections the teacher's signals flow into
+    the hallucination while it trains, so two readings are kept apart: "with_depth", an oracle that
+    still receives them, and "alone", the honest RGB-only figure. Without connections there is
+    only "alone". The epoch is chosen on the stream as trained, that is on the first of them.
+
+    The objective "labels" has no teacher at all: the control trained on labels for as long.
+    """
+    distill = distill or lab.profile.distill
+    taught = distill.objective != "labels"
+    model = _with_connection(lab, connection if taught else None)
+    modalities = {
+        "teacher": modality_of(two_stream, "source"),
+        "hallucination": modality_of(two_stream, "target"),
+    }
+    config = {
+        "model": asdict(model),
+        "train": asdict(lab.profile.step3),
+        "modalities": modalities,
+        "distill": asdict(distill),
+    }
+
+    def task() -> Task:
+        student = load_stream(two_stream, "source")
+        if not taught:
+            return _labels_task(student, modalities["hallucination"])
+        pair = TwoStream(
+            freeze(load_stream(two_stream, "source")), student, model.connection, model.connect_at
+        )
+        objective = DISTILLERS[distill.objective]
+
+        def forward(network, batch):
+            return network(batch[modalities["hallucination"]], batch[modalities["teacher"]])
+
+        def read(batch):
+            readings = {"with_depth": forward(pair, batch).target_logits} if model.connection else {}
+            return {**readings, "alone": student(batch[modalities["hallucination"]]).logits}
+
+        return Task(
+            title=f"step 3 {modalities['hallucination']} learns {modalities['teacher']}",
+            model=pair,
+            trained={"hallucination": student},
+            modalities=tuple(modalities.values()),
+            forward=forward,
+            losses=lambda output, labels: objective(output.target, output.source, labels, distill),
+            read=read,
+        )
+
+    return _obtain(lab, lab.spec("step3", config, (two_stream,)), lab.profile.step3, task)
+
+
+def _labels_task(student: Stream, modality: str) -> Task:
+    return Task(
+        title=f"step 3 {modality} on labels alone (control)",
+        model=student,
+        trained={"hallucination": student},
+        modalities=(modality,),
+        forward=lambda model, batch: model(batch[modality]).logits,
+        losses=lambda logits, labels: {"total": F.cross_entropy(logits.float(), labels)},
+        read=lambda batch: {"alone": student(batch[modality]).logits},
+    )
+
+
+# -- shared ----------------------------------------------------------------------------------------
+
+
+def load_stream(run: Run, role: str) -> Stream:
+    """A stream of a finished run by its role: "stream", "source", "target" or "hallucination"."""
+    weights, _ = run.load_tensors(WEIGHTS)
+    chosen = of_role(weights, role)
+    if not chosen:
+        roles = ", ".join(sorted({name.partition(".")[0] for name in weights}))
+        raise LabError.mismatch(
+            run.path / WEIGHTS, f"a stream in the role {role!r}", roles, "name one of these roles"
+        )
+    config = run.spec.config
+    model = replace(ModelConfig(**config["model"]), pretrained=False)
+    stream = build_stream(model, config["classes"], config["clips"]["num_frames"])
+    stream.load_state_dict(chosen)
+    return stream
+
+
+def modality_of(run: Run, role: str) -> str:
+    """What the stream in that role sees: "rgb", "depth", ..."""
+    return run.spec.config["modalities"][role]
+
+
+@contextmanager
+def seeded_weights(lab: Lab, purpose: str) -> Iterator[None]:
+    """Initial weights as a function of (seed, purpose); the surrounding generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(clip_seed(lab.seed, "weights", 0, purpose))
+        yield
+
+
+def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
+    return lab.profile.model if connection == PROFILE else replace(lab.profile.model, connection=connection)
+
+
+def _obtain(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task]) -> Run:
+    """The finished run of that specification, trained now if it is not there yet."""
+    run = lab.runs.open(spec)
+    if run.done:
+        return run
+    with run.lock() if PartialState().is_main_process else nullcontext():
+        if not run.done:
+            try:
+                fit(run, task(), lab, config)
+            except LabError as error:
+                run.set_state("failed", reason=str(error))
+                raise
+    return run
