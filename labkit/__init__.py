@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 READING_ORDER = (
     "errors", "files", "progress", "types", "config", "machine", "skeletons", "alignment", "clips", "puppets", "datasets",
-    "model", "losses", "distillers", "metrics", "runs", "lab", "feeds", "sessions", "fitting", "trainers", "targets", "probes", "figures",
+    "backbones", "model", "losses", "distillers", "metrics", "runs", "lab", "feeds", "sessions", "fitting", "trainers", "targets", "probes", "figures",
     "widgets", "checks", "export", "series", "cli",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Clip = Float[Tensor, "batch time 3 height width"]
-Features = Float[Tensor, "batch*time channel h w"]
+Features = Float[Tensor, "frames channel h w"]  # frames = batch * time
 Logits = Float[Tensor, "batch classes"]
 Labels = Int[Tensor, "batch"]
 Scalar = Float[Tensor, ""]

@@ -1,0 +1,126 @@
+"""The paper's losses (section 3.2, eq. 3 to 7) as pure functions.
+
+Each states its reduction. The teacher is a target: no gradient reaches it. Sums run in single
+precision or better, whatever the precision of the network.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import LabError
+from .types import Features, Labels, Logits, Scalar
+
+Reduction = Literal["sum", "mean", "clip"]
+
+
+def soft_targets(logits: Logits, temperature: float) -> Logits:
+    """Probabilities softmax(logits / temperature) (eq. 6); flat as the temperature grows."""
+    return F.softmax(_wide(logits) / temperature, dim=-1)
+
+
+def generalized_distillation_loss(
+    student_logits: Logits,
+    teacher_logits: Logits,
+    labels: Labels,
+    *,
+    imitation: float = 0.5,
+    temperature: float = 10.0,
+    student_temperature: float = 1.0,
+    temperature_squared: bool = False,
+) -> Scalar:
+    """(1 - imitation) * hard + imitation * soft cross-entropy, mean over clips (eq. 5).
+
+    The hard term is to the labels, the soft one to the teacher at `temperature`. The authors' code
+    divides the student by T too (`student_temperature`), which makes the soft gradient about T
+    squared times smaller; `temperature_squared` makes up for that, as in their later port.
+    """
+    student = _wide(student_logits)
+    hard = F.cross_entropy(student, labels)
+    targets = soft_targets(teacher_logits.detach(), temperature)
+    soft = F.cross_entropy(student / student_temperature, targets)
+    if temperature_squared:
+        soft = soft * temperature**2
+    return (1 - imitation) * hard + imitation * soft
+
+
+def hallucination_loss(
+    student_features: Features,
+    teacher_features: Features,
+    *,
+    reduction: Reduction = "sum",
+    num_frames: int = 5,
+) -> Scalar:
+    """Squared distance of the sigmoids of two maps (batch*time, channel, height, width) (eq. 3).
+
+    "sum" is the squared norm over the whole batch, so it grows with the batch; "mean" is per
+    element; "clip" is the sum over the `num_frames` maps of a clip, mean over clips. After ReLU the
+    sigmoids lie in [0.5, 1), so an element adds less than 0.25.
+    Raises LabError when `num_frames` does not divide the number of maps.
+    """
+    gap = torch.sigmoid(_wide(student_features)) - torch.sigmoid(_wide(teacher_features.detach()))
+    if reduction == "mean":
+        return gap.square().mean()
+    total = gap.square().sum()
+    if reduction == "sum":
+        return total
+    if reduction != "clip":
+        raise LabError.mismatch(
+            None, "reduction sum, mean or clip", repr(reduction), "use one of them"
+        )
+    num_clips, rest = divmod(len(gap), num_frames)
+    if rest or not num_clips:
+        raise LabError.mismatch(
+            None, f"a multiple of {num_frames} maps", len(gap), "set num_frames to the clips'"
+        )
+    return total / num_clips
+
+
+def distillation_loss(
+    student_logits: Logits,
+    teacher_logits: Logits,
+    labels: Labels,
+    student_features: Features,
+    teacher_features: Features,
+    *,
+    feature_weight: float = 0.5,
+    hall_weight: float = 1.0,
+    reduction: Reduction = "clip",
+    imitation: float = 0.5,
+    temperature: float = 10.0,
+    student_temperature: float = 1.0,
+    temperature_squared: bool = False,
+) -> Scalar:
+    """(1 - feature_weight) * L_GD + feature_weight * hall_weight * L_hall (eq. 7).
+
+    The defaults are the paper's text, per clip. The released code has student_temperature=10,
+    hall_weight=0.01 and reduction="sum". The authors' later port, hard + T^2 * soft + 0.01 * L_hall,
+    is four times this with student_temperature=10, temperature_squared=True, hall_weight=0.005.
+    """
+    general = generalized_distillation_loss(
+        student_logits,
+        teacher_logits,
+        labels,
+        imitation=imitation,
+        temperature=temperature,
+        student_temperature=student_temperature,
+        temperature_squared=temperature_squared,
+    )
+    num_frames = len(student_features) // len(labels)
+    hall = hallucination_loss(
+        student_features, teacher_features, reduction=reduction, num_frames=num_frames
+    )
+    return mix(general, hall, feature_weight=feature_weight, hall_weight=hall_weight)
+
+
+def mix(general: Scalar, hall: Scalar, *, feature_weight: float, hall_weight: float) -> Scalar:
+    """Eq. 7 from its two terms."""
+    return (1 - feature_weight) * general + feature_weight * hall_weight * hall
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

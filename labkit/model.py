@@ -1,0 +1,275 @@
+"""One stream, and two streams tied together (section 3.1, Fig. 2).
+
+A stream is a torchvision ResNet run frame by frame, plus one temporal convolution in the second
+unit of each of its four blocks. RGB, depth and hallucination are roles of the same class: their
+parameters have the same names, so one starts from another by `load_state_dict`.
+
+Maps have time folded into the batch, (batch*time, channel, height, width), in channels-last memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Literal, NamedTuple
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.resnet import Bottleneck
+
+from .backbones import Backbone, load_weights
+from .config import ModelConfig
+from .errors import LabError
+from .types import Clip, Features, Logits
+
+Connection = Literal["multiply", "gated"]
+NUM_BLOCKS = 4
+
+
+class TemporalConv(nn.Module):
+    """Convolution over 3 neighbouring frames, at every position; beyond the clip lie zeros.
+
+    (batch*time, channel, height, width) -> the same. `weight` is (out, in, 3, 1). "identity" starts
+    as the identity, centred in time, so a pre-trained ResNet is unchanged (section 3.1). "released"
+    is the start value of the authors' code: every output channel is channel 1 of the frame before.
+    `norm` appends batch normalisation and ReLU, as that code does.
+    """
+
+    def __init__(self, channels: int, num_frames: int, init: str = "identity", norm: bool = False):
+        super().__init__()
+        if init not in ("identity", "released"):
+            raise LabError.mismatch(
+                None, "temporal_init identity or released", repr(init), "use one of them"
+            )
+        self.num_frames = num_frames
+        self.weight = nn.Parameter(torch.zeros(channels, channels, 3, 1))
+        with torch.no_grad():
+            if init == "identity":
+                self.weight[:, :, 1, 0].fill_diagonal_(1)
+            else:
+                self.weight[:, 1, 0, 0].fill_(1)
+        self.bn = nn.BatchNorm2d(channels) if norm else None
+
+    def forward(self, frames: Features) -> Features:
+        height, time = frames.shape[2], self.num_frames
+        # In channels-last memory a clip is also a picture of T rows and H*W columns: no copy.
+        rows = rearrange(frames, "(b t) c h w -> b t (h w) c", t=time)
+        mixed = F.conv2d(rearrange(rows, "b t s c -> b c t s"), self.weight, padding=(1, 0))
+        pixels = rearrange(mixed, "b c t (h w) -> (b t) h w c", h=height)
+        frames = rearrange(pixels, "n h w c -> n c h w")
+        return frames if self.bn is None else F.relu(self.bn(frames))
+
+
+def inject(
+    unit_sum: Features, signal: Features | None, connection: Connection = "multiply"
+) -> tuple[Features, Features]:
+    """(shortcut, branch input) of a block's second unit.
+
+    With u = `unit_sum`, the first unit's sum before ReLU, f = ReLU, and `signal` = f(u) of the
+    other stream, the shortcut is always f(u). The branch input is u * signal for "multiply"
+    (eq. 2), f(u) + u * signal for "gated" (the authors' code), and f(u) where there is no signal.
+    """
+    shortcut = F.relu(unit_sum)
+    if signal is None:
+        return shortcut, shortcut
+    if connection == "multiply":
+        return shortcut, unit_sum * signal
+    if connection == "gated":
+        return shortcut, torch.addcmul(shortcut, unit_sum, signal)
+    raise _unknown_connection(connection)
+
+
+def _unknown_connection(name: object) -> LabError:
+    return LabError.mismatch(
+        None, "connection multiply, gated or None", repr(name), "use one of them"
+    )
+
+
+def _last_conv(unit: nn.Module) -> nn.Conv2d:
+    return unit.conv3 if isinstance(unit, Bottleneck) else unit.conv2
+
+
+def _residual_branch(unit: nn.Module, x: Features, temporal: nn.Module | None = None) -> Features:
+    """What a unit adds to its shortcut; `temporal` sits before the unit's last convolution."""
+    x = unit.relu(unit.bn1(unit.conv1(x)))
+    if isinstance(unit, Bottleneck):
+        x = unit.relu(unit.bn2(unit.conv2(x)))
+    x = _last_conv(unit)(x if temporal is None else temporal(x))
+    return unit.bn3(x) if isinstance(unit, Bottleneck) else unit.bn2(x)
+
+
+class StreamOutput(NamedTuple):
+    """What a stream hands out; maps are (batch*time, channel, height, width), one per block.
+
+    logits: (batch, classes), the mean over time of the frames' logits.
+    signals: f(u), the rectified sum of each block's first unit; a connection multiplies by it.
+    features: the end of block 4 after ReLU, the layer of eq. 3.
+    blocks: the same of all four blocks.
+    """
+
+    logits: Tensor
+    signals: tuple[Tensor, ...]
+    features: Tensor
+    blocks: tuple[Tensor, ...]
+
+
+class Stream(nn.Module):
+    """One modality's network: clip (batch, time, 3, height, width) to logits (batch, classes).
+
+    `backbone` is any ResNet of torchvision; `width` other than 64 scales all its channels. Basic
+    blocks (ResNet-18, 34) have the temporal convolution between their two convolutions.
+    `weights` is None, True or a name of torchvision's ImageNet weights ("DEFAULT"), or a file with
+    weights under torchvision's names; where ImageNet weights cannot be had, one warning says so.
+    Raises LabError for a name, width or file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_frames: int = 5,
+        backbone: str = "resnet50",
+        width: int = 64,
+        weights: str | PathLike | bool | None = None,
+        *,
+        temporal_init: str = "identity",
+        temporal_norm: bool = False,
+    ):
+        super().__init__()
+        self.num_classes, self.num_frames, self.frozen = num_classes, num_frames, False
+        self.backbone = Backbone(backbone, num_classes, width)
+        self.temporal = nn.ModuleList(
+            TemporalConv(_last_conv(layer[1]).in_channels, num_frames, temporal_init, temporal_norm)
+            for layer in self.layers
+        )
+        if weights:
+            load_weights(self.backbone, weights)
+
+    @property
+    def layers(self) -> tuple[nn.Sequential, ...]:
+        """The four blocks of units."""
+        net = self.backbone
+        return net.layer1, net.layer2, net.layer3, net.layer4
+
+    @property
+    def signal_channels(self) -> tuple[int, ...]:
+        return tuple(layer[1].conv1.in_channels for layer in self.layers)
+
+    def train(self, mode: bool = True) -> Stream:
+        return super().train(mode and not self.frozen)
+
+    def forward(
+        self,
+        clip: Clip,
+        signals: Sequence[Tensor | None] | None = None,
+        connection: Connection = "multiply",
+    ) -> StreamOutput:
+        """`signals` are another stream's, one per block, None for a block without connection."""
+        if clip.shape[1] != self.num_frames:
+            raise LabError.mismatch(
+                None, f"{self.num_frames} frames a clip", clip.shape[1], "set num_frames alike"
+            )
+        net = self.backbone
+        frames = rearrange(clip, "b t c h w -> (b t) c h w")
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        x = net.maxpool(net.relu(net.bn1(net.conv1(frames))))
+        handed, blocks = [], []
+        injected = (None,) * NUM_BLOCKS if signals is None else signals
+        for layer, temporal, signal in zip(self.layers, self.temporal, injected, strict=True):
+            first, second, *others = layer
+            identity = x if first.downsample is None else first.downsample(x)
+            unit_sum = _residual_branch(first, x).add_(identity)
+            shortcut, x = inject(unit_sum, signal, connection)
+            x = second.relu(_residual_branch(second, x, temporal).add_(shortcut))
+            for unit in others:
+                x = unit(x)
+            handed.append(shortcut)
+            blocks.append(x)
+        return StreamOutput(self._classify(x), tuple(handed), x, tuple(blocks))
+
+    def _classify(self, features: Features) -> Logits:
+        pooled = reduce(features, "n c h w -> n c", "mean")
+        frame_logits = self.backbone.fc(pooled)
+        # In half precision the mean would round small differences between classes away.
+        wide = frame_logits.to(torch.promote_types(frame_logits.dtype, torch.float32))
+        return reduce(wide, "(b t) k -> b k", "mean", t=self.num_frames)
+
+
+class TwoStreamOutput(NamedTuple):
+    """`logits` (batch, classes) is the mean of the two streams' logits (section 3.1)."""
+
+    logits: Tensor
+    target_logits: Tensor
+    source_logits: Tensor
+    target: StreamOutput
+    source: StreamOutput
+
+
+class TwoStream(nn.Module):
+    """Two streams; the source's signals enter the target in the blocks `connect_at` (1 to 4).
+
+    connection: "multiply" is eq. 2, "gated" the authors' code (see `inject`), None fuses the logits
+    only. Gradients of the target reach the source through the signals, unless it is frozen. Step 2
+    has source depth and target RGB, step 4 source hallucination and target RGB; roles swap freely.
+    Raises LabError when the two cannot be connected.
+    """
+
+    def __init__(
+        self,
+        source: Stream,
+        target: Stream,
+        connection: Connection | None = "multiply",
+        connect_at: Sequence[int] = (1, 2, 3, 4),
+    ):
+        super().__init__()
+        if connection not in ("multiply", "gated", None):
+            raise _unknown_connection(connection)
+        if not set(connect_at) <= set(range(1, NUM_BLOCKS + 1)):
+            raise LabError.mismatch(None, "connect_at in 1 to 4", tuple(connect_at), "use 1 to 4")
+        shapes = [(s.num_classes, s.num_frames, s.signal_channels) for s in (source, target)]
+        if shapes[0] != shapes[1]:
+            wanted = f"a source of (classes, frames, channels) {shapes[1]} as the target"
+            raise LabError.mismatch(None, wanted, shapes[0], "build both streams alike")
+        self.source, self.target = source, target
+        self.connection, self.connect_at = connection, tuple(connect_at)
+
+    def forward(self, target_clip: Clip, source_clip: Clip) -> TwoStreamOutput:
+        source = self.source(source_clip)
+        target = self.run_target(target_clip, source.signals)
+        fused = (target.logits + source.logits) / 2
+        return TwoStreamOutput(fused, target.logits, source.logits, target, source)
+
+    def run_target(self, clip: Clip, signals: Sequence[Tensor]) -> StreamOutput:
+        """The target alone, with the source's `signals` where it is connected."""
+        if self.connection is None:
+            return self.target(clip)
+        chosen = [s if block in self.connect_at else None for block, s in enumerate(signals, 1)]
+        return self.target(clip, chosen, self.connection)
+
+
+def build_stream(config: ModelConfig, num_classes: int, num_frames: int) -> Stream:
+    """The stream that `config` describes, with ImageNet weights where it asks for them."""
+    return Stream(
+        num_classes,
+        num_frames,
+        config.backbone,
+        config.width,
+        weights=config.pretrained,
+        temporal_init=config.temporal_init,
+        temporal_norm=config.temporal_norm,
+    )
+
+
+def freeze(stream: Stream) -> Stream:
+    """Fix parameters and batch statistics for good: `train()` of a parent does not wake them."""
+    stream.frozen = True
+    stream.requires_grad_(False)
+    return stream.eval()
+
+
+def set_bn_momentum(module: nn.Module, momentum: float) -> None:
+    """Weight of the newest batch in the running statistics (1 - TensorFlow's decay)."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = momentum
