@@ -1,0 +1,242 @@
+"""Registration of the RGB and the depth image from skeleton joints (paper, supplement section 2).
+
+The two cameras of a Kinect differ in resolution, field of view and place, but every tracked joint
+is known in both images. The paper scales the RGB frame by one ratio per video and shifts it until
+the skeletons coincide; what both images then show is cropped from each and resized.
+
+Coordinates are pixels, x right and y down, (0, 0) the top left corner; sizes are (width, height).
+Boxes are (left, top, right, bottom), real-valued, right and bottom excluded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from .errors import LabError
+from .skeletons import NUM_JOINTS, Skeleton
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+
+MIN_SEPARATION = 1.0  # depth px; closer joints divide noise by noise
+_FAR = 1e6  # px; no image is as large, and larger numbers would overflow
+MIN_PAIRS = 10  # joint pairs per axis, below which a ratio is not trusted
+KINECT_DEPTH, KINECT_COLOR = (512, 424), (1920, 1080)  # Kinect v2, full resolution
+KINECT_RATIO = 2.88  # middle of seven NTU clips: 2.864 to 2.903
+KINECT_OFFSET = (-80.0, 17.0)  # depth px, middle of the same clips: x -75 to -85, y 11 to 23
+_FIX = "give depth_size and color_size for the camera's usual alignment, or leave this clip out"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """depth_xy = color_xy / scale + offset, for each axis."""
+
+    method: str  # "ratio", "affine" or "none"
+    scale: tuple[float, float]  # colour px per depth px, along x and y
+    offset: tuple[float, float]  # depth px: where the colour image's corner falls
+    residual_px: float = float("nan")  # median distance of the joints, depth px; NaN without joints
+    fallback: bool = False  # the camera's usual alignment: this clip has too few joints
+
+    @property
+    def ratio(self) -> float:
+        """r of the supplement: the mean of both axes, which agree but for method "affine"."""
+        return (self.scale[0] + self.scale[1]) / 2
+
+    def to_depth(self, color_xy: np.ndarray) -> np.ndarray:
+        """(..., 2) colour pixels to depth pixels."""
+        return np.asarray(color_xy, float) / self.scale + self.offset
+
+    def to_color(self, depth_xy: np.ndarray) -> np.ndarray:
+        """(..., 2) depth pixels to colour pixels."""
+        return (np.asarray(depth_xy, float) - self.offset) * self.scale
+
+    def crop_boxes(self, depth_size: Size, color_size: Size) -> tuple[Box, Box]:
+        """What both cameras see: the box in the depth image and the same box in the colour image.
+
+        Raises LabError when they overlap in less than one pixel.
+        """
+        first = np.maximum(0, self.to_depth((0, 0)))
+        last = np.minimum(depth_size, self.to_depth(color_size))
+        if not (last - first >= 1).all():
+            found = f"{first.tolist()} to {last.tolist()}"
+            fix = "compare the image sizes with those the joints were mapped to"
+            raise LabError.mismatch(None, "images that overlap", found, fix)
+        color = np.clip([self.to_color(first), self.to_color(last)], 0, color_size)  # rounding
+        return (*first.tolist(), *last.tolist()), tuple(color.ravel().tolist())
+
+
+def pair_ratios(
+    depth_xy: np.ndarray,
+    color_xy: np.ndarray,
+    tracked: np.ndarray,
+    min_separation: float = MIN_SEPARATION,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colour distance over depth distance of every pair of joints, along x and along y.
+
+    `depth_xy`, `color_xy` (N, joints, 2), `tracked` (N, joints) bool; a row is one body in one
+    frame and pairs are formed within rows. Dropped: joints that are not tracked, all-zero, not
+    finite or absurdly far (10^6 px), and, along each axis, pairs no more than `min_separation`
+    depth pixels apart.
+    """
+    depth_xy, color_xy = np.asarray(depth_xy, float), np.asarray(color_xy, float)
+    valid = _usable(depth_xy, color_xy, tracked)
+    a, b = np.triu_indices(depth_xy.shape[1], k=1)
+    rows, pairs = np.nonzero(valid[:, a] & valid[:, b])
+    a, b = a[pairs], b[pairs]
+    depth = depth_xy[rows, a] - depth_xy[rows, b]  # (pairs, 2)
+    color = color_xy[rows, a] - color_xy[rows, b]
+    apart = np.abs(depth) > min_separation
+    x, y = apart.T
+    return color[x, 0] / depth[x, 0], color[y, 1] / depth[y, 1]
+
+
+def _usable(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray) -> np.ndarray:
+    farthest = np.abs(np.concatenate([depth_xy, color_xy], axis=-1)).max(axis=-1)
+    zero = (depth_xy == 0).all(axis=-1) | (color_xy == 0).all(axis=-1)  # a known defect of NTU files
+    return np.asarray(tracked, bool) & (farthest < _FAR) & ~zero  # NaN is not < _FAR
+
+
+def estimate_ratio(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray) -> float:
+    """r: the mean of the median pair ratios along x and y; arguments as in `pair_ratios`.
+
+    Supplement, section 2. Raises LabError when an axis has no pair of usable joints.
+    """
+    rx, ry = pair_ratios(depth_xy, color_xy, tracked)
+    if not min(len(rx), len(ry)):
+        raise LabError.mismatch(None, "pairs of tracked joints", "none on one axis", _FIX)
+    return float((np.median(rx) + np.median(ry)) / 2)
+
+
+def fit_alignment(
+    skeleton: Skeleton,
+    method: str = "ratio",
+    *,
+    depth_size: Size | None = None,
+    color_size: Size | None = None,
+) -> Alignment:
+    """The alignment of one clip, from all bodies of all its frames.
+
+    "ratio": the paper's, one scale for both axes. "affine": one scale per axis, by robust least
+    squares. (A full 2x3 map would fit the cameras' slight roll too, 0.1 px in the median on two NTU
+    clips, but a rolled frame cannot be cropped to a rectangle.) "none": no registration, both
+    images are resized as they are (needs the sizes).
+
+    Joints of state 2 are used, those of state 1 too where fewer than MIN_PAIRS pairs remain. Where
+    that is still too few, the result is `kinect_alignment` with `fallback` set if the sizes are
+    given, else LabError. A ratio that is not positive and finite counts as too few pairs.
+    """
+    if method == "none" and depth_size and color_size:
+        return plain_alignment(depth_size, color_size)
+    if method not in ("ratio", "affine"):
+        expected = 'method "ratio" or "affine", or "none" with both image sizes'
+        raise LabError.mismatch(skeleton.path, expected, repr(method), "use one of those")
+    depth_xy = skeleton.depth_xy.reshape(-1, NUM_JOINTS, 2)  # a row is one body in one frame
+    color_xy = skeleton.color_xy.reshape(-1, NUM_JOINTS, 2)
+    for least in (2, 1):
+        tracked = skeleton.state.reshape(-1, NUM_JOINTS) >= least
+        rx, ry = pair_ratios(depth_xy, color_xy, tracked)
+        if min(len(rx), len(ry)) >= MIN_PAIRS and min(np.median(rx), np.median(ry)) > 0:
+            return align_points(depth_xy, color_xy, tracked, method)
+    if depth_size and color_size:
+        return replace(kinect_alignment(depth_size, color_size), method=method)
+    expected = f"at least {MIN_PAIRS} pairs of tracked joints per axis, all in the same order"
+    raise LabError.mismatch(skeleton.path, expected, f"{len(rx)} and {len(ry)}", _FIX)
+
+
+def align_points(
+    depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio"
+) -> Alignment:
+    """As `fit_alignment`, from arrays as in `pair_ratios`; without a fallback."""
+    ratio = estimate_ratio(depth_xy, color_xy, tracked)
+    valid = _usable(depth_xy, color_xy, tracked)
+    depth, color = depth_xy[valid], color_xy[valid]  # (joints, 2)
+    scale = np.full(2, ratio)
+    offset = np.median(depth - color / scale, axis=0)
+    if method == "affine":
+        lines = [_robust_line(color[:, axis], depth[:, axis], 1 / ratio) for axis in (0, 1)]
+        scale, offset = 1 / np.array([line[0] for line in lines]), [line[1] for line in lines]
+    fitted = Alignment(method, tuple(map(float, scale)), tuple(map(float, offset)))
+    residual = float(np.median(registration_error(fitted, depth, color)))
+    return replace(fitted, residual_px=residual)
+
+
+def _robust_line(x: np.ndarray, y: np.ndarray, slope: float, steps: int = 50) -> tuple[float, float]:
+    """y = slope * x + intercept by reweighted least squares with Tukey's bisquare weights.
+
+    Started from the robust `slope`, so that outliers, however far, end up with weight zero. If the
+    points that remain do not determine a rising line, the last one that was determined is kept.
+    """
+    intercept = np.median(y - slope * x)
+    for _ in range(steps):
+        residual = y - (slope * x + intercept)
+        spread = max(1.4826 * np.median(np.abs(residual)), 1e-9)  # MAD as a standard deviation
+        weight = np.clip(1 - (residual / (4.685 * spread)) ** 2, 0, None) ** 2  # 95 % efficient
+        mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
+        variance = np.average((x - mean_x) ** 2, weights=weight)
+        covariance = np.average((x - mean_x) * (y - mean_y), weights=weight)
+        if variance < 1e-9 or covariance <= 0:
+            break
+        before, slope = slope, covariance / variance
+        intercept = mean_y - slope * mean_x
+        if abs(slope - before) < 1e-12 * slope:
+            break
+    return slope, intercept
+
+
+def kinect_alignment(depth_size: Size, color_size: Size) -> Alignment:
+    """What a Kinect v2 needs on average, for images of any common division of its resolution.
+
+    Raises LabError for sizes that differ from Kinect v2's in shape by more than 3 %.
+    """
+    by_depth = np.divide(depth_size, KINECT_DEPTH)
+    by_color = np.divide(color_size, KINECT_COLOR)
+    if max(np.ptp(by_depth) / by_depth.max(), np.ptp(by_color) / by_color.max()) > 0.03:
+        expected = f"image sizes shaped like {KINECT_DEPTH} and {KINECT_COLOR}"
+        found = f"{tuple(depth_size)} and {tuple(color_size)}"
+        fix = "leave this clip out: its cameras are not a Kinect v2 and it has too few joints"
+        raise LabError.mismatch(None, expected, found, fix)
+    scale = KINECT_RATIO * by_color / by_depth
+    offset = np.array(KINECT_OFFSET) * by_depth
+    return Alignment("ratio", tuple(scale.tolist()), tuple(offset.tolist()), fallback=True)
+
+
+def plain_alignment(depth_size: Size, color_size: Size) -> Alignment:
+    """The whole colour image onto the whole depth image: both are resized, nothing is cropped."""
+    scale = np.divide(color_size, depth_size)
+    return Alignment("none", tuple(scale.tolist()), (0.0, 0.0))
+
+
+def registration_error(alignment: Alignment, depth_xy: np.ndarray, color_xy: np.ndarray) -> np.ndarray:
+    """(...) distance in depth pixels between `depth_xy` (..., 2) and the mapped `color_xy` (..., 2).
+
+    The points correspond, as given by joints or by a known geometry; NaN stays NaN.
+    """
+    return np.linalg.norm(np.asarray(depth_xy, float) - alignment.to_depth(color_xy), axis=-1)
+
+
+def align_pair(
+    color: np.ndarray, depth: np.ndarray, alignment: Alignment, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crop both images to what both show and resize to (size, size); the aspect is not kept.
+
+    `color` (H, W, 3) uint8 is averaged over area; `depth` (h, w) uint16 millimetres takes the
+    nearest pixel, since a mean of person and background is a distance where nothing is. Raises
+    LabError for other kinds of image, or if they do not overlap.
+    """
+    for expected, image, legal in (
+        ("an RGB image (H, W, 3) uint8", color, color.dtype == np.uint8 and color.ndim == 3),
+        ("a depth image (h, w) uint16", depth, depth.dtype == np.uint16 and depth.ndim == 2),
+    ):
+        if not legal or image.shape[2:] not in ((), (3,)):
+            found = f"{image.shape} {image.dtype}"
+            raise LabError.mismatch(None, expected, found, "read the image without conversion")
+    depth_box, color_box = alignment.crop_boxes(depth.shape[1::-1], color.shape[1::-1])
+    picture = Image.fromarray(color).resize((size, size), Image.Resampling.BILINEAR, box=color_box)
+    centres = (np.arange(size) + 0.5) / size
+    left, top, right, bottom = depth_box
+    rows = (top + centres * (bottom - top)).astype(int)
+    columns = (left + centres * (right - left)).astype(int)
+    return np.array(picture), depth[np.ix_(rows, columns)]
