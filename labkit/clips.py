@@ -1,0 +1,203 @@
+"""From stored frames to the tensor a stream sees: frame choice, flips, depth colouring, corruption.
+
+A clip is T frames of one modality: RGB as uint8 (T,H,W,3), depth as uint16 (T,H,W) in millimetres
+with 0 for "no reading" or background. All functions take further axes in front. Randomness is a
+function of (seed, purpose, epoch, clip id): no generator state is carried from clip to clip.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .config import ClipConfig
+from .errors import LabError
+from .files import sha256_json
+from .media import count_frames, depth_files, read_depth, read_depth_frames, read_video
+
+if TYPE_CHECKING:  # torch takes a second to load, and the processes that prepare clips do not need it
+    from torch import Tensor
+
+__all__ = [
+    "FIXED_RANGE", "IMAGENET_MEAN", "IMAGENET_STD", "VGG_MEAN",
+    "add_speckle", "clip_rng", "clip_seed", "clip_uniform", "colorize_depth", "count_frames", "depth_files",
+    "flip_clip", "jet", "normalize", "read_depth", "read_depth_frames", "read_video", "sample_frames",
+    "saturate", "to_clip",
+]  # fmt: skip
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's weights, 0..1
+VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255
+FIXED_RANGE = (0, 4500)  # millimetres, the reliable reach of a Kinect v2
+VOID = "void"  # Table 3: the depth image replaced by zeros
+DepthRange = Literal["frame", "fixed"] | tuple[float, float]
+
+
+def clip_seed(seed: int, purpose: str, epoch: int | None, clip_id: str) -> int:
+    """63 bits that depend on all four and nothing else; `purpose` keeps, say, flips and frames apart."""
+    return int(sha256_json([seed, purpose, epoch, clip_id])[:16], 16) >> 1
+
+
+def clip_rng(seed: int, purpose: str, epoch: int | None, clip_id: str) -> np.random.Generator:
+    """The generator of one clip for one purpose in one epoch; see `clip_seed`."""
+    return np.random.Generator(np.random.Philox(clip_seed(seed, purpose, epoch, clip_id)))
+
+
+def clip_uniform(seed: int, purpose: str, epoch: int | None, clip_id: str) -> float:
+    """One number in [0, 1); see `clip_seed`."""
+    return (clip_seed(seed, purpose, epoch, clip_id) >> 10) / 2**53
+
+
+def sample_frames(num_available: int, num_frames: int = 5, mode: str = "uniform",
+                  rng: np.random.Generator | None = None) -> np.ndarray:  # fmt: skip
+    """Ascending indices (num_frames,) of the frames that stand for a clip.
+
+    "uniform": evenly spaced, first and last included, fractions cut off (paper, section 4.1).
+    "random": a subset drawn without replacement. "mixed": one or the other, half of the time (the
+    released code's training). The last two need `rng`. A clip with fewer frames than asked for is
+    spread evenly in every mode, so that each of its frames appears. Raises LabError for an empty clip.
+    """
+    if num_available < 1 or num_frames < 1:
+        raise LabError.mismatch(None, "at least one frame, and one to choose",
+                                f"{num_available} and {num_frames}", "leave this clip out")  # fmt: skip
+    if mode not in ("uniform", "random", "mixed"):
+        raise LabError.mismatch(None, 'mode "uniform", "random" or "mixed"', repr(mode), "use one of those")
+    if mode != "uniform" and rng is None:
+        raise LabError.mismatch(None, f'a generator for mode "{mode}"', "none", "pass rng=clip_rng(...)")
+    random = mode == "random" or (mode == "mixed" and rng.random() < 0.5)
+    if random and num_available >= num_frames:
+        return np.sort(rng.choice(num_available, num_frames, replace=False))
+    return np.arange(num_frames) * (num_available - 1) // max(num_frames - 1, 1)
+
+
+def flip_clip(frames: np.ndarray, flip: np.ndarray | bool) -> np.ndarray:
+    """Mirror clips left to right: (B,T,H,W) or (B,T,H,W,3), with `flip` (B,) bool or one for all.
+
+    One decision per clip, for all of its frames; use the same `flip` for every modality.
+    """
+    chosen = np.broadcast_to(np.asarray(flip, dtype=bool), len(frames))
+    if not chosen.any():
+        return frames
+    flipped = frames.copy()
+    flipped[chosen] = frames[chosen, :, :, ::-1]
+    return flipped
+
+
+_JET_NODES = {  # (value, brightness) where each channel bends; linear between
+    "red": ((0, 0), (0.35, 0), (0.66, 1), (0.89, 1), (1, 0.5)),
+    "green": ((0, 0), (0.125, 0), (0.375, 1), (0.64, 1), (0.91, 0), (1, 0)),
+    "blue": ((0, 0.5), (0.11, 1), (0.34, 1), (0.65, 0), (1, 0)),
+}
+
+
+def jet(value: np.ndarray | float) -> np.ndarray:
+    """The jet colour map: values in 0..1 (...) to RGB in 0..1 (..., 3); 0 is dark blue, 1 dark red."""
+    return np.stack([np.interp(value, *zip(*nodes, strict=True)) for nodes in _JET_NODES.values()], axis=-1)
+
+
+def _palette(encoding: str) -> np.ndarray:
+    """uint8 (256, 3): the colour of each level."""
+    levels = np.arange(256) / 255
+    if encoding not in ("jet", "grey"):
+        raise LabError.mismatch(None, 'depth encoding "jet" or "grey"', repr(encoding), "use one of those")
+    colors = jet(levels) if encoding == "jet" else np.repeat(levels[:, None], 3, axis=1)
+    return np.floor(255 * colors + 0.5).astype(np.uint8)
+
+
+def colorize_depth(depth: np.ndarray, encoding: str = "jet", depth_range: DepthRange = "frame") -> np.ndarray:
+    """Depth uint16 (...,H,W) in millimetres to uint8 (...,H,W,3), the picture a depth stream sees.
+
+    The paper colours masked depth with jet but gives no range. "frame": each frame's own nearest to
+    farthest reading, as Eitel et al. do; "fixed": 0 to 4500 mm, so that equal distance is equal
+    colour; or (near, far) in millimetres. Background, 0, takes the colour of the near end: dark blue
+    (0,0,128) in jet, which is not the black of a missing depth image.
+    """
+    return np.take(_palette(encoding), _levels(depth, depth_range), axis=0)
+
+
+def _levels(depth: np.ndarray, depth_range: DepthRange) -> np.ndarray:
+    """uint8 (...,H,W): position in the range in steps of 1/255, rounded; nothing outside 0..255."""
+    if depth.dtype != np.uint16:
+        raise LabError.mismatch(None, "depth as uint16 millimetres", depth.dtype, "read it with read_depth")
+    near, far = _limits(depth, depth_range)
+    levels = depth.astype(np.float32)
+    levels -= near
+    levels *= np.float32(255) / np.maximum(far - near, np.float32(1))
+    levels += np.float32(0.5)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+
+
+def _limits(depth: np.ndarray, depth_range: DepthRange) -> tuple[np.ndarray, np.ndarray]:
+    if depth_range == "frame":
+        # 0 - 1 wraps to 65535, so background never is the smallest
+        near = (depth - np.uint16(1)).min(axis=(-2, -1), keepdims=True).astype(np.float32) + 1
+        return near, depth.max(axis=(-2, -1), keepdims=True).astype(np.float32)
+    limits = FIXED_RANGE if depth_range == "fixed" else depth_range
+    if isinstance(limits, str) or len(limits) != 2 or not limits[0] < limits[1]:
+        expected = 'depth_range "frame", "fixed" or (near, far)'
+        raise LabError.mismatch(None, expected, repr(depth_range), "use one of those")
+    return np.float32(limits[0]), np.float32(limits[1])
+
+
+def saturate(values: np.ndarray) -> np.ndarray:
+    """Real numbers to uint8 by cutting to 0..255 and dropping fractions, as the released code's cast does."""
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def add_speckle(images: np.ndarray, sigma: float | str, rng: np.random.Generator, *,
+                sigma_is: Literal["std", "variance"] = "std") -> np.ndarray:  # fmt: skip
+    """Multiply encoded images, uint8 (...,H,W,3), by noise around 1: Table 3 of the paper.
+
+    Every pixel and channel has its own number; products are cut to 0..255, fractions dropped. The
+    text writes N(1, sigma), the table's head sigma squared, the released code passes the value as
+    standard deviation: `sigma_is` says how to read it. "void" gives zeros.
+    """
+    if images.dtype != np.uint8:
+        raise LabError.mismatch(None, "encoded images, uint8", images.dtype, "use colorize_depth first")
+    if sigma == VOID:
+        return np.zeros_like(images)
+    if isinstance(sigma, str) or not 0 <= sigma < np.inf or sigma_is not in ("std", "variance"):
+        expected = 'sigma >= 0 or "void", read as "std" or "variance"'
+        raise LabError.mismatch(None, expected, f"{sigma!r} as {sigma_is!r}", "use one of those")
+    std = np.sqrt(sigma) if sigma_is == "variance" else sigma
+    noise = rng.standard_normal(images.shape, dtype=np.float32)
+    return saturate(images * (1 + np.float32(std) * noise))
+
+
+def to_clip(frames: np.ndarray, config: ClipConfig | None = None) -> Tensor:
+    """Stored frames as a stream's input: float32 (B,T,3,H,W), its frames channels-last in memory.
+
+    uint16 (B,T,H,W) is depth and is coloured first; uint8 (B,T,H,W,3) is RGB. For coloured depth
+    that was changed on the way, say by `add_speckle`, see `normalize`.
+    """
+    config = config or ClipConfig()
+    if frames.dtype == np.uint16:
+        colored = colorize_depth(frames, config.depth_encoding, config.depth_range)
+        return normalize(colored, config.normalization, "depth")
+    return normalize(frames, config.normalization, "rgb")
+
+
+def normalize(images: np.ndarray, normalization: str = "imagenet", modality: str = "rgb") -> Tensor:
+    """uint8 (B,T,H,W,3) to float32 (B,T,3,H,W).
+
+    "imagenet": (value/255 - mean) / std for all modalities. "vgg", as released: RGB minus the mean
+    in 0..255, then cut to 0..255 again, which loses all that is darker than the mean; depth stays as
+    it is.
+    """
+    import torch
+
+    if images.dtype != np.uint8 or images.shape[-1] != 3 or normalization not in ("imagenet", "vgg"):
+        found = f"{images.dtype} {images.shape}, {normalization!r}"
+        expected = 'uint8 (B,T,H,W,3) and "imagenet" or "vgg"'
+        raise LabError.mismatch(None, expected, found, "encode the frames first")
+    if normalization == "vgg":
+        if modality == "rgb":
+            images = saturate(images - np.float32(VGG_MEAN))
+        return torch.from_numpy(images.astype(np.float32)).permute(0, 1, 4, 2, 3)
+    # One long row of repeated constants per image row: far faster than a last axis of three.
+    width = images.shape[-2]
+    scale = torch.tensor([1 / (255 * std) for std in IMAGENET_STD]).repeat(width)
+    shifts = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    rows = torch.from_numpy(np.ascontiguousarray(images)).reshape(-1, 3 * width).to(torch.float32)
+    rows.mul_(scale).add_(torch.tensor(shifts).repeat(width))
+    return rows.reshape(images.shape).permute(0, 1, 4, 2, 3)
