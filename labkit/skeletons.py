@@ -98,10 +98,9 @@ def main_body(skeleton: Skeleton) -> int:
     """
     spread = {}
     for body in np.unique(skeleton.body_id[skeleton.present]):
-        xyz = skeleton.xyz[skeleton.body_id == body]  # (frames, 25, 3)
-        seen = np.isfinite(xyz).all(axis=-1).all(axis=-1)
-        if seen.any():
-            spread[int(body)] = float(xyz[seen].var(axis=0).sum())
+        xyz = np.ma.masked_invalid(skeleton.xyz[skeleton.body_id == body])  # (frames, 25, 3)
+        if xyz.count():
+            spread[int(body)] = float(xyz.var(axis=0).filled(0).sum())
     if not spread:
         raise LabError.mismatch(skeleton.path, "at least one body", "none in any frame", _FIX)
     return max(spread, key=spread.__getitem__)
@@ -133,14 +132,14 @@ def _read_bytes(path: str | PathLike) -> bytes:
         if not Path(path).is_file():  # a folder, or a pipe that would block for ever
             found = "something else there" if Path(path).exists() else "none"
             raise LabError.mismatch(path, "a skeleton file", found, _FIX)
+        size = Path(path).stat().st_size
+        if size > MAX_BYTES:
+            raise LabError.mismatch(path, f"at most {MAX_BYTES} bytes", size, _FIX)
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(size)
     except OSError as error:
         found = f"one that cannot be read ({error.strerror or error})"
         raise LabError.mismatch(path, "a skeleton file", found, _FIX) from error
-    if len(data) > MAX_BYTES:
-        found = f"more than {MAX_BYTES} bytes"
-        raise LabError.mismatch(path, f"at most {MAX_BYTES} bytes", found, _FIX)
     return data.replace(b"\r\n", b"\n")
 
 
