@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 READING_ORDER = (
     "errors", "files", "progress", "types", "config", "machine", "skeletons", "alignment", "media", "clips", "protocols", "puppets", "datasets",
     "backbones", "model", "losses", "distillers", "metrics", "runs", "lab", "feeds", "sessions", "fitting", "trainers", "targets", "probes", "figures",
-    "widgets", "checks", "export", "series", "cli",
+    "widgets", "checks", "export", "notebooks", "kernels", "series", "cli",
 )  # fmt: skip
 
 
