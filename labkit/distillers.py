@@ -27,6 +27,7 @@ Objective = Callable[[StreamOutput, StreamOutput | None, Tensor, DistillConfig],
 
 TeacherLogits = Float[Tensor, "teachers batch classes"]
 Vectors = Float[Tensor, "batch channel"]
+EnsembleWeights = Float[Tensor, "teachers #batch"]  # one a clip, or one for all
 PerClip = Float[Tensor, " batch"]
 ChannelIndices = Int[Tensor, " count"]
 ChannelMaps = Float[Tensor, "batch channel positions"]  # positions = time * height * width
@@ -150,7 +151,7 @@ def ensemble_weights(
     *,
     weighting: Literal["uniform", "sample", "dataset"] = "uniform",
     temperature: float = 1.0,
-) -> Float[Tensor, "teachers #batch"]:
+) -> EnsembleWeights:
     """How much each teacher counts (Radevski et al., 2023; their code), a sum of 1 over teachers.
 
     "sample": softmin over teachers of the clip's cross-entropy / temperature, (teachers, batch).
@@ -171,7 +172,7 @@ def ensemble_weights(
 def ensemble_distillation_loss(
     student_logits: Logits,
     teacher_logits: TeacherLogits,
-    weights: Float[Tensor, "teachers #batch"],
+    weights: EnsembleWeights,
     labels: Labels,
     *,
     temperature: float = 1.0,
