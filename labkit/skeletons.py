@@ -147,7 +147,7 @@ class _Cursor:
     """Walks the lines of one file; every refusal names the file and the line."""
 
     def __init__(self, path: str | PathLike, data: bytes, allow_nan: bool):
-        self.path, self.allow_nan, self.next = path, allow_nan, 0
+        self.path, self.next = path, 0
         self.lines = data.split(b"\n")
         if not self.lines[-1]:
             self.lines.pop()  # the newline that ends the last line
@@ -208,26 +208,20 @@ class _Cursor:
         return values
 
     def _numbers(self, rows: list[list[bytes]], first: int) -> np.ndarray:
-        try:
-            values = np.array([float(field) for row in rows for field in row])
-            legal = not np.isinf(values).any()
-        except ValueError:
-            legal = False
-        if not legal:
-            bad = next(n for n, row in enumerate(rows, first) if not all(map(_is_number, row)))
-            raise self.refuse(bad, "finite numbers")
-        return values.reshape(len(rows), -1)
+        table = []
+        for index, row in enumerate(rows, first):
+            try:
+                values = list(map(float, row))
+            except ValueError:
+                values = [np.inf]
+            if np.inf in values or -np.inf in values:
+                raise self.refuse(index, "finite numbers")
+            table.append(values)
+        return np.array(table)
 
     def finish(self) -> None:
         if self.next < len(self.lines):
             raise self.refuse(self.next, f"the end of the file after line {self.next}")
-
-
-def _is_number(field: bytes) -> bool:
-    try:
-        return not np.isinf(float(field))
-    except ValueError:
-        return False
 
 
 def _assemble(path, num_frames, slots, ids, infos, joints) -> Skeleton:
@@ -239,11 +233,11 @@ def _assemble(path, num_frames, slots, ids, infos, joints) -> Skeleton:
         where = tuple(np.array(slots).T)
         table[where], body_info[where], body_id[where] = joints, infos, ids
     return Skeleton(
-        depth_xy=table[..., 3:5].copy(),
-        color_xy=table[..., 5:7].copy(),
-        xyz=table[..., 0:3].copy(),
+        depth_xy=table[..., 3:5],
+        color_xy=table[..., 5:7],
+        xyz=table[..., 0:3],
         state=np.nan_to_num(table[..., 11]).astype(np.int8),
-        orientation=table[..., 7:11].copy(),
+        orientation=table[..., 7:11],
         body_id=body_id,
         body_info=body_info,
         path=path,
