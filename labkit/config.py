@@ -14,13 +14,45 @@ from .errors import LabError
 
 
 @dataclass(frozen=True)
+class PuppetNuisance:
+    """What makes the embedded set hard; each knob acts smoothly, and 0 turns a nuisance off.
+
+    The defaults are calibrated on steps 1 and 2 alone (RGB 60-75 %, depth 75-88 %, cross-subject).
+    """
+
+    # both modalities
+    distance: tuple[float, float] = (2.7, 3.4)  # m; at 3.3 m a person fills half of the colour frame's height
+    placement: float = 0.25  # m, how far from the middle of the stage people stand
+    yaw: float = 20.0  # degrees people may be turned away from camera 1
+    style: float = 1.0  # differences in timing, amplitude, posture and idle movement
+    occluders: float = 0.4  # chance of furniture in front of the legs
+    axis_amplitude: float = 1.0  # 1: "depth" pairs use the full reach along the body's forward axis; 0: not at all
+    object_size: float = 1.0  # factor on held objects
+    # colour camera
+    clutter: float = 0.5  # coloured things on the wall, 1 is 40 of them
+    contrast: float = 0.6  # of clothes and wall: 0 is a wall in the shirt's colour
+    saturation: float = 1.0  # of the object colours that decide the "colour" pairs; 0 is grey
+    light: float = 0.5  # how far the lamp wanders and how dark its shadows are
+    exposure: float = 0.35  # stops, standard deviation
+    image_noise: float = 4.0  # grey levels, standard deviation
+    # depth camera
+    depth_noise: float = 1.5  # mm at 1 m, standard deviation; grows with the square of depth
+    depth_step: float = 1.0  # mm at 1 m, quantisation; grows with the square of depth
+    dropout: float = 0.08  # share of the person lost in moving patches
+    hand_dropout: float = 0.25  # chance, every third of a second, that hands and what they hold are lost
+    flying: float = 0.25  # share of edge pixels that fly off behind the person
+    joint_jitter: float = 0.006  # m, standard deviation of tracked joints; five times that where inferred
+
+
+@dataclass(frozen=True)
 class PuppetsConfig:
-    """Which part of the embedded set is made, and how large its pictures are."""
+    """Which part of the embedded set is made, how large its pictures are and how hard they are."""
 
     subjects: tuple[int, ...] = tuple(range(1, 41))  # official NTU ids, split 20/20 for cross-subject
     cameras: tuple[int, ...] = (1, 2, 3)  # 0, +45, -45 degrees
     scale: int = 6  # divides 1920x1080 and 512x424
     seed: int = 0
+    nuisance: PuppetNuisance = field(default_factory=PuppetNuisance)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,226 @@
+"""One performance of the embedded set: put on stage, filmed by its cameras, written as NTU files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from .config import PuppetNuisance, PuppetsConfig
+from .files import atomic_folder, atomic_path, sha256_bytes, sha256_file, sha256_json, write_text
+from .puppet_actions import BY_NUMBER, FRAME_RATE, SHAPES, Action, Performance, perform
+from .puppet_body import LABEL, Person, generator, person
+from .puppet_sensors import (
+    AZIMUTHS,
+    BASELINE,
+    Lighting,
+    Viewpoint,
+    albedos,
+    backdrop,
+    color_frames,
+    depth_frames,
+    object_color,
+    sensors,
+    track_joints,
+)  # fmt: skip
+from .rendering import Box, Solid, render
+from .skeletons import write_skeleton
+
+PUPPETS_VERSION = 1  # raise it when the same config would give other files
+KEY_FRAME_EVERY = 12  # as in NTU's RGB files
+_QUALITY = 7  # of MPEG-4's 2 (best) to 31
+_CHUNK = 4_000_000  # colour pixels rendered at once: bounds memory at scale 1
+_PERSON = ("shirt", "sleeve", "trousers", "shoes", "skin", "hair", "left hand", "right hand")
+_GROUPS = {"person": _PERSON, "left_hand": ("left hand",), "right_hand": ("right hand",), "object": ("object",)}
+
+
+def clip_name(subject: int, camera: int, action: int) -> str:
+    """Setup 1 and replication 1 throughout."""
+    return f"S001C{camera:03d}P{subject:03d}R001A{action:03d}"
+
+
+def clip_files(root: Path, name: str) -> dict[str, Path]:
+    """Where the parts of a clip lie; "depth" is a folder."""
+    return {
+        "rgb": root / "nturgb+d_rgb" / f"{name}_rgb.avi",
+        "depth": root / "nturgb+d_depth_masked" / name,
+        "skeleton": root / "nturgb+d_skeletons" / f"{name}.skeleton",
+        "record": root / "puppets" / f"{name}.json",
+    }
+
+
+def recipe(config: PuppetsConfig) -> str:
+    """Hash of all that decides the content of a clip; which clips there are is not part of it."""
+    return sha256_json([PUPPETS_VERSION, config.seed, config.scale, asdict(config.nuisance)])
+
+
+def make_performance(job: tuple[Path, PuppetsConfig, int, int, tuple[int, ...]]) -> int:
+    """One subject doing one action once, filmed by the given cameras at the same time."""
+    root, config, number, subject, cameras = job
+    action, seed, nuisance = BY_NUMBER[number], config.seed, config.nuisance
+    who, rng = person(seed, subject, nuisance.style), generator(seed, "stage", subject, number)
+    shape = SHAPES[rng.integers(len(SHAPES))]
+    kind = action.object_color
+    if kind == "any":
+        kind = ("cold", "warm", "light", "dark")[rng.integers(4)]
+    facts = {
+        "action": number, "action_name": action.name, "cue": action.cue, "subject": subject, "object": shape,
+        "object_color": kind, "handedness": "left" if who.left_handed else "right",
+    }  # fmt: skip
+    thing = object_color(kind, rng, nuisance.saturation)
+    show = perform(action, who, nuisance, shape, seed, f"{subject}/{number}")
+    show = _placed(show, action, nuisance, rng)
+    lighting, colors = Lighting.draw(nuisance, rng), albedos(who, thing, rng)
+    distance, height = rng.uniform(*nuisance.distance), rng.uniform(0.9, 1.4)
+    for camera in cameras:
+        rng = generator(seed, "clip", subject, number, camera)
+        pitch = np.degrees(np.arctan2(height - 0.95, distance)) + rng.uniform(-2, 2)
+        view = Viewpoint(AZIMUTHS[camera], distance, height, float(pitch))
+        name = clip_name(subject, camera, number)
+        record = {"name": name, "camera": camera, "frames": show.num_frames, "recipe": recipe(config)} | facts
+        scene = Scene(show, who, view, lighting, colors)
+        _make_clip(clip_files(root, name), record, scene, config, rng)
+    return len(cameras)
+
+
+def _placed(show: Performance, action: Action, nuisance: PuppetNuisance, rng: np.random.Generator) -> Performance:
+    """From body to stage coordinates: turned and moved, with a chair to sit on (or just standing there)."""
+    solids = list(show.solids)
+    if action.number in (8, 9) or rng.random() < 0.6:
+        seat = 0.225 * 1.7
+        back = float(show.joints[..., 0, 2].min()) if action.number in (8, 9) else -0.25
+        solids += _furniture("chair", show.num_frames, [(0, seat / 2, back, 0.21, seat / 2, 0.19)])
+        solids += _furniture("chair", show.num_frames, [(0, 0.62, back - 0.21, 0.21, 0.24, 0.02)])
+    turned = np.radians(rng.uniform(-1, 1) * nuisance.yaw)
+    sine, cosine = np.sin(turned), np.cos(turned)
+    matrix = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+    shift = np.array([*rng.uniform(-1, 1, 2) * nuisance.placement, 0])[[0, 2, 1]]
+    joints = (matrix * show.joints[..., None, :]).sum(-1) + shift
+    return Performance([solid.moved(matrix, shift) for solid in solids], joints)
+
+
+def _furniture(label: str, num_frames: int, boxes: list[tuple[float, ...]]) -> list[Solid]:
+    """Upright boxes given as (center x y z, half sizes x y z), standing still."""
+    still, axes = np.ones((num_frames, 1)), np.tile(np.eye(3), (num_frames, 1, 1))
+    return [Box(LABEL[label], still * box[:3], axes, np.array(box[3:])) for box in boxes]
+
+
+# --------------------------------------------------------------------------- one clip
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything two cameras at one viewpoint look at."""
+
+    show: Performance
+    who: Person
+    view: Viewpoint
+    lighting: Lighting
+    colors: np.ndarray  # (labels,3)
+
+    def solids(self, nuisance: PuppetNuisance, rng: np.random.Generator) -> list[Solid]:
+        """In the coordinates of the depth camera; now and then with furniture before the legs."""
+        solids = list(self.show.solids)
+        if rng.random() < nuisance.occluders:
+            away = self.view.distance - rng.uniform(0.7, 1.0)
+            sine, cosine = np.sin(np.radians(self.view.azimuth)), np.cos(np.radians(self.view.azimuth))
+            aside, half = rng.uniform(-0.45, 0.45), rng.uniform([0.15, 0.2, 0.1], [0.4, 0.4, 0.2])
+            near = self.view.distance - away
+            place = (near * sine + aside * cosine, half[1], near * cosine - aside * sine, *half)
+            solids += _furniture("occluder", self.show.num_frames, [place])
+        matrix, shift = self.view.transform()
+        return [solid.moved(matrix, shift) for solid in solids]
+
+
+def _make_clip(
+    files: dict[str, Path], record: dict[str, Any], scene: Scene, config: PuppetsConfig, rng: np.random.Generator
+) -> None:  # fmt: skip
+    """Film the scene and write all files of the clip; the record, which makes it count, comes last."""
+    nuisance, num_frames = config.nuisance, record["frames"]
+    depth, color = sensors(config.scale)
+    matrix, shift = scene.view.transform()
+    lamp = (matrix * scene.lighting.direction).sum(-1)
+    solids = scene.solids(nuisance, rng)
+    picture = render(depth, solids, num_frames, lamp)
+    boxes = {"depth": _boxes(picture.label)}
+    joints = (matrix * scene.show.joints[..., None, :]).sum(-1) + shift
+    write_skeleton(files["skeleton"], track_joints(joints, picture, (depth, color), nuisance.joint_jitter, rng), 7)
+    depth_hash, depth_bytes = _write_depth(files["depth"], depth_frames(picture, nuisance, rng))
+    boxes["color"] = {group: [] for group in _GROUPS}
+    film = _film(scene, color, solids, lamp, nuisance, rng, boxes["color"])
+    _write_video(files["rgb"], film, (color.width, color.height))
+    geometry = {"depth": asdict(depth), "color": asdict(color), "baseline": BASELINE, "viewpoint": asdict(scene.view)}
+    sizes = {part: files[part].stat().st_size for part in ("rgb", "skeleton")} | {"depth": depth_bytes}
+    hashes = {part: sha256_file(files[part]) for part in ("rgb", "skeleton")} | {"depth": depth_hash}
+    record = record | {"geometry": geometry, "boxes": boxes, "bytes": sizes, "sha256": hashes}
+    write_text(files["record"], json.dumps(record, sort_keys=True) + "\n")
+
+
+def _film(scene, camera, solids, lamp, nuisance, rng, boxes) -> Iterator[np.ndarray]:
+    """Frames (H,W,3) uint8 of the colour camera, a chunk rendered at a time; fills in `boxes`."""
+    view, num_frames = scene.view, scene.show.num_frames
+    matrix, shift = view.transform()
+    wall = -rng.uniform(1.0, 2.0) * np.array([np.sin(np.radians(view.azimuth)), 0, np.cos(np.radians(view.azimuth))])
+    horizon = camera.project((matrix * wall).sum(-1) + shift)[1] / camera.height
+    background = backdrop(camera, scene.who, float(np.clip(horizon, 0, 1)), nuisance, rng)
+    gain = 2 ** (np.clip(rng.normal(), -2, 2) * nuisance.exposure)
+    step = max(1, _CHUNK // (camera.width * camera.height))
+    for start in range(0, num_frames, step):
+        part = slice(start, min(start + step, num_frames))
+        some = [solid.at(part) for solid in solids]
+        picture = render(camera, some, part.stop - start, lamp)
+        for group, found in _boxes(picture.label).items():
+            boxes[group] += found
+        yield from color_frames(
+            picture, scene.colors, scene.lighting.ambient, background, gain, nuisance.image_noise, rng
+        )
+
+
+def _boxes(label: np.ndarray) -> dict[str, list[list[int] | None]]:
+    """Per frame [left, top, right, bottom) in pixels around each group of labels; None where hidden."""
+    found = {}
+    for group, names in _GROUPS.items():
+        member = np.zeros(256, bool)
+        member[[LABEL[name] for name in names]] = True
+        mask = member[label]
+        columns, rows = mask.any(1), mask.any(2)
+        low = np.stack([columns.argmax(1), rows.argmax(1)], axis=1)
+        high = np.array([columns.shape[1], rows.shape[1]])
+        high = high - np.stack([columns[:, ::-1].argmax(1), rows[:, ::-1].argmax(1)], axis=1)
+        edges = np.concatenate([low, high], axis=1).tolist()
+        found[group] = [box if any_ else None for box, any_ in zip(edges, rows.any(1), strict=True)]
+    return found
+
+
+def _write_depth(folder: Path, frames: np.ndarray) -> tuple[str, int]:
+    """MDepth-00000001.png and so on, 16 bit; the hash of all their bytes in order, and how many bytes."""
+    images = [cv2.imencode(".png", frame)[1].tobytes() for frame in frames]
+    with atomic_folder(folder) as temporary:
+        for number, image in enumerate(images, start=1):
+            (temporary / f"MDepth-{number:08d}.png").write_bytes(image)
+    return sha256_bytes(b"".join(images)), sum(map(len, images))
+
+
+def _write_video(path: Path, frames: Iterator[np.ndarray], size: tuple[int, int]) -> None:
+    """MPEG-4 in AVI, one thread and no version strings: the same frames give the same bytes."""
+    with (
+        atomic_path(path) as temporary,
+        av.open(str(temporary), "w", format="avi", options={"fflags": "+bitexact"}) as container,
+    ):
+        stream = container.add_stream("mpeg4", rate=FRAME_RATE)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.gop_size = KEY_FRAME_EVERY
+        stream.codec_context.options = {
+            "flags": "+bitexact+qscale", "global_quality": str(118 * _QUALITY), "sc_threshold": "1000000000"
+        }  # fmt: skip
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
