@@ -121,9 +121,7 @@ def load_file(backbone: Backbone, path: str | PathLike) -> None:
 def _fill(backbone: Backbone, state: dict[str, Tensor], path: str | PathLike) -> None:
     expected, found = _trunk(backbone.state_dict()), _trunk(state)
     wrong = sorted(set(expected) ^ set(found), key=str) or [
-        name
-        for name, value in expected.items()
-        if getattr(found[name], "shape", None) != value.shape
+        name for name, value in expected.items() if getattr(found[name], "shape", None) != value.shape
     ]
     if wrong:
         others = f"{len(wrong)} others, such as {wrong[0]}"

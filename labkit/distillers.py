@@ -57,9 +57,7 @@ def learn_soft_labels(
     return {"total": _general(student, teacher, labels, config)}
 
 
-def learn_all(
-    student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig
-) -> Terms:
+def learn_all(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
     """Eq. 7: eq. 5 ("general") and eq. 3 ("hall"), each before its weight, and their mixture."""
     general = _general(student, teacher, labels, config)
     hall = _hall(student, teacher, labels, config)
@@ -75,9 +73,7 @@ DISTILLERS: dict[str, Objective] = {
 }
 
 
-def _general(
-    student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig
-) -> Scalar:
+def _general(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
     return generalized_distillation_loss(
         student.logits,
         teacher.logits,
@@ -89,9 +85,7 @@ def _general(
     )
 
 
-def _hall(
-    student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig
-) -> Scalar:
+def _hall(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
     """Eq. 3 summed over `feature_layers`, the ends of blocks 1 to 4, with lambda_l = 1."""
     layers = [
         hallucination_loss(

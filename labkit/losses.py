@@ -69,9 +69,7 @@ def hallucination_loss(
     if reduction == "sum":
         return total
     if reduction != "clip":
-        raise LabError.mismatch(
-            None, "reduction sum, mean or clip", repr(reduction), "use one of them"
-        )
+        raise LabError.mismatch(None, "reduction sum, mean or clip", repr(reduction), "use one of them")
     num_clips, rest = divmod(len(gap), num_frames)
     if rest or not num_clips:
         raise LabError.mismatch(
@@ -111,9 +109,7 @@ def distillation_loss(
         temperature_squared=temperature_squared,
     )
     num_frames = len(student_features) // len(labels)
-    hall = hallucination_loss(
-        student_features, teacher_features, reduction=reduction, num_frames=num_frames
-    )
+    hall = hallucination_loss(student_features, teacher_features, reduction=reduction, num_frames=num_frames)
     return mix(general, hall, feature_weight=feature_weight, hall_weight=hall_weight)
 
 

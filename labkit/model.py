@@ -40,9 +40,7 @@ class TemporalConv(nn.Module):
     def __init__(self, channels: int, num_frames: int, init: str = "identity", norm: bool = False):
         super().__init__()
         if init not in ("identity", "released"):
-            raise LabError.mismatch(
-                None, "temporal_init identity or released", repr(init), "use one of them"
-            )
+            raise LabError.mismatch(None, "temporal_init identity or released", repr(init), "use one of them")
         self.num_frames = num_frames
         self.weight = nn.Parameter(torch.zeros(channels, channels, 3, 1))
         with torch.no_grad():
@@ -82,9 +80,7 @@ def inject(
 
 
 def _unknown_connection(name: object) -> LabError:
-    return LabError.mismatch(
-        None, "connection multiply, gated or None", repr(name), "use one of them"
-    )
+    return LabError.mismatch(None, "connection multiply, gated or None", repr(name), "use one of them")
 
 
 def _last_conv(unit: nn.Module) -> nn.Conv2d:

@@ -1,0 +1,221 @@
+"""The objectives of step 3, and the losses of other systems against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import jaxtyped
+from torch.nn import functional as F
+
+from labkit import distillers
+from labkit.config import DistillConfig
+from labkit.distillers import DISTILLERS
+from labkit.errors import LabError
+from labkit.losses import distillation_loss, generalized_distillation_loss, hallucination_loss
+from labkit.model import Stream, TwoStream, freeze
+
+STUDENT, TEACHER, LABEL = torch.tensor([[2, 0.5, -1]]), torch.tensor([[1, 2, 0.5]]), torch.tensor([0])
+
+
+def pair_of_streams(connection) -> TwoStream:
+    """Step 3 at its start: the hallucination is a copy of the frozen depth stream."""
+    torch.manual_seed(0)
+    depth, hallucination = Stream(3, 5, "resnet18", 8), Stream(3, 5, "resnet18", 8)
+    hallucination.load_state_dict(depth.state_dict())
+    return TwoStream(freeze(depth), hallucination, connection).eval()
+
+
+# -- the paper ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", DISTILLERS)
+def test_objectives_are_the_papers_losses(objective):
+    output = pair_of_streams("multiply")(torch.randn(2, 5, 3, 32, 32), torch.randn(2, 5, 3, 32, 32))
+    student, teacher, labels = output.target, output.source, torch.tensor([0, 2])
+    config = replace(
+        DistillConfig(), temperature=4.0, imitation=0.3, hall_weight=0.7, feature_weight=0.2,
+        student_temperature=2.0, temperature_squared=True,
+    )  # fmt: skip
+    soft = {"temperature": 4.0, "imitation": 0.3, "student_temperature": 2.0, "temperature_squared": True}
+    hall = hallucination_loss(student.features, teacher.features, reduction="clip")
+    expected = {
+        "labels": F.cross_entropy(student.logits, labels),
+        "hallucination": 0.7 * hall,
+        "generalized": generalized_distillation_loss(student.logits, teacher.logits, labels, **soft),
+        "distillation": distillation_loss(
+            student.logits, teacher.logits, labels, student.features, teacher.features,
+            feature_weight=0.2, hall_weight=0.7, **soft,
+        ),
+    }  # fmt: skip
+    terms = DISTILLERS[objective](student, teacher, labels, config)
+    torch.testing.assert_close(terms["total"], expected[objective])
+    if "hall" in terms:
+        torch.testing.assert_close(terms["hall"], hall)
+
+
+@pytest.mark.parametrize("objective", DISTILLERS)
+def test_only_the_student_learns(objective):
+    torch.manual_seed(0)
+    pair = TwoStream(Stream(3, 5, "resnet18", 8), Stream(3, 5, "resnet18", 8), None)
+    output = pair(torch.randn(2, 5, 3, 32, 32), torch.randn(2, 5, 3, 32, 32))
+    terms = DISTILLERS[objective](output.target, output.source, torch.tensor([0, 2]), DistillConfig())
+    terms["total"].backward()
+    assert all(p.grad is None for p in pair.source.parameters())
+    assert pair.target.backbone.conv1.weight.grad.abs().sum() > 0
+    learns_classes = pair.target.backbone.fc.weight.grad is not None
+    assert learns_classes == (objective != "hallucination")
+
+
+@pytest.mark.parametrize("layers", [(4,), (1, 2, 3, 4)])
+def test_a_copy_of_depth_fed_depth_has_nothing_to_hallucinate(layers):
+    depth = torch.randn(2, 5, 3, 32, 32)
+    output = pair_of_streams(None)(depth, depth)
+    config = replace(DistillConfig(), feature_layers=layers)
+    terms = DISTILLERS["hallucination"](output.target, output.source, torch.tensor([0, 1]), config)
+    assert terms["hall"].item() == 0
+
+
+def test_feature_layers_add_up():
+    output = pair_of_streams(None)(torch.randn(2, 5, 3, 32, 32), torch.randn(2, 5, 3, 32, 32))
+
+    def hall(*layers: int) -> torch.Tensor:
+        config = replace(DistillConfig(), feature_layers=layers)
+        return DISTILLERS["hallucination"](output.target, output.source, torch.tensor([0, 1]), config)["hall"]
+
+    torch.testing.assert_close(hall(1, 2, 3, 4), hall(1) + hall(2) + hall(3) + hall(4))
+    assert hall(2) != hall(4)
+
+
+# -- other systems -----------------------------------------------------------------------------------
+
+
+def checked(name: str):
+    """The function with its shapes checked at run time."""
+    return jaxtyped(typechecker=beartype)(getattr(distillers, name))
+
+
+def test_mars():
+    features = torch.tensor([[1, 0, 2, 0.5]]), torch.tensor([[0.0, 1, 2, 1]])
+    assert checked("mars_loss")(STUDENT, LABEL, *features).item() == pytest.approx(28.366311, abs=1e-5)
+
+
+def test_dmcl():
+    streams = torch.stack([STUDENT, TEACHER, torch.tensor([[0.2, 0.1, 0.3]])])
+    losses = checked("dmcl_losses")(streams, LABEL)
+    assert losses[:, 0].tolist() == pytest.approx([0.241311, 5.966119, 5.529124], abs=1e-5)
+    assert losses.sum(dim=0).mean().item() == pytest.approx(11.736555, abs=1e-5)
+    torch.testing.assert_close(streams.sum(dim=0), torch.tensor([[3.2, 2.6, -0.2]]))
+
+
+def test_dmcl_chooses_a_winner_for_each_clip_and_spares_it():
+    torch.manual_seed(0)
+    streams, labels = torch.randn(3, 6, 4, requires_grad=True), torch.randint(4, (6,))
+    losses = checked("dmcl_losses")(streams, labels)
+    for clip in range(6):
+        hard = [F.cross_entropy(streams[s, clip], labels[clip]).item() for s in range(3)]
+        best = hard.index(min(hard))
+        target = (streams[best, clip] / 2).softmax(dim=-1).detach()
+        for s in range(3):
+            taught = 0 if s == best else 4 * F.cross_entropy(streams[s, clip] / 2, target).item()
+            assert losses[s, clip].item() == pytest.approx(hard[s] + taught, abs=1e-5)
+    (losses.sum() - sum(F.cross_entropy(s, labels, reduction="sum") for s in streams)).backward()
+    winners = losses.argmin(dim=0)
+    assert streams.grad[winners, torch.arange(6)].abs().max() < 1e-6  # a winner is only taught its label
+
+
+def radevski_teachers() -> torch.Tensor:
+    return torch.stack([TEACHER, torch.tensor([[0.0, 1, 3]])])
+
+
+@pytest.mark.parametrize(
+    ("weighting", "sharpness", "weights", "temperature", "expected"),
+    [
+        ("uniform", 1.0, [0.5, 0.5], 1.0, 1.266559),
+        ("uniform", 1.0, [0.5, 0.5], 4.0, 1.481398),
+        ("sample", 1.0, [0.846249, 0.153751], 4.0, 0.871083),
+        ("sample", 4.0, [0.605006, 0.394994], 4.0, 1.255058),
+        ("dataset", 4.0, [0.605006, 0.394994], 4.0, 1.255058),
+    ],
+)
+def test_multimodal_ensemble(weighting, sharpness, weights, temperature, expected):
+    teachers = radevski_teachers()
+    found = checked("ensemble_weights")(teachers, LABEL, weighting=weighting, temperature=sharpness)
+    assert found[:, 0].tolist() == pytest.approx(weights, abs=1e-6)
+    loss = checked("ensemble_distillation_loss")(STUDENT, teachers, found, LABEL, temperature=temperature)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_dataset_weights_come_from_mean_errors_of_held_out_clips():
+    torch.manual_seed(0)
+    held_out, labels = torch.randn(2, 9, 4), torch.randint(4, (9,))
+    weights = checked("ensemble_weights")(held_out, labels, weighting="dataset", temperature=0.5)
+    means = torch.stack([F.cross_entropy(one, labels) for one in held_out])
+    torch.testing.assert_close(weights, torch.softmax(-means / 0.5, dim=0)[:, None])
+    student, teachers = torch.randn(3, 4), torch.randn(2, 3, 4)
+    checked("ensemble_distillation_loss")(student, teachers, weights, torch.tensor([0, 1, 2]))
+    with pytest.raises(LabError, match="weighting"):
+        distillers.ensemble_weights(held_out, labels, weighting="best")
+
+
+def test_ensemble_hard_term():
+    teachers = radevski_teachers()
+    weights = distillers.ensemble_weights(teachers, LABEL)
+    options = {"soft_weight": 0.0, "hard_weight": 2.0}
+    loss = distillers.ensemble_distillation_loss(STUDENT, teachers, weights, LABEL, **options)
+    assert loss.item() == pytest.approx(2 * 0.241311, abs=1e-5)
+
+
+def test_graph_distillation_distance():
+    assert checked("cosine_distance")(STUDENT, TEACHER).tolist() == pytest.approx([0.523810], abs=1e-6)
+
+
+CHANNELS = torch.tensor([[[0.0, 2, 1, 1], [1, 0, 2, 1]]]), torch.tensor([[[1.0, 2, 0, 1], [0, 0, 3, 1]]])
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(4.0, 0.244835), (1.0, 0.154634)])
+def test_channel_distribution(temperature, expected):
+    loss = checked("channel_distribution_loss")(*CHANNELS, temperature=temperature)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_channel_correlation():
+    student, teacher = CHANNELS
+    assert checked("channel_correlation_loss")(student, teacher).item() == pytest.approx(0.137567, abs=1e-6)
+    twice = torch.cat([student, student]), torch.cat([teacher, teacher])
+    assert distillers.channel_correlation_loss(*twice).item() == pytest.approx(0.137567, abs=1e-6)
+
+
+def test_focal_channels_are_the_most_active():
+    maps = torch.tensor([1.0, 5, 3, 4])[None, :, None].expand(2, 4, 3)
+    assert checked("focal_channels")(maps, 2).tolist() == [1, 3]
+
+
+def test_admd():
+    real, fake = torch.tensor([[0, 2, 0.5, -1]]), torch.tensor([[1.0, 1, 0, 0]])
+    assert checked("admd_discriminator_loss")(real, fake, LABEL).item() == pytest.approx(0.674379, abs=1e-6)
+    assert checked("admd_generator_loss")(fake, LABEL).item() == pytest.approx(1.006409, abs=1e-6)
+
+
+def test_no_gradient_reaches_a_teacher():
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 1])
+    for name, arguments in {
+        "mars_loss": lambda s, t: (s, labels, s, t),
+        "cosine_distance": lambda s, t: (s, t),
+        "channel_distribution_loss": lambda s, t: (
+            s[..., None].expand(2, 3, 4),
+            t[..., None].expand(2, 3, 4),
+        ),
+        "channel_correlation_loss": lambda s, t: (
+            s[..., None] ** torch.arange(4),
+            t[..., None] ** torch.arange(4),
+        ),
+        "ensemble_distillation_loss": lambda s, t: (s, t[None], torch.ones(1, 1), labels),
+    }.items():
+        student, teacher = (torch.rand(2, 3, requires_grad=True) for _ in range(2))
+        getattr(distillers, name)(*arguments(student, teacher)).sum().backward()
+        assert teacher.grad is None, name
+        assert student.grad is not None, name
