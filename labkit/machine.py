@@ -53,6 +53,16 @@ def find_home(home: str | os.PathLike | None = None) -> Path:
     )
 
 
+def find_notebooks(home: Path) -> list[Path]:
+    """The numbered notebooks, in order: those of `home`, else those of the checkout labkit runs from."""
+    for folder in (home / "notebooks", Path(__file__).resolve().parents[1] / "notebooks"):
+        if found := sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+            return found
+    raise LabError.mismatch(
+        home / "notebooks", "numbered notebooks", "none", "restore them: git checkout notebooks"
+    )
+
+
 def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
     """Versions, processor, memory, GPU and free disk space as plain JSON values; sizes in GB."""
     import psutil

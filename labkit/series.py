@@ -134,11 +134,16 @@ class _Series:
                 raise
 
     def _stop(self, running: set[Future]) -> None:
+        """End all kernels: trainings may finish their step and save, then what still runs is killed."""
         for execution in list(self.live.values()):
             execution.interrupt()
-        wait(running, timeout=BUSY_SECONDS)
+        _, late = wait(running, timeout=BUSY_SECONDS)
         for execution in list(self.live.values()):
             execution.kill()
+        wait(late)
+        for future in running:
+            if future.exception() is None:
+                self._note(future.result())
 
     def _note(self, record: NotebookRecord) -> None:
         self.records[record.name] = record
