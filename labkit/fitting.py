@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from . import machine
 from .config import TrainConfig
 from .feeds import Batch, Feed
 from .lab import Lab
+from .machine import SpeedProfile
 from .metrics import wilson_interval
-from .model import TwoStream, set_batch_norm_momentum
+from .model import TwoStream, build_stream, set_bn_momentum
 from .progress import Progress
 from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, of_role
 from .sessions import Session, StopSignals, check_finite, learning_rate, make_optimizer
@@ -49,10 +50,10 @@ class Training:
         self.run, self.task, self.config = run, task, config
         self.accelerator = Accelerator()
         device = self.accelerator.device
-        self.speed = machine.speed_profile(config.precision, device)
+        self.speed = choose_speed(lab, config, device)
         layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
         task.model.to(device, memory_format=layout)
-        set_batch_norm_momentum(task.model, config.bn_momentum)
+        set_bn_momentum(task.model, config.bn_momentum)
         parameters = [p for module in task.trained.values() for p in module.parameters()]
         optimizer = make_optimizer(config, parameters, self.speed.fused_adam)
         self.model, self.optimizer = self.accelerator.prepare(task.model, optimizer)
@@ -64,6 +65,35 @@ class Training:
         }
         per_epoch = len(self.feeds["train"].epoch(0, config.batch_size))
         self.total_steps = -(-per_epoch // config.accumulate) * config.epochs
+
+
+def choose_speed(lab: Lab, config: TrainConfig, device: torch.device) -> SpeedProfile:
+    """How to compute here: what the config orders, or what is fastest for one stream's step, measured once."""
+    if config.precision != "auto":
+        return SpeedProfile(
+            config.precision, channels_last=True, fused_adam=True, threads=torch.get_num_threads()
+        )
+    model, clips = replace(lab.profile.model, pretrained=False), lab.profile.clips
+    shape = [model.backbone, model.width, clips.num_frames, clips.size, config.batch_size]
+
+    def make_step(speed: SpeedProfile) -> Callable[[], None]:
+        layout = torch.channels_last if speed.channels_last else torch.contiguous_format
+        stream = build_stream(model, lab.num_classes, clips.num_frames).to(device, memory_format=layout)
+        optimizer = make_optimizer(config, list(stream.parameters()), speed.fused_adam)
+        clip = torch.zeros(config.batch_size, clips.num_frames, 3, clips.size, clips.size, device=device)
+
+        def step() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=speed.precision == "bf16"):
+                logits = stream(clip).logits
+            logits.square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    return machine.probe_precision(
+        make_step, shape=shape, cache_dir=lab.runs.root / "speed", device=device.type
+    )
 
 
 def fit(run: Run, task: Task, lab: Lab, config: TrainConfig) -> None:
@@ -176,7 +206,6 @@ def _finish(training: Training) -> None:
         run.save_json("history.json", {"epochs": at.history, "curve": at.curve})
         run.save_json("record.json", {**record, "machine": machine.describe()})
         run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs)), "chosen": at.best})
-        run.delete(*run.checkpoints())
         run.set_state("done")
     training.accelerator.wait_for_everyone()
 

@@ -19,7 +19,9 @@ from .runs import Run, RunSpec, RunStore, code_version
 PROTOCOLS: dict[str, Callable] = {"cross-subject": datasets.cross_subject, "cross-view": datasets.cross_view}
 
 # The modules whose code decides what a training ends in.
-TRAINING_CODE = ("clips", "feeds", "model", "losses", "distillers", "sessions", "fitting", "trainers")
+TRAINING_CODE = (
+    "clips", "feeds", "backbones", "model", "losses", "distillers", "sessions", "fitting", "trainers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Lab:
     runs: RunStore
     profile: Profile
     seed: int = 0
+    dry: bool = False  # look at runs without training those that are missing
 
     @property
     def num_classes(self) -> int:

@@ -32,6 +32,7 @@ RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.safetensors"
 STATE = "state.json"
+SPEC = "spec.json"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Run:
         with FileLock(self.path / ".lock"):
             for leftover in self.path.glob(".*.tmp"):
                 leftover.unlink()
+            if not (self.path / SPEC).exists():
+                write_json(self.path / SPEC, asdict(self.spec))
             yield
 
     # -- artefacts ---------------------------------------------------------------------------------
@@ -193,21 +196,17 @@ class RunStore:
         self.root = Path(root)
 
     def open(self, spec: RunSpec) -> Run:
-        """The run of that specification, new or not."""
-        run = Run(self.root / spec.id, spec)
-        run.path.mkdir(parents=True, exist_ok=True)
-        if not (run.path / "spec.json").exists():
-            write_json(run.path / "spec.json", asdict(spec))
-        return run
+        """The run of that specification, new or not; nothing is written until it is locked."""
+        return Run(self.root / spec.id, spec)
 
     def get(self, run_id: str) -> Run:
         """The run of that id; LabError when there is none or its specification does not match its name."""
         path = self.root / run_id
-        content = read_json(path / "spec.json")
+        content = read_json(path / SPEC)
         spec = RunSpec(**{**content, "parents": tuple(content["parents"])})
         if spec.id != run_id:
             raise LabError.mismatch(
-                path / "spec.json",
+                path / SPEC,
                 f"the specification of {run_id}",
                 f"that of {spec.id}",
                 "delete this folder and run the same command again",
@@ -216,7 +215,7 @@ class RunStore:
 
     def runs(self) -> list[Run]:
         """All runs, in the order of their names."""
-        return [self.get(path.parent.name) for path in sorted(self.root.glob("*/spec.json"))]
+        return [self.get(path.parent.name) for path in sorted(self.root.glob(f"*/{SPEC}"))]
 
 
 @functools.cache

@@ -140,12 +140,19 @@ class Session:
         for role, module in self.modules.items():
             module.load_state_dict(of_role(groups["weights"], role))
         self.best_weights = groups["best"]
+        self._restore_optimizer(groups["optimizer"])
+        return True
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        """Moments get their parameter's memory layout back: a fused optimizer walks both in memory order."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in groups["optimizer"].items():
+        for name, value in tensors.items():
             index, slot = name.split("/")
+            like = parameters[int(index)]
+            value = torch.empty_like(like, device="cpu").copy_(value) if value.shape == like.shape else value
             state.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        return True
 
     def _check_conditions(self, then: dict[str, str]) -> None:
         now = self.conditions()

@@ -221,13 +221,16 @@ def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
 def _obtain(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task]) -> Run:
     """The finished run of that specification, trained now if it is not there yet."""
     run = lab.runs.open(spec)
-    if run.done:
+    if lab.dry or (run.done and not run.checkpoints()):
         return run
-    with run.lock() if PartialState().is_main_process else nullcontext():
+    main = PartialState().is_main_process
+    with run.lock() if main else nullcontext():
         if not run.done:
             try:
                 fit(run, task(), lab, config)
             except LabError as error:
                 run.set_state("failed", reason=str(error))
                 raise
+        if main:
+            run.delete(*run.checkpoints())
     return run

@@ -1,0 +1,329 @@
+"""The four steps on a tiny lab: what is trained, what is frozen, what is read, what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import tiny_lab
+
+from labkit import fitting, trainers
+from labkit.errors import LabError
+from labkit.sessions import learning_rate
+from labkit.trainers import distill_hallucination, finetune_rgb_only, load_stream, train_stream, train_two_stream
+
+ARTEFACTS = ("weights.safetensors", "predictions.safetensors", "history.json", "result.json")
+
+
+def digest(run) -> str:
+    """One hash over weights, predictions, history and metrics."""
+    content = b"".join(run.artefact(name).read_bytes() for name in ARTEFACTS)
+    return hashlib.sha256(content).hexdigest()
+
+
+def four_steps(lab):
+    depth, rgb = train_stream(lab, "depth"), train_stream(lab, "rgb")
+    joint = train_two_stream(lab, depth, rgb)
+    hallucination = distill_hallucination(lab, joint)
+    return depth, rgb, joint, hallucination, finetune_rgb_only(lab, hallucination, joint)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    torch.set_num_threads(1)
+    lab = tiny_lab(tmp_path_factory.mktemp("lab"), epochs=12)
+    return lab, four_steps(lab)
+
+
+def test_each_step_reports_its_readings(trained):
+    _, runs = trained
+    readings = [list(run.result["outputs"]) for run in runs]
+    joint = ["fused", "source", "target"]
+    assert readings == [["stream"], ["stream"], joint, ["alone", "with_depth"], joint]
+    assert [run.result["primary"] for run in runs] == ["stream", "stream", "fused", "with_depth", "fused"]
+    for run in runs:
+        for parts in run.result["outputs"].values():
+            test = parts["test"]
+            assert test["total"] == 9 and test["accuracy"] == test["correct"] / 9
+            low, high = test["interval"]
+            assert low <= test["accuracy"] <= high
+
+
+def test_the_tiny_task_is_learnt(trained):
+    _, (depth, rgb, joint, *_) = trained
+    assert min(run.result["outputs"][name]["test"]["accuracy"] for run, name in
+               [(depth, "stream"), (rgb, "stream"), (joint, "fused")]) >= 0.8  # fmt: skip
+
+
+def test_a_finished_run_is_loaded_not_trained_again(trained, monkeypatch):
+    lab, runs = trained
+    monkeypatch.setattr(trainers, "fit", lambda *_: pytest.fail("trained again"))
+    assert [run.id for run in four_steps(lab)] == [run.id for run in runs]
+
+
+def test_chosen_epoch_is_the_last_of_the_best(trained):
+    for run in trained[1]:
+        name = run.result["primary"]
+        curve = [epoch[f"validation {name}"] for epoch in run.load_json("history.json")["epochs"]]
+        best = max(index for index, value in enumerate(curve) if value == max(curve))
+        assert run.result["chosen"] == {"epoch": best, "accuracy": max(curve)}
+
+
+def test_streams_start_where_the_paper_says(trained, monkeypatch):
+    """Step 3 starts from step 2's depth weights, step 4 from step 3's hallucination and step 2's RGB."""
+    lab, (_, _, joint, hallucination, _) = trained
+    started = {}
+
+    def look(run, task, lab, config):
+        started.update({role: {k: v.clone() for k, v in m.state_dict().items()} for role, m in task.trained.items()})
+        raise LabError(None, "enough", "none")
+
+    monkeypatch.setattr(trainers, "fit", look)
+    other = replace(lab, profile=lab.profile.steps(lr=9e-4))
+    with pytest.raises(LabError):
+        distill_hallucination(other, joint)
+    same_weights(started["hallucination"], load_stream(joint, "source"))
+    with pytest.raises(LabError):
+        finetune_rgb_only(other, hallucination, joint)
+    same_weights(started["source"], load_stream(hallucination, "hallucination"))
+    same_weights(started["target"], load_stream(joint, "target"))
+
+
+def same_weights(state, stream) -> None:
+    assert all(torch.equal(value, state[name]) for name, value in stream.state_dict().items())
+
+
+def test_teacher_of_step_3_is_left_as_it_was(trained, monkeypatch):
+    lab, (_, _, joint, _, _) = trained
+    seen = {}
+    real_fit = fitting.fit
+
+    def watch(run, task, lab, config):
+        before = {name: value.clone() for name, value in task.model.source.state_dict().items()}
+        real_fit(run, task, lab, config)
+        seen["same"] = all(torch.equal(v, before[k]) for k, v in task.model.source.state_dict().items())
+        seen["roles"] = list(task.trained)
+
+    monkeypatch.setattr(trainers, "fit", watch)
+    distill_hallucination(lab.with_seed(7), joint)
+    assert seen == {"same": True, "roles": ["hallucination"]}
+
+
+def test_rgb_only_model_reads_no_depth(trained, monkeypatch):
+    lab, (_, _, joint, hallucination, _) = trained
+    monkeypatch.setattr(type(lab.clips), "depth", lambda *_: pytest.fail("depth was read"))
+    run = finetune_rgb_only(lab.with_seed(3), hallucination, joint)
+    assert run.done
+
+
+def test_control_of_step_3_has_no_teacher(trained):
+    lab, (_, rgb, *_) = trained
+    joint = train_two_stream(lab, train_stream(lab, "rgb", twin=1), rgb)
+    distill = replace(lab.profile.distill, objective="labels")
+    run = distill_hallucination(lab, joint, distill=distill)
+    assert list(run.result["outputs"]) == ["alone"]
+    assert set(run.load_json("history.json")["epochs"][0]) == {"epoch", "total", "validation alone"}
+
+
+def test_twin_starts_from_other_weights(trained):
+    lab, (_, rgb, *_) = trained
+    twin = train_stream(lab, "rgb", twin=1)
+    assert not torch.equal(load_stream(twin, "stream").temporal[0].weight, load_stream(rgb, "stream").temporal[0].weight)
+
+
+def test_same_inputs_same_bits_in_another_folder(trained, tmp_path):
+    lab, (_, rgb, *_) = trained
+    again = train_stream(replace(lab, runs=tiny_lab(tmp_path).runs), "rgb")
+    assert again.id == rgb.id and digest(again) == digest(rgb)
+
+
+def test_prediction_does_not_depend_on_the_batch(trained, monkeypatch):
+    lab, (_, rgb, *_) = trained
+    whole, _ = rgb.load_tensors("predictions.safetensors")
+    stream = load_stream(rgb, "stream").eval()
+    feed = fitting.Feed(lab, lab.split.test, ("rgb",))
+    with torch.inference_mode():
+        alone = torch.cat([stream(batch["rgb"]).logits for batch in feed.test_batches(1)])
+    assert torch.allclose(whole["test/stream"], alone, atol=1e-5)
+
+
+def test_unknown_role_is_named(trained):
+    with pytest.raises(LabError, match="expected a stream in the role 'source', found stream"):
+        load_stream(trained[1][0], "source")
+
+
+@pytest.mark.parametrize("where", ["input", "weights"])
+def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
+    lab = tiny_lab(tmp_path)
+    if where == "input":
+        real = fitting.Feed.train_batch
+
+        def poisoned(self, ids, epoch):
+            batch = real(self, ids, epoch)
+            if epoch == 1:
+                batch.clips["rgb"][0, 0, 0, 0, 0] = float("nan")
+            return batch
+
+        monkeypatch.setattr(fitting.Feed, "train_batch", poisoned)
+    else:
+        real = fitting.train_step
+
+        def poisoned(training, group):
+            if training.session.position.epoch == 1:
+                training.model.backbone.fc.bias.data[0] = float("inf")
+            return real(training, group)
+
+        monkeypatch.setattr(fitting, "train_step", poisoned)
+    found = "the rgb clips on clips clip" if where == "input" else "stream.backbone.fc.bias"
+    with pytest.raises(LabError, match=f"NaN or infinity in {found}"):
+        train_stream(lab, "rgb")
+    (run,) = lab.runs.runs()
+    assert run.state == "failed" and not run.done
+
+
+@pytest.mark.parametrize("schedule", ["constant", "drop", "onecycle"])
+def test_learning_rate(schedule):
+    config = replace(tiny_lab("unused").profile.step1, schedule=schedule, lr=1.0)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    if schedule == "constant":
+        assert set(rates) == {1.0}
+    elif schedule == "drop":
+        assert rates[:49] == [1.0] * 49 and rates[50:] == [0.1] * 50
+    else:
+        assert rates[0] == pytest.approx(0.04) and max(rates) > 0.999 and rates[-1] < 1e-6
+        assert rates.index(max(rates)) == 30
+
+
+# -- kills -----------------------------------------------------------------------------------------
+
+
+def train_and_die(root: str, fail_point: int, kinds: tuple[str, ...]) -> None:
+    """Train a tiny step 1, saving after every step, and SIGKILL oneself at the `fail_point`-th event."""
+    torch.set_num_threads(1)
+    events = iter(range(10**9))
+
+    def deadly(function):
+        def wrapped(*args, **kwargs):
+            if next(events) == fail_point:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = function(*args, **kwargs)
+            if next(events) == fail_point:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return wrapped
+
+    fitting.CHECKPOINT_SECONDS = 0.0
+    for kind in kinds:
+        setattr(os, kind, deadly(getattr(os, kind)))
+    fitting.train_step, fitting.evaluate = deadly(fitting.train_step), deadly(fitting.evaluate)
+    run = train_stream(tiny_lab(root, epochs=3), "rgb")
+    (run.path / "events").write_text(str(next(events)), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def forkserver():
+    """Children start from a process that has torch loaded but has not computed yet."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["labkit.trainers", "tiny"])
+    return context
+
+
+def run_child(context, *arguments) -> int:
+    child = context.Process(target=train_and_die, args=arguments)
+    child.start()
+    child.join(120)
+    return child.exitcode
+
+
+KINDS = ("replace", "fsync")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(forkserver, tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole")
+    assert run_child(forkserver, str(root), -1, KINDS) == 0
+    (run,) = tiny_lab(root).runs.runs()
+    return digest(run), int((run.path / "events").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.3, 0.42, 0.5, 0.61, 0.7, 0.8, 0.9, 0.95, 0.99])
+def test_killed_training_resumes_to_the_same_bits(forkserver, uninterrupted, tmp_path, share):
+    expected, events = uninterrupted
+    assert run_child(forkserver, str(tmp_path), int(share * events), KINDS) == -signal.SIGKILL
+    assert run_child(forkserver, str(tmp_path), -1, KINDS) == 0
+    (run,) = tiny_lab(tmp_path).runs.runs()
+    assert digest(run) == expected
+    assert not run.checkpoints() and not list(run.path.glob(".*.tmp"))
+
+
+def interrupted(root: str) -> None:
+    torch.set_num_threads(1)
+    train_stream(tiny_lab(root, epochs=2000), "rgb")
+
+
+def test_sigterm_finishes_the_step_and_saves(forkserver, tmp_path):
+    child = forkserver.Process(target=interrupted, args=(str(tmp_path),))
+    child.start()
+    states = list((tmp_path / "runs").glob("*/state.json"))
+    deadline = time.monotonic() + 60
+    while not states and time.monotonic() < deadline:
+        time.sleep(0.05)
+        states = list((tmp_path / "runs").glob("*/state.json"))
+    time.sleep(1.0)
+    os.kill(child.pid, signal.SIGTERM)
+    child.join(30)
+    assert child.exitcode == 143
+    (run,) = tiny_lab(tmp_path).runs.runs()
+    assert run.state == "interrupted" and len(run.checkpoints()) >= 1
+    position = run.load_checkpoint()[1]["position"]
+    assert position["step"] == 2 * position["epoch"] + position["batch"] > 0
+
+
+def test_resuming_under_other_conditions_is_refused(tmp_path, monkeypatch, forkserver):
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
+    lab = tiny_lab(tmp_path)
+    real = fitting._end_epoch
+    monkeypatch.setattr(fitting, "_end_epoch", lambda training: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_stream(lab, "rgb")
+    monkeypatch.setattr(fitting, "_end_epoch", real)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(LabError, match="found threads 1 -> 2: .*LABKIT_ALLOW_DRIFT"):
+            train_stream(lab, "rgb")
+        monkeypatch.setenv("LABKIT_ALLOW_DRIFT", "1")
+        run = train_stream(lab, "rgb")
+    finally:
+        torch.set_num_threads(1)
+    assert run.load_json("record.json")["drift"] == ["threads 1 -> 2"]
+
+
+def build_once(root: str) -> None:
+    torch.set_num_threads(1)
+    real = fitting.fit
+
+    def counted(run, *rest):
+        with open(run.path.parent / "built", "a", encoding="utf-8") as file:
+            file.write("x")
+        real(run, *rest)
+
+    trainers.fit = counted
+    train_stream(tiny_lab(root), "rgb")
+
+
+def test_processes_that_want_the_same_run_build_it_once(forkserver, tmp_path):
+    (tmp_path / "runs").mkdir()
+    children = [forkserver.Process(target=build_once, args=(str(tmp_path),)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0] * 4
+    assert (tmp_path / "runs" / "built").read_text(encoding="utf-8") == "x"
