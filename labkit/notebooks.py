@@ -20,7 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from .errors import LabError
-from .files import sha256_file, sha256_json
+from .files import read_json, sha256_file, sha256_json
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,15 @@ def _fits(value: Any, default: Any) -> bool:
 def read_notebook(path: str | os.PathLike) -> Source:
     """The notebook in a file; LabError when there is none or it is damaged."""
     path = Path(path).resolve()
+    value = read_json(path)
     try:
-        return Source(path, nbformat.read(path, as_version=4))
-    except (OSError, ValueError, nbformat.ValidationError) as error:
-        found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        if not isinstance(value, dict) or value.get("nbformat") != 4:
+            raise nbformat.ValidationError("this is not nbformat 4")
+        nbformat.validate(value)
+    except nbformat.ValidationError as error:
+        found = " ".join(str(error).split())[:200]
         raise LabError.mismatch(path, "a notebook", found, "restore the file") from error
+    return Source(path, nbformat.read(path, as_version=4))
 
 
 def in_order(sources: Sequence[Source]) -> list[Source]:
