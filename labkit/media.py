@@ -25,6 +25,7 @@ from .errors import LabError
 MAX_VIDEO_PIXELS = 4096 * 2304  # larger than any sensor named in the lab
 MAX_DEPTH_PIXELS = 4_000_000  # Kinect v2 has 217,088; a hostile header could ask for gigabytes
 DEPTH_NAME = re.compile(r"M?Depth-(\d{8})\.png", re.ASCII)
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _FETCH = "fetch this file again from its source, or leave the clip out"
 # Only containers that hold their own frames, only from the disk: a play list could name other files.
 _CONTAINERS = {"protocol_whitelist": "file", "format_whitelist": "avi,mov,mp4,matroska"}
@@ -183,6 +184,8 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
     try:
         data = Path(path).read_bytes()
         _check_depth_header(path, data[:26])
+        if _PNG_END not in data:
+            raise ValueError("the end is missing")
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.verify()
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
