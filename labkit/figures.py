@@ -1,0 +1,233 @@
+"""One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
+
+No titles: the caption says it. Figures made of frames stand in `pictures`, looks and files in `style`;
+both are offered here too, so that a notebook imports from one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay
+from .style import COLUMN, INK, MARKERS, PAGE, ROLES, new_figure, save_figure, styled
+from .targets import TARGETS
+
+__all__ = [
+    "COLUMN", "PAGE", "ROLES", "blends", "clip_strip", "comparisons", "confusion", "contact_sheet",
+    "feature_maps", "hallucination_curve", "method_diagram", "overlay", "ratio_histogram",
+    "registration_errors", "results", "save_figure", "training_curves",
+]  # fmt: skip
+
+
+# -- alignment -------------------------------------------------------------------------------------
+
+
+@styled
+def ratio_histogram(ratios_x: np.ndarray, ratios_y: np.ndarray, estimate: float) -> Figure:
+    """Colour over depth distance of joint pairs of one clip, along both axes, and the scale taken."""
+    figure, axes = new_figure(COLUMN, 2.4, rows=2, sharex=True)
+    low, high = np.percentile(np.concatenate([ratios_x, ratios_y]), [1, 99])
+    for panel, ratios, name in zip(axes[:, 0], (ratios_x, ratios_y), "xy", strict=True):
+        panel.hist(ratios, np.linspace(low, high, 61), color="#AAAAAA")
+        panel.axvline(np.median(ratios), color=INK, linestyle=":", label="median of the axis")
+        panel.axvline(estimate, color=ROLES["rgb_only"], linestyle="--", label=f"estimate {estimate:.3f}")
+        panel.set(ylabel=f"pairs along {name}", xlim=(low, high))
+    panel.set_xlabel("colour pixels per depth pixel")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+@styled
+def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
+    """Share of mapped points within a distance, in depth pixels, of where they belong."""
+    figure, axes = new_figure(COLUMN, 2.2)
+    looks = (("-", INK), ("--", "#777777"), ("-", ROLES["rgb_only"]), ("--", ROLES["depth"]), (":", INK))
+    sorted_errors = {name: np.sort(errors[np.isfinite(errors)]) for name, errors in errors_by_method.items()}
+    for (name, errors), (line, color) in zip(sorted_errors.items(), looks, strict=False):
+        share = np.arange(1, len(errors) + 1) / len(errors)
+        axes.plot(errors, 100 * share, line, color=color, label=f"{name}, median {np.median(errors):.2f}")
+    axes.set(xlabel="error (depth pixels)", ylabel="points within (%)", xscale="log", ylim=(0, 100))
+    axes.set_xlim(left=min(np.quantile(errors, 0.02) for errors in sorted_errors.values()))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(True)
+    figure.legend(loc="outside upper center", ncols=1)
+    return figure
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+@styled
+def training_curves(histories: Mapping[str, tuple[str, Sequence[dict]]]) -> Figure:
+    """Loss and validation accuracy by epoch: {label: (role, epochs)}, `epochs` as in a run's history.json."""
+    figure, axes = new_figure(PAGE, 2.2, columns=2, sharex=True)
+    losses, accuracies = axes[0]
+    for index, (label, (role, epochs)) in enumerate(histories.items()):
+        table = pd.DataFrame(epochs)
+        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
+        reading = next(
+            name for name in table if name.startswith("validation ")
+        )  # the one that chose the epoch
+        losses.plot(table["epoch"] + 1, table["total"], label=label, **look)
+        accuracies.plot(table["epoch"] + 1, 100 * table[reading], **look)
+    losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
+    for panel in (losses, accuracies):
+        panel.grid(True, axis="y")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=min(len(histories), 4))
+    return figure
+
+
+@styled
+def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall") -> Figure:
+    """L_hall (eq. 3) against training steps, Fig. 4's form: {label: curve of a step-3 run's history.json}.
+
+    Thin: single batches. Thick: their running median over a twentieth of the training.
+    """
+    figure, axes = new_figure(COLUMN, 2.2)
+    for (label, curve), color in zip(curves.items(), (ROLES["hallucination"], INK, "#999999"), strict=False):
+        table = pd.DataFrame(curve).set_index("step")[term]
+        smooth = table.rolling(max(len(table) // 20, 1), center=True, min_periods=1).median()
+        axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
+        axes.plot(smooth.index, smooth, color=color, label=label)
+    axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+# -- results ---------------------------------------------------------------------------------------
+
+
+@styled
+def results(table: pd.DataFrame) -> Figure:
+    """Every target as a row: our accuracy with its 95 % interval, and the paper's, hollow, on its own data.
+
+    `table` as from `targets.results_table`; a row without a number of ours keeps its place. Grey bands
+    need RGB alone at test time; the dashed line is one RGB stream, what a camera without depth gives.
+    """
+    places = np.cumsum([0.72 if _twin(name) else 1.0 for name in table["target"]])
+    figure, axes = new_figure(PAGE, 0.85 + 0.25 * places[-1])
+    for place, (_, row) in zip(places, table.iterrows(), strict=True):
+        _result_row(axes, place, row)
+    baseline = table.loc[table["target"] == "table2:2", "ours"].dropna()
+    if len(baseline):
+        axes.axvline(baseline.iloc[0], color=ROLES["rgb"], linestyle="--", linewidth=0.8, zorder=1)
+    axes.set_yticks(
+        places,
+        ["↳ " * _twin(name) + model for name, model in zip(table["target"], table["model"], strict=True)],
+    )
+    for label, name in zip(axes.get_yticklabels(), table["target"], strict=True):
+        label.set(color=_role_color(name), weight="bold" if name == "table2:15" else "normal")
+    for x, head in zip(_COLUMNS, ("row", "ours", "paper", "sees at test"), strict=True):
+        axes.text(
+            x, 0.25, head, transform=axes.get_yaxis_transform(), va="center", style="italic", fontsize=7
+        )
+    axes.set(xlabel="accuracy on test clips (%)", ylim=(places[-1] + 0.6, 0.0))
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    key = (
+        _key("ours, 95 % interval", INK),
+        _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
+        _key("control without depth", ROLES["control"], marker="v"),
+        _key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=4)
+    return figure
+
+
+_COLUMNS = (1.01, 1.068, 1.138, 1.215)  # where the columns of text beside the plot stand, in widths of it
+
+
+def _key(label: str, color: str, **look) -> Line2D:
+    return Line2D([], [], color=color, label=label, **{"marker": "o", "markersize": 4.5, **look})
+
+
+def _twin(name: str) -> bool:
+    """Controls and oracles belong to the row above them."""
+    return not name.startswith("table")
+
+
+def _role_color(name: str) -> str:
+    return ROLES[TARGETS[name].role]
+
+
+def _result_row(axes, place: float, row: pd.Series) -> None:
+    color, marker = _role_color(row["target"]), MARKERS[TARGETS[row["target"]].role]
+    if "depth" not in row["tested on"]:
+        half = 0.36 if _twin(row["target"]) else 0.5
+        axes.axhspan(place - half, place + half, color="#F4F4F4", linewidth=0, zorder=0)
+    if pd.notna(row["paper"]):
+        axes.plot(row["paper"], place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+    if pd.notna(row["ours"]):
+        axes.hlines(place, row["low"], row["high"], color=color, linewidth=1.6)
+        axes.plot(row["ours"], place, marker, color=color, markersize=5, zorder=3)
+    numbers = [f"{value:.1f}" if pd.notna(value) else "–" for value in (row["ours"], row["paper"])]
+    number = "" if _twin(row["target"]) else row["target"].partition(":")[2]
+    for x, text in zip(_COLUMNS, (number, *numbers, row["tested on"]), strict=True):
+        axes.text(x, place, text, transform=axes.get_yaxis_transform(), va="center_baseline", fontsize=7)
+
+
+@styled
+def comparisons(table: pd.DataFrame) -> Figure:
+    """Paired differences with 95 % intervals around zero; `table` as from `targets.comparison_table`.
+
+    Filled: the interval excludes zero. Grey: the comparison with a control of equal capacity without depth.
+    """
+    figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
+    labels = [f"{TARGETS[row.target].title}\nminus {TARGETS[row.minus].title}" for row in table.itertuples()]
+    for place, row in enumerate(table.itertuples()):
+        color = _role_color(row.minus) if _twin(row.minus) else _role_color(row.target)
+        clear = row.low > 0 or row.high < 0
+        axes.hlines(place, row.low, row.high, color=color, linewidth=1.6)
+        axes.plot(
+            row.difference, place, "o", color=color, markersize=6, markerfacecolor=color if clear else "white"
+        )
+        axes.text(
+            1.01,
+            place,
+            f"{row.difference:+.1f}".replace("-", "−"),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+        )
+    key = (
+        _key("against a model of the paper", ROLES["rgb_only"]),
+        _key("against a control without depth", ROLES["control"]),
+        _key("interval includes zero", INK, markerfacecolor="white"),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=3)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(table)), labels)
+    axes.set(xlabel="difference in accuracy (points)", ylim=(len(table) - 0.5, -0.5))
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+@styled
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Counts (true class, predicted class) as shares of each true class, printed in per cent."""
+    size = min(PAGE, 1.6 + 0.3 * len(names))
+    figure, axes = new_figure(size, size * 0.86)
+    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    share = 100 * matrix / total
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), value in np.ndenumerate(share):
+        if value >= 0.5:
+            color = "white" if value > 55 else INK
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=color)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.6, label="% of the true class")
+    bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,195 @@
+"""Figures made of frames: a clip in both modalities, where joints fall, what a stream holds inside.
+
+Frames are uint8 RGB; depth comes already coloured (`clips.colorize_depth`). Frames of a row are laid side
+by side into one picture, so that a vector file holds a few pictures and not hundreds.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from .style import INK, PAGE, ROLES, bare, new_figure, styled
+
+GAP = 2  # white pixels between frames
+
+# Kinect v2's 25 joints, in NTU's order, as the lines of a stick figure.
+BONES = (
+    (0, 1), (1, 20), (20, 2), (2, 3), (20, 4), (4, 5), (5, 6), (6, 7), (7, 21), (7, 22), (20, 8), (8, 9),
+    (9, 10), (10, 11), (11, 23), (11, 24), (0, 12), (12, 13), (13, 14), (14, 15), (0, 16), (16, 17),
+    (17, 18), (18, 19),
+)  # fmt: skip
+
+
+def tile(frames: np.ndarray) -> np.ndarray:
+    """(rows, T, H, W, 3) uint8 to one picture, with white gaps between frames."""
+    rows, count, height, width, _ = frames.shape
+    sheet = np.full((rows, height + GAP, count, width + GAP, 3), 255, np.uint8)
+    sheet[:, :height, :, :width] = frames.transpose(0, 2, 1, 3, 4)
+    return sheet.reshape(rows * (height + GAP), count * (width + GAP), 3)[:-GAP, :-GAP]
+
+
+def _caption_side(axes, count: int, height: int, labels: Sequence[str]) -> None:
+    """Names of the rows at the left of a tiled picture."""
+    axes.set_yticks([row * (height + GAP) + height / 2 for row in range(count)], labels)
+    axes.tick_params(length=0)
+
+
+@styled
+def contact_sheet(rgb: np.ndarray, depth_coloured: np.ndarray, names: Sequence[str]) -> Figure:
+    """One row a clip: its frames in RGB, then in depth. Both (clips, T, H, W, 3) uint8."""
+    clips, count, height, width, _ = rgb.shape
+    panel_width = (PAGE - 1.2) / 2  # the names take the rest
+    figure, axes = new_figure(PAGE, 0.3 + panel_width * clips * height / (count * width), columns=2)
+    for panel, frames, label in zip(axes[0], (rgb, depth_coloured), ("RGB", "depth"), strict=True):
+        bare(panel).imshow(tile(frames))
+        panel.set_xlabel(f"{label}, time →")
+    _caption_side(axes[0, 0], clips, height, [textwrap.fill(name, 18) for name in names])
+    return figure
+
+
+@styled
+def clip_strip(rgb: np.ndarray, depth_coloured: np.ndarray, times: Sequence[object] | None = None) -> Figure:
+    """One clip, RGB above depth, both (T, H, W, 3) uint8; `times` are labels under the frames."""
+    count, height, width, _ = rgb.shape
+    figure, axes = new_figure(PAGE, 0.3 + PAGE * 0.9 * 2 * height / (count * width))
+    bare(axes).imshow(tile(np.stack([rgb, depth_coloured])))
+    _caption_side(axes, 2, height, ["RGB", "depth"])
+    if times is not None:
+        centres = [frame * (width + GAP) + width / 2 for frame in range(count)]
+        axes.set_xticks(centres, [str(time) for time in times])
+    return figure
+
+
+@styled
+def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[str, np.ndarray]) -> Figure:
+    """Joints over an RGB image (H, W, 3), one panel a method: where they are, where depth joints fall.
+
+    `color_xy` and each of `mapped_xy` (25, 2) in pixels of the image, NaN for a joint to leave out.
+    """
+    names = list(mapped_xy)
+    everything = np.concatenate([color_xy, *mapped_xy.values()])
+    low, high = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
+    margin = 0.12 * (high - low).max()
+    wide, tall = high - low + 2 * margin
+    panel_width = min(3.2 * wide / tall, PAGE / len(names))
+    figure, axes = new_figure(panel_width * len(names), 0.5 + panel_width * tall / wide, columns=len(names))
+    for panel, name in zip(np.atleast_2d(axes)[0], names, strict=True):
+        bare(panel).imshow(color_image)
+        _stick_figure(panel, color_xy, "white", "joint in the RGB image")
+        _stick_figure(panel, mapped_xy[name], ROLES["depth"], "depth joint, mapped")
+        panel.set(
+            xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), xlabel=name
+        )
+    handles, labels = panel.get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=True)
+    legend.get_frame().set(facecolor="#B0B0B0", edgecolor="none")
+    return figure
+
+
+def _stick_figure(axes, joints: np.ndarray, color: str, label: str) -> None:
+    for start, end in BONES:
+        axes.plot(*joints[[start, end]].T, color="black", linewidth=1.8, zorder=2)
+        axes.plot(*joints[[start, end]].T, color=color, linewidth=1.0, zorder=2)
+    axes.scatter(*joints.T, s=9, color=color, edgecolors="black", linewidths=0.4, zorder=3, label=label)
+
+
+@styled
+def blends(
+    rgb: np.ndarray, depth_coloured: np.ndarray, shifts: Sequence[float], labels: Sequence[str]
+) -> Figure:
+    """What misregistration looks like: depth over RGB, moved right by each of `shifts` pixels.
+
+    `rgb`, `depth_coloured` (H, W, 3) uint8 of one aligned frame; background is the corner's colour.
+    """
+    figure, axes = new_figure(PAGE, 0.25 + PAGE / len(shifts), columns=len(shifts))
+    rows, columns = np.nonzero((depth_coloured != depth_coloured[0, 0]).any(axis=-1))
+    half = 0.6 * np.ptp(rows) + 1
+    middle = (columns.mean() + max(shifts) / 2, rows.mean())
+    for panel, shift, label in zip(np.atleast_2d(axes)[0], shifts, labels, strict=True):
+        moved = np.roll(depth_coloured, round(shift), axis=1)
+        person = (moved != depth_coloured[0, 0]).any(axis=-1)
+        mixed = np.where(person[..., None], 0.5 * rgb + 0.5 * moved, rgb)
+        bare(panel).imshow(mixed.astype(np.uint8))
+        panel.contour(person, levels=[0.5], colors="white", linewidths=0.8)
+        panel.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] + half, middle[1] - half))
+        panel.set_xlabel(label)
+    return figure
+
+
+@styled
+def feature_maps(
+    maps_by_role: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | None = None
+) -> Figure:
+    """Small multiples of maps (frames, h, w): one row a role, one column a frame, one scale a row.
+
+    `inputs` are frames (frames, H, W, 3) uint8 to show above the maps.
+    """
+    rows = [*(inputs or {}).items(), *maps_by_role.items()]
+    count = len(rows[0][1])
+    figure, axes = new_figure(min(PAGE, 0.7 + 0.9 * count), 0.9 * len(rows), len(rows), count)
+    axes = np.asarray(axes).reshape(len(rows), count)
+    for line, (name, pictures) in zip(axes, rows, strict=True):
+        limits = {} if pictures.ndim == 4 else {"vmin": pictures.min(), "vmax": pictures.max()}
+        for panel, picture in zip(line, pictures, strict=True):
+            bare(panel).imshow(picture, cmap="gray", **limits)
+        color = ROLES.get(name, INK) if pictures.ndim == 3 else INK
+        line[0].set_ylabel(name.replace("rgb", "RGB"), color=color, rotation=0, ha="right", va="center")
+    return figure
+
+
+# -- the method, drawn -----------------------------------------------------------------------------
+
+_DEPTH, _RGB = ("depth", "depth", "depth"), ("rgb", "RGB", "RGB")  # role, name, what it sees
+_TEACHER = ("depth", "depth\n(frozen)", "depth")
+_HALLUCINATION = ("hallucination", "halluci-\nnation", "RGB")
+_STEPS = (  # name, the two streams, whether the left is multiplied into the right, what it learns from
+    ("Step 1: one stream each", (_DEPTH, _RGB), False, "labels, separately"),
+    ("Step 2: tied together", (_DEPTH, _RGB), True, "labels, on the mean"),
+    ("Step 3: hallucinate depth", (_TEACHER, _HALLUCINATION), True, "labels, soft targets, features"),
+    ("Step 4: RGB only", (_HALLUCINATION, _RGB), True, "labels, on the mean"),
+)
+
+
+@styled
+def method_diagram() -> Figure:
+    """The four training steps, left to right: which streams, what they see, what flows between them."""
+    figure, axes = new_figure(PAGE, 2.3, columns=len(_STEPS))
+    for panel, (title, streams, link, lesson) in zip(axes[0], _STEPS, strict=True):
+        bare(panel).set(xlim=(0, 10), ylim=(0, 10))
+        panel.text(5, 9.6, title, ha="center", va="center", weight="bold")
+        panel.text(5, 8.3, f"learns from\n{lesson}", ha="center", va="center", fontsize=7)
+        for x, (role, name, sees) in zip((2.5, 7.5), streams, strict=True):
+            _stream_box(panel, x, ROLES[role], name, sees)
+        if link:
+            for y in (3.6, 4.4, 5.2, 6.0):
+                _arrow(panel, (4.1, y), (5.9, y), ROLES[streams[0][0]])
+    handles = [
+        Line2D(
+            [], [], color=INK, marker=">", markersize=4, label="signal multiplied in, at four places (eq. 2)"
+        )
+    ]
+    figure.legend(handles=handles, loc="outside lower center")
+    return figure
+
+
+def _stream_box(axes, x: float, color: str, name: str, sees: str) -> None:
+    frozen = "frozen" in name
+    box = FancyBboxPatch((x - 1.5, 3.0), 3.0, 3.8, boxstyle="round,pad=0.05,rounding_size=0.4",
+                         facecolor=color + ("33" if frozen else "AA"), edgecolor=color,
+                         linestyle="--" if frozen else "-", linewidth=1.2)  # fmt: skip
+    axes.add_patch(box)
+    axes.text(x, 4.9, name, ha="center", va="center", fontsize=7.5)
+    axes.text(x, 0.9, f"{sees}\nframes", ha="center", va="center", fontsize=7)
+    _arrow(axes, (x, 1.8), (x, 2.9), INK)
+
+
+def _arrow(axes, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, color=color, linewidth=1.0)
+    )

@@ -1,0 +1,58 @@
+"""What a notebook leaves behind: its numbers as JSON, its figures as files.
+
+A number of the smoke profile is never shown as a result, so its figures stay among the runs.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+
+from .errors import LabError
+from .files import write_json
+from .lab import Lab
+from .style import picture_bytes, save_figure
+
+SHOWN = "mini"  # the profile whose figures are committed
+
+
+def home_of(lab: Lab) -> Path:
+    return lab.runs.root.parent
+
+
+def records_folder(lab: Lab) -> Path:
+    """HOME/runs/notebooks/PROFILE."""
+    return lab.runs.root / "notebooks" / lab.profile.name
+
+
+def figures_folder(lab: Lab) -> Path:
+    """HOME/figures for the committed figures; other profiles, protocols and seeds keep theirs elsewhere."""
+    if lab.profile.name != SHOWN:
+        return records_folder(lab) / "figures"
+    usual = lab.split.name == "cross-subject" and lab.seed == 0
+    return home_of(lab) / "figures" / ("" if usual else f"{lab.split.name}-seed{lab.seed}")
+
+
+def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
+    """Save a figure with its numbers (see `style.save_figure`), and show it with its caption."""
+    save_figure(figure, name, figures_folder(lab), data, caption=caption)
+    width = round(96 * figure.get_figwidth())  # as wide on the screen as on the page
+    display(Image(picture_bytes(figure, "png", caption), width=width, alt=caption), Markdown(f"*{caption}*"))
+
+
+def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:
+    """Write a notebook's numbers to NOTEBOOK.metrics.json and return them.
+
+    Raises LabError for a value that is not a finite number.
+    """
+    numbers = {name: float(value) for name, value in numbers.items()}
+    strange = {name: value for name, value in numbers.items() if not math.isfinite(value)}
+    if strange:
+        fix = "look for the run that failed; its number must not be shown"
+        raise LabError.mismatch(None, f"finite numbers from {notebook}", strange, fix)
+    write_json(records_folder(lab) / f"{notebook}.metrics.json", numbers)
+    return numbers

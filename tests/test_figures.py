@@ -1,0 +1,235 @@
+"""Figures: the same results give the same bytes, and what is drawn is what was given."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from labkit import figures, pictures, style
+from labkit.errors import LabError
+from labkit.targets import TARGETS
+
+
+def a_table(**ours: float) -> pd.DataFrame:
+    rows = []
+    for name, target in TARGETS.items():
+        value = ours.get(name.replace(":", "_"))
+        bounds = {"ours": value, "low": value and value - 4, "high": value and value + 3}
+        paper = target.paper.get("cross-subject")
+        rows.append(
+            {"target": name, "model": target.title, "tested on": target.tested_on, "paper": paper, **bounds}
+        )
+    return pd.DataFrame(rows)
+
+
+def plotted(axes, color: str) -> set[float]:
+    """x of every single marker of that colour."""
+    return {
+        float(line.get_xdata()[0])
+        for line in axes.lines
+        if line.get_color() == color and len(line.get_xdata()) == 1
+    }
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    table = a_table(table2_2=67.0, table2_15=81.25)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        figures.save_figure(figures.results(table), "results", folder, table, caption="Accuracy on puppets.")
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert sorted(first) == ["results.csv", "results.pdf", "results.png", "results.svg"]
+    assert first == second
+
+
+def test_pictures_are_byte_stable_too():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
+    for kind in ("svg", "pdf", "png"):
+        first, second = (
+            style.picture_bytes(figures.contact_sheet(frames, frames, "ab"), kind) for _ in range(2)
+        )
+        assert first == second
+
+
+def test_files_carry_the_caption_and_neither_date_nor_version(tmp_path):
+    caption = "Confusion of the RGB stream on puppets."
+    paths = figures.save_figure(figures.confusion(np.eye(2), ["a", "b"]), "c", tmp_path, caption=caption)
+    assert len(paths) == 3
+    for path in paths:
+        content = path.read_bytes()
+        assert caption.encode() in content, path.suffix
+        assert not re.search(rb"matplotlib v?\d|CreationDate|dc:date|Software", content, re.IGNORECASE), (
+            path.suffix
+        )
+
+
+def test_the_csv_holds_the_plotted_numbers(tmp_path):
+    table = a_table(table2_2=66.66666666)
+    figures.save_figure(figures.results(table), "results", tmp_path, table, caption="puppets")
+    back = pd.read_csv(tmp_path / "results.csv")
+    assert list(back["target"]) == list(table["target"])
+    assert back.loc[back["target"] == "table2:2", "ours"].item() == pytest.approx(66.6667)
+
+
+@pytest.mark.parametrize("caption", ["", "Accuracy of the RGB stream."])
+def test_a_caption_must_name_its_data(tmp_path, caption):
+    with pytest.raises(LabError, match="names its data"):
+        figures.save_figure(figures.method_diagram(), "diagram", tmp_path, caption=caption)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_save_keeps_the_old_figure(tmp_path, monkeypatch):
+    figures.save_figure(figures.method_diagram(), "diagram", tmp_path, caption="paper")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(LabError, match="No space left"):
+        figures.save_figure(figures.confusion(np.eye(2), "ab"), "diagram", tmp_path, caption="paper")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_drawing_leaves_the_readers_own_style_alone():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    style.picture_bytes(figures.method_diagram(), "png")
+    assert dict(matplotlib.rcParams) == before
+
+
+def luminance(color: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+# Linear RGB as people without one kind of cone see it: Viénot, Brettel and Mollon (1999), simplified.
+BLIND = {
+    "no red cones": [[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]],
+    "no green cones": [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]],
+}
+
+
+@pytest.mark.parametrize("vision", BLIND)
+def test_roles_can_be_told_apart_without_one_kind_of_cone(vision):
+    def seen(color):
+        linear = np.array(
+            [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+        )
+        return np.clip(np.array(BLIND[vision]) @ linear, 0, 1) ** (1 / 2.4)
+
+    for one, other in combinations(style.ROLES, 2):
+        apart = np.linalg.norm(seen(style.ROLES[one]) - seen(style.ROLES[other]))
+        assert apart > 0.08 or style.MARKERS[one] != style.MARKERS[other], (one, other, apart)
+
+
+def test_every_role_shows_on_white():
+    for role, color in style.ROLES.items():
+        assert 1.05 / (luminance(color) + 0.05) > 2, role
+
+
+def test_every_target_has_a_colour():
+    assert {target.role for target in TARGETS.values()} <= set(style.ROLES)
+
+
+# -- what is drawn -----------------------------------------------------------------------------------
+
+
+def test_results_draws_ours_in_the_roles_colour_and_the_paper_hollow():
+    table = a_table(table2_2=67.0, table2_15=81.0, control_15=82.0)
+    axes = figures.results(table).axes[0]
+    assert plotted(axes, style.ROLES["rgb_only"]) == {81.0}
+    assert plotted(axes, style.ROLES["control"]) == {82.0}
+    hollow = [line for line in axes.lines if line.get_color() == style.ROLES["paper"]]
+    assert {line.get_xdata()[0] for line in hollow} == set(table["paper"].dropna())
+    assert all(line.get_markerfacecolor() == "none" for line in hollow)
+
+
+def test_results_shows_a_missing_number_as_missing():
+    axes = figures.results(a_table()).axes[0]
+    assert all(plotted(axes, color) == set() for role, color in style.ROLES.items() if role != "paper")
+    assert [text.get_text() for text in axes.texts].count("–") >= len(TARGETS)
+
+
+def test_results_bands_mark_what_needs_no_depth():
+    axes = figures.results(a_table()).axes[0]
+    assert len(axes.patches) == sum("depth" not in target.tested_on for target in TARGETS.values())
+
+
+def test_comparisons_fill_only_what_excludes_zero():
+    rows = [("table2:15", "table2:2", 12, 9, 15), ("table2:15", "control:15", -1, -4, 2)]
+    table = pd.DataFrame(rows, columns=["target", "minus", "difference", "low", "high"])
+    axes = figures.comparisons(table).axes[0]
+    faces = {
+        line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"
+    }
+    assert faces == {12: style.ROLES["rgb_only"], -1: "white"}
+
+
+def test_confusion_is_in_per_cent_of_the_true_class():
+    axes = figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"]).axes[0]
+    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((0, 0), "75"), ((1, 0), "25")}
+
+
+def test_registration_errors_end_at_all_points_and_skip_nan():
+    errors = {"plain": np.array([3.0, 1.0, np.nan, 2.0]), "ratio": np.array([0.1, 0.2])}
+    axes = figures.registration_errors(errors).axes[0]
+    assert [line.get_ydata()[-1] for line in axes.lines] == [100, 100]
+    assert list(axes.lines[0].get_xdata()) == [1, 2, 3]
+
+
+def test_tiles_keep_every_frame_where_it_belongs():
+    frames = np.arange(2 * 3 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 3, 4, 5, 3)
+    sheet = pictures.tile(frames)
+    for row in range(2):
+        for column in range(3):
+            top, left = row * (4 + pictures.GAP), column * (5 + pictures.GAP)
+            assert np.array_equal(sheet[top : top + 4, left : left + 5], frames[row, column])
+
+
+def test_overlay_shows_each_method_in_its_own_panel():
+    joints = np.random.default_rng(0).uniform(10, 50, (25, 2))
+    figure = figures.overlay(np.zeros((60, 60, 3), np.uint8), joints, {"before": joints + 5, "after": joints})
+    before, after = (np.asarray(axes.collections[-1].get_offsets()) for axes in figure.axes)
+    assert np.allclose(before, joints + 5) and np.allclose(after, joints)
+
+
+def test_curves_are_those_of_the_histories():
+    epochs = [
+        {"epoch": e, "total": 3.0 - e, "validation fused": 0.1 * e, "validation source": 0.0}
+        for e in range(3)
+    ]
+    loss, accuracy = figures.training_curves({"both": ("two_stream", epochs)}).axes
+    assert list(loss.lines[0].get_ydata()) == [3, 2, 1]
+    assert list(accuracy.lines[0].get_ydata()) == pytest.approx([0, 10, 20])
+    assert loss.lines[0].get_color() == style.ROLES["two_stream"]
+
+
+def test_the_hallucination_curve_keeps_every_recorded_step():
+    curve = [{"step": 10 * i, "hall": 5.0 - i, "total": 0.0} for i in range(4)]
+    raw = figures.hallucination_curve({"row 13": curve}).axes[0].lines[0]
+    assert list(raw.get_xdata()) == [0, 10, 20, 30] and list(raw.get_ydata()) == [5, 4, 3, 2]
+
+
+def test_feature_maps_share_one_scale_per_row():
+    maps = {"depth": np.arange(8.0).reshape(2, 2, 2), "rgb": np.ones((2, 2, 2))}
+    axes = figures.feature_maps(maps).axes
+    assert [panel.images[0].get_clim() for panel in axes[:2]] == [(0, 7), (0, 7)]
+
+
+def test_a_histogram_marks_the_estimate():
+    figure = figures.ratio_histogram(np.full(50, 2.9) + np.linspace(-0.1, 0.1, 50), np.full(50, 2.8), 2.85)
+    assert all(2.85 in panel.lines[1].get_xdata() for panel in figure.axes)
+
+
+def test_blends_move_depth_by_the_shift():
+    depth = np.zeros((20, 40, 3), np.uint8)
+    depth[5:15, 10:14] = 200
+    figure = figures.blends(np.zeros_like(depth), depth, [0, 6], ["aligned", "6 px"])
+    columns = [np.nonzero(axes.images[0].get_array()[10].any(axis=-1))[0][0] for axes in figure.axes]
+    assert columns == [10, 16]
