@@ -143,7 +143,8 @@ def probe_precision(
     that way. `shape` is any JSON value that tells such steps apart: batch, clip, backbone, width.
     The choice is kept in `cache_dir` under processor, torch version, threads, device and shape, so
     that a training resumes tomorrow as it began today. `precision` other than "auto" is obeyed, not
-    measured. The probe stops after about `seconds`; the first lever is always measured, others it had no time for stay off.
+    measured. The probe stops after about `seconds`; the first lever is always measured, those it has
+    no time for stay off.
 
     Raises LabError when the remembered choice is damaged.
     """

@@ -1,0 +1,209 @@
+"""The command line: quick, one line per user error, honest exit statuses."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from labkit import LabError, __version__, cli, lab, machine, series, targets
+from labkit.config import PuppetsConfig
+from labkit.puppets import make_puppets
+
+
+def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "labkit.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, **options)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("data", "--help"), ("run", "--help")])
+def test_help_loads_nothing_heavy(arguments, capsys):
+    code = (
+        f"import sys; from labkit.cli import main\ntry: main({list(arguments)!r})\nexcept SystemExit: pass\n"
+    )
+    heavy = (
+        "print(sorted({'torch', 'torchvision', 'numpy', 'pandas', 'papermill', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code + heavy], capture_output=True, text=True, timeout=100)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert "labkit" in done.stdout
+
+
+def test_help_answers_at_once():
+    """0.3 s on an idle machine; the best of five is asked for, beside what bare Python takes."""
+
+    def best(*command: str) -> float:
+        times = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, timeout=100)
+            times.append(time.perf_counter() - begin)
+        return min(times)
+
+    bare = best("-c", "pass")
+    assert best("-m", "labkit.cli", "--help") < max(0.3, 12 * bare)
+
+
+def test_version():
+    assert labkit("--version").stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("data", "check", "no-such-folder"), "no-such-folder: expected a data root"),
+        (("data", "make", "here", "--profile", "nope"), "smoke, mini, paper"),
+        (("reproduce", "table9:1"), "'table9:1'"),
+        (("reproduce",), "at least 1 for names"),
+        (("run", "--seeds", "0"), "at least 1 for seeds, found 0"),
+        (("run", "--home", "no-such-folder"), "no-such-folder"),
+        (("doctor", "--home", "no-such-folder"), "no-such-folder"),
+    ],
+)
+def test_a_user_error_is_one_line_and_status_2(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1 and told in printed.err and "Fix: " in printed.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("frob",), ("run", "--profil", "mini"), ("run", "--seeds", "two"), ("data", "check")]
+)
+def test_a_wrong_word_is_status_2(arguments):
+    done = labkit(*arguments)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_it_with_their_status(number, status):
+    code = (
+        "import time; from labkit import cli, machine\n"
+        "machine.find_home = lambda home: print('ready', flush=True) or time.sleep(60)\n"
+        "raise SystemExit(cli.main(['doctor']))"
+    )
+    runner = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert runner.stdout.readline() == "ready\n"
+    runner.send_signal(number)
+    _, errors = runner.communicate(timeout=60)
+    assert runner.returncode == status
+    assert "Traceback" not in errors
+
+
+class Stage:
+    """Stands in for the bench and the notebooks, and notes what `labkit run` asks of them."""
+
+    def __init__(self, monkeypatch, states=("ok", "up_to_date")):
+        self.asked, self.states = {}, states
+        monkeypatch.setattr(lab, "open_lab", self.open_lab)
+        monkeypatch.setattr(series, "run_series", self.run_series)
+        monkeypatch.setattr(targets, "results_table", self.results_table)
+
+    def open_lab(self, profile, **options):
+        self.asked |= {"profile": profile, **options}
+        return SimpleNamespace(clips=SimpleNamespace(fingerprint="data"))
+
+    def run_series(self, notebooks, out_dir, parameters, **options):
+        self.asked |= {"notebooks": notebooks, "out_dir": out_dir, "parameters": parameters, **options}
+        return [series.NotebookRecord(f"{n:02d}", state, "key") for n, state in enumerate(self.states)]
+
+    def results_table(self, bench, seeds):
+        return pd.DataFrame({"target": ["table2:1"], "paper": [70.44], "ours": [None]})
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    for name in ("10_b.ipynb", "00_a.ipynb", "draft.ipynb"):
+        (tmp_path / "notebooks" / name).touch()
+    return tmp_path
+
+
+def test_run_goes_through_all_notebooks_and_shows_the_table(home, monkeypatch, capsys):
+    stage = Stage(monkeypatch)
+    assert cli.main(["run", "--profile", "smoke", "--seeds", "2", "--home", str(home), "--force"]) == 0
+    assert [path.name for path in stage.asked["notebooks"]] == ["00_a.ipynb", "10_b.ipynb"]
+    assert stage.asked["out_dir"] == home / "runs" / "notebooks" / "smoke"
+    assert stage.asked["parameters"] == {"profile": "smoke", "seeds": 2}
+    assert stage.asked["data_fingerprint"] == "data" and stage.asked["force"] is True
+    assert stage.asked["env"]["LABKIT_HOME"] == str(home)
+    assert "table2:1" in capsys.readouterr().out
+    assert (home / "runs" / "results-smoke.csv").read_text(encoding="utf-8").startswith("target,paper,ours\n")
+
+
+@pytest.mark.parametrize("state", ["failed", "not_run"])
+def test_run_is_status_1_when_a_notebook_did_not_succeed(home, monkeypatch, state):
+    Stage(monkeypatch, states=("ok", state))
+    assert cli.main(["run", "--home", str(home)]) == 1
+
+
+def test_parallel_jobs_share_the_cores(home, monkeypatch):
+    stage = Stage(monkeypatch)
+    monkeypatch.setattr(machine, "available_cores", lambda: 8)
+    assert cli.main(["run", "--home", str(home), "--jobs", "4"]) == 0
+    assert stage.asked["env"]["OMP_NUM_THREADS"] == "2" and stage.asked["jobs"] == 4
+
+
+@pytest.fixture(scope="module")
+def puppets(tmp_path_factory):
+    """One subject of each side, two cameras: 48 clips at the coarsest scale."""
+    root = tmp_path_factory.mktemp("root")
+    return make_puppets(
+        root, PuppetsConfig(subjects=(2, 3), cameras=(1, 2), scale=16), workers=1, progress=False
+    )
+
+
+def test_check_counts_clips_and_reasons(puppets, capsys):
+    lost = next((puppets / "nturgb+d_skeletons").iterdir())
+    content = lost.read_bytes()
+    lost.unlink()
+    try:
+        assert cli.main(["data", "check", str(puppets)]) == 2  # the embedded set knows each of its files
+    finally:
+        lost.write_bytes(content)
+    told = capsys.readouterr()
+    assert (
+        "47 clips of 12 classes" in told.out
+        and "1 excluded: 'no skeleton'" in told.out
+        and lost.stem in told.out
+    )
+    assert lost.name in told.err
+    assert cli.main(["data", "check", str(puppets)]) == 0
+    told = capsys.readouterr().out
+    assert "48 clips of 12 classes" in told and "every byte as recorded" in told
+    assert "cross-subject: 24 train, 0 validation, 24 test" in told
+    assert "cross-view: 24 train, 0 validation, 24 test" in told
+
+
+def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "set").symlink_to(puppets)
+    assert cli.main(["doctor", "--home", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    for word in (
+        f"labkit                   {__version__}",
+        "torch ",
+        "threads ",
+        "bf16 ",
+        "data/set: 48 clips, 0 excluded",
+    ):
+        assert word in told
+
+
+def test_a_lab_error_anywhere_is_told_in_one_line(home, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise LabError(home / "x", "expected a\nthing", "mend it")
+
+    Stage(monkeypatch)
+    monkeypatch.setattr(lab, "open_lab", refuse)
+    assert cli.main(["run", "--home", str(home)]) == 2
+    assert capsys.readouterr().err == f"labkit: {home}/x: expected a thing. Fix: mend it\n"
