@@ -30,7 +30,7 @@ from .puppet_body import (
     pose,
     rotation,
     turn,
-)  # fmt: skip
+)
 from .rendering import Solid
 
 FRAME_RATE = 15  # frames per second of the embedded set
@@ -96,7 +96,8 @@ def _consume(stage: Stage) -> Posture:
     posture = stage.standing()
     hold, mouth = stage.near([0.13, -0.22, 0.13]), stage.near([0.025, 0.07, 0.115])
     posture.near_hand = stage.track((0, hold), (0.3, mouth), (0.7, mouth), (1, hold))
-    posture.near_hand[:, 1] += 0.012 * stage.swing(1.2) * stage.track((0.25, 0.0), (0.35, 1), (0.65, 1), (0.75, 0))
+    at_mouth = stage.track((0.25, 0.0), (0.35, 1), (0.65, 1), (0.75, 0))
+    posture.near_hand[:, 1] += 0.012 * stage.swing(1.2) * at_mouth
     posture.nod = posture.nod + stage.track((0.3, 0.0), (0.5, -0.25), (0.7, 0))
     return posture
 
@@ -113,7 +114,7 @@ def _look_at(stage: Stage) -> Posture:
     return posture
 
 
-def _sit_down(stage: Stage) -> Posture:
+def sit_down(stage: Stage) -> Posture:
     posture = stage.standing()
     seat = stage.near([0, -0.25, -0.14], 0.012)
     posture.pelvis = posture.pelvis + stage.track((0.1, np.zeros(3)), (0.75, seat), (1, seat))
@@ -205,8 +206,8 @@ class Action:
 ACTIONS = (
     Action(1, "drink water", "colour", 2, "mouth", "cold", _consume),
     Action(2, "eat snack", "colour", 1, "mouth", "warm", _consume),
-    Action(8, "sitting down", "order", 9, "idle", "any", _sit_down),
-    Action(9, "standing up", "order", 8, "idle", "any", _sit_down, reverse=True),
+    Action(8, "sitting down", "order", 9, "idle", "any", sit_down),
+    Action(9, "standing up", "order", 8, "idle", "any", sit_down, reverse=True),
     Action(11, "reading", "colour", 29, "view", "light", _look_at),
     Action(20, "put on a hat/cap", "order", 21, "idle", "any", _put_on_cap),
     Action(21, "take off a hat/cap", "order", 20, "idle", "any", _put_on_cap, reverse=True),

@@ -178,7 +178,8 @@ def pose(posture: Posture, who: Person) -> Body:
 
 def _arm(put, side: str, sign: float, collar, torso, hand, who: Person) -> None:
     h, mirror = who.height, np.array([sign, 1, 1])
-    shoulder = put(f"{side} shoulder", collar + turn(torso, [sign * 0.105 * h * who.build**0.5, -0.012 * h, 0]))
+    aside = [sign * 0.105 * h * who.build**0.5, -0.012 * h, 0]
+    shoulder = put(f"{side} shoulder", collar + turn(torso, aside))
     target = collar + turn(torso, hand * mirror * h)
     pole = turn(torso, np.array([0.7, -1.0, -0.5]) * mirror)
     upper, fore, palm = 0.172 * h * who.arm, 0.15 * h * who.arm, 0.045 * h
@@ -226,7 +227,7 @@ def body_solids(body: Body, who: Person) -> list[Solid]:
         limb("skin", j["head"] + chin, j["head"] + face + turn(body.head, [0, 0.03, 0]), 0.075, 0.09),
         limb("hair", j["head"] + crown, j["head"] + crown - turn(body.head, [0, 0.03, 0.03]), 0.095, 0.085),
         limb("skin", j["neck"], j["spine shoulder"], 0.055, 0.06),
-        limb("shirt", j["spine shoulder"] + turn(body.torso, [0, -0.10, 0.02]), j["spine base"], 0.115, 0.125),
+        limb("shirt", j["spine shoulder"] + turn(body.torso, [0, -0.1, 0.02]), j["spine base"], 0.115, 0.125),
     ]
     for side in ("left", "right"):
         hip, waist = j[f"{side} hip"], 0.7 * j["spine mid"] + 0.3 * j[f"{side} shoulder"]
@@ -239,7 +240,7 @@ def body_solids(body: Body, who: Person) -> list[Solid]:
             limb(f"{side} hand", j[f"{side} wrist"], j[f"{side} hand tip"], 0.036, 0.034),
             limb("trousers", hip, j[f"{side} knee"], 0.088, 0.062),
             limb("trousers", j[f"{side} knee"], j[f"{side} ankle"], 0.060, 0.042),
-            limb("shoes", j[f"{side} ankle"] - np.array([0, 0.02, 0]), j[f"{side} foot"], 0.045, 0.04),
+            limb("shoes", j[f"{side} ankle"] - [0, 0.02, 0], j[f"{side} foot"], 0.045, 0.04),
         ]
     return solids
 

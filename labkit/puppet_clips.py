@@ -14,7 +14,16 @@ import numpy as np
 
 from .config import PuppetNuisance, PuppetsConfig
 from .files import atomic_folder, atomic_path, sha256_bytes, sha256_file, sha256_json, write_text
-from .puppet_actions import BY_NUMBER, FRAME_RATE, SHAPES, Action, Performance, perform
+from .puppet_actions import (
+    BY_NUMBER,
+    FRAME_RATE,
+    OBJECT_COLORS,
+    SHAPES,
+    Action,
+    Performance,
+    perform,
+    sit_down,
+)
 from .puppet_body import LABEL, Person, generator, person
 from .puppet_sensors import (
     AZIMUTHS,
@@ -28,16 +37,18 @@ from .puppet_sensors import (
     object_color,
     sensors,
     track_joints,
-)  # fmt: skip
+)
 from .rendering import Box, Solid, render
 from .skeletons import write_skeleton
 
 PUPPETS_VERSION = 1  # raise it when the same config would give other files
 KEY_FRAME_EVERY = 12  # as in NTU's RGB files
-_QUALITY = 7  # of MPEG-4's 2 (best) to 31
+_QUALITY = 4  # quantiser of MPEG-4, 2 (best) to 31
 _CHUNK = 4_000_000  # colour pixels rendered at once: bounds memory at scale 1
 _PERSON = ("shirt", "sleeve", "trousers", "shoes", "skin", "hair", "left hand", "right hand")
-_GROUPS = {"person": _PERSON, "left_hand": ("left hand",), "right_hand": ("right hand",), "object": ("object",)}
+_GROUPS = {
+    "person": _PERSON, "left_hand": ("left hand",), "right_hand": ("right hand",), "object": ("object",),
+}  # fmt: skip
 
 
 def clip_name(subject: int, camera: int, action: int) -> str:
@@ -61,19 +72,18 @@ def recipe(config: PuppetsConfig) -> str:
 
 
 def make_performance(job: tuple[Path, PuppetsConfig, int, int, tuple[int, ...]]) -> int:
-    """One subject doing one action once, filmed by the given cameras at the same time."""
+    """One subject doing one action once, filmed by several cameras at the same time.
+
+    `job`: root, config, A-number, subject, cameras. Returns how many clips were written.
+    """
     root, config, number, subject, cameras = job
     action, seed, nuisance = BY_NUMBER[number], config.seed, config.nuisance
     who, rng = person(seed, subject, nuisance.style), generator(seed, "stage", subject, number)
-    shape = SHAPES[rng.integers(len(SHAPES))]
-    kind = action.object_color
-    if kind == "any":
-        kind = ("cold", "warm", "light", "dark")[rng.integers(4)]
+    shape, kind, thing = cast_object(config, action, subject)
     facts = {
         "action": number, "action_name": action.name, "cue": action.cue, "subject": subject, "object": shape,
-        "object_color": kind, "handedness": "left" if who.left_handed else "right",
+        "object_color": kind, "handedness": "left" if who.left_handed else "right", "recipe": recipe(config),
     }  # fmt: skip
-    thing = object_color(kind, rng, nuisance.saturation)
     show = perform(action, who, nuisance, shape, seed, f"{subject}/{number}")
     show = _placed(show, action, nuisance, rng)
     lighting, colors = Lighting.draw(nuisance, rng), albedos(who, thing, rng)
@@ -83,18 +93,30 @@ def make_performance(job: tuple[Path, PuppetsConfig, int, int, tuple[int, ...]])
         pitch = np.degrees(np.arctan2(height - 0.95, distance)) + rng.uniform(-2, 2)
         view = Viewpoint(AZIMUTHS[camera], distance, height, float(pitch))
         name = clip_name(subject, camera, number)
-        record = {"name": name, "camera": camera, "frames": show.num_frames, "recipe": recipe(config)} | facts
-        scene = Scene(show, who, view, lighting, colors)
-        _make_clip(clip_files(root, name), record, scene, config, rng)
+        record = facts | {"name": name, "camera": camera, "frames": show.num_frames}
+        _make_clip(clip_files(root, name), record, Scene(show, who, view, lighting, colors), config, rng)
     return len(cameras)
 
 
-def _placed(show: Performance, action: Action, nuisance: PuppetNuisance, rng: np.random.Generator) -> Performance:
+def cast_object(config: PuppetsConfig, action: Action, subject: int) -> tuple[str, str, np.ndarray]:
+    """Shape, colour class and RGB (0..1) of what the subject holds. Shapes are free of the action, and
+    so is the colour unless the action's rule names its class.
+    """
+    rng = generator(config.seed, "object", subject, action.number)
+    shape, kind = SHAPES[rng.integers(len(SHAPES))], action.object_color
+    if kind == "any":
+        kind = list(OBJECT_COLORS)[rng.integers(len(OBJECT_COLORS))]
+    return shape, kind, object_color(kind, rng, config.nuisance.saturation)
+
+
+def _placed(
+    show: Performance, action: Action, nuisance: PuppetNuisance, rng: np.random.Generator
+) -> Performance:
     """From body to stage coordinates: turned and moved, with a chair to sit on (or just standing there)."""
     solids = list(show.solids)
-    if action.number in (8, 9) or rng.random() < 0.6:
-        seat = 0.225 * 1.7
-        back = float(show.joints[..., 0, 2].min()) if action.number in (8, 9) else -0.25
+    sits, chance = action.move is sit_down, rng.random()
+    if sits or chance < 0.6:
+        seat, back = 0.38, float(show.joints[:, 0, 2].min()) if sits else -0.25
         solids += _furniture("chair", show.num_frames, [(0, seat / 2, back, 0.21, seat / 2, 0.19)])
         solids += _furniture("chair", show.num_frames, [(0, 0.62, back - 0.21, 0.21, 0.24, 0.02)])
     turned = np.radians(rng.uniform(-1, 1) * nuisance.yaw)
@@ -128,53 +150,53 @@ class Scene:
         """In the coordinates of the depth camera; now and then with furniture before the legs."""
         solids = list(self.show.solids)
         if rng.random() < nuisance.occluders:
-            away = self.view.distance - rng.uniform(0.7, 1.0)
-            sine, cosine = np.sin(np.radians(self.view.azimuth)), np.cos(np.radians(self.view.azimuth))
-            aside, half = rng.uniform(-0.45, 0.45), rng.uniform([0.15, 0.2, 0.1], [0.4, 0.4, 0.2])
-            near = self.view.distance - away
-            place = (near * sine + aside * cosine, half[1], near * cosine - aside * sine, *half)
-            solids += _furniture("occluder", self.show.num_frames, [place])
+            before, aside = rng.uniform(0.7, 1.0), rng.uniform(-0.45, 0.45)  # metres from the stage's middle
+            half = rng.uniform([0.15, 0.2, 0.1], [0.4, 0.4, 0.2])
+            place = before * self.view.outward + aside * self.view.outward[[2, 1, 0]] * [1, 0, -1]
+            box = (place[0], half[1], place[2], *half)
+            solids += _furniture("occluder", self.show.num_frames, [box])
         matrix, shift = self.view.transform()
         return [solid.moved(matrix, shift) for solid in solids]
 
 
 def _make_clip(
-    files: dict[str, Path], record: dict[str, Any], scene: Scene, config: PuppetsConfig, rng: np.random.Generator
-) -> None:  # fmt: skip
+    files: dict[str, Path],
+    record: dict[str, Any],
+    scene: Scene,
+    config: PuppetsConfig,
+    rng: np.random.Generator,
+) -> None:
     """Film the scene and write all files of the clip; the record, which makes it count, comes last."""
-    nuisance, num_frames = config.nuisance, record["frames"]
-    depth, color = sensors(config.scale)
+    nuisance = config.nuisance
+    depth, color = cameras = sensors(config.scale)
     matrix, shift = scene.view.transform()
-    lamp = (matrix * scene.lighting.direction).sum(-1)
-    solids = scene.solids(nuisance, rng)
-    picture = render(depth, solids, num_frames, lamp)
-    boxes = {"depth": _boxes(picture.label)}
+    solids, lamp = scene.solids(nuisance, rng), (matrix * scene.lighting.direction).sum(-1)
+    picture = render(depth, solids, record["frames"], lamp)
     joints = (matrix * scene.show.joints[..., None, :]).sum(-1) + shift
-    write_skeleton(files["skeleton"], track_joints(joints, picture, (depth, color), nuisance.joint_jitter, rng), 7)
+    write_skeleton(files["skeleton"], track_joints(joints, picture, cameras, nuisance.joint_jitter, rng), 6)
     depth_hash, depth_bytes = _write_depth(files["depth"], depth_frames(picture, nuisance, rng))
-    boxes["color"] = {group: [] for group in _GROUPS}
+    boxes = {"depth": _boxes(picture.label), "color": {group: [] for group in _GROUPS}}
     film = _film(scene, color, solids, lamp, nuisance, rng, boxes["color"])
     _write_video(files["rgb"], film, (color.width, color.height))
-    geometry = {"depth": asdict(depth), "color": asdict(color), "baseline": BASELINE, "viewpoint": asdict(scene.view)}
-    sizes = {part: files[part].stat().st_size for part in ("rgb", "skeleton")} | {"depth": depth_bytes}
     hashes = {part: sha256_file(files[part]) for part in ("rgb", "skeleton")} | {"depth": depth_hash}
+    sizes = {part: files[part].stat().st_size for part in ("rgb", "skeleton")} | {"depth": depth_bytes}
+    geometry = {"depth": asdict(depth), "color": asdict(color)}
+    geometry |= {"baseline": BASELINE, "viewpoint": asdict(scene.view)}
     record = record | {"geometry": geometry, "boxes": boxes, "bytes": sizes, "sha256": hashes}
     write_text(files["record"], json.dumps(record, sort_keys=True) + "\n")
 
 
 def _film(scene, camera, solids, lamp, nuisance, rng, boxes) -> Iterator[np.ndarray]:
     """Frames (H,W,3) uint8 of the colour camera, a chunk rendered at a time; fills in `boxes`."""
-    view, num_frames = scene.view, scene.show.num_frames
-    matrix, shift = view.transform()
-    wall = -rng.uniform(1.0, 2.0) * np.array([np.sin(np.radians(view.azimuth)), 0, np.cos(np.radians(view.azimuth))])
-    horizon = camera.project((matrix * wall).sum(-1) + shift)[1] / camera.height
+    matrix, shift = scene.view.transform()
+    corner = -rng.uniform(1.0, 2.0) * scene.view.outward  # where the floor meets the wall
+    horizon = camera.project((matrix * corner).sum(-1) + shift)[1] / camera.height
     background = backdrop(camera, scene.who, float(np.clip(horizon, 0, 1)), nuisance, rng)
     gain = 2 ** (np.clip(rng.normal(), -2, 2) * nuisance.exposure)
-    step = max(1, _CHUNK // (camera.width * camera.height))
+    num_frames, step = scene.show.num_frames, max(1, _CHUNK // (camera.width * camera.height))
     for start in range(0, num_frames, step):
         part = slice(start, min(start + step, num_frames))
-        some = [solid.at(part) for solid in solids]
-        picture = render(camera, some, part.stop - start, lamp)
+        picture = render(camera, [solid.at(part) for solid in solids], part.stop - start, lamp)
         for group, found in _boxes(picture.label).items():
             boxes[group] += found
         yield from color_frames(
@@ -219,7 +241,7 @@ def _write_video(path: Path, frames: Iterator[np.ndarray], size: tuple[int, int]
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = KEY_FRAME_EVERY
         stream.codec_context.options = {
-            "flags": "+bitexact+qscale", "global_quality": str(118 * _QUALITY), "sc_threshold": "1000000000"
+            "flags": "+bitexact", "qmin": str(_QUALITY), "qmax": str(_QUALITY), "sc_threshold": "1000000000",
         }  # fmt: skip
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

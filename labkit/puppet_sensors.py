@@ -36,12 +36,17 @@ class Viewpoint:
     height: float
     pitch: float  # degrees downwards
 
+    @property
+    def outward(self) -> np.ndarray:
+        """(3,) unit, level, from the stage's middle towards the cameras."""
+        return np.array([np.sin(np.radians(self.azimuth)), 0, np.cos(np.radians(self.azimuth))])
+
     def transform(self) -> tuple[np.ndarray, np.ndarray]:
         """(3,3) and (3,): stage coordinates p become matrix p + shift in the depth camera's."""
-        sine, cosine = np.sin(np.radians(self.azimuth)), np.cos(np.radians(self.azimuth))
         down, level = np.sin(np.radians(self.pitch)), np.cos(np.radians(self.pitch))
-        forward, up = np.array([-sine, 0, -cosine]), np.array([0.0, 1, 0])
-        matrix = np.stack([[cosine, 0, -sine], level * up + down * forward, level * forward - down * up])
+        forward, up = -self.outward, np.array([0.0, 1, 0])
+        right = self.outward[[2, 1, 0]] * [1, 0, -1]
+        matrix = np.stack([right, level * up + down * forward, level * forward - down * up])
         position = -self.distance * forward + self.height * up
         return matrix, -(matrix * position).sum(-1)
 
@@ -68,7 +73,8 @@ def albedos(who: Person, thing: np.ndarray, rng: np.random.Generator) -> np.ndar
     table = {
         "shirt": who.shirt, "sleeve": who.shirt, "trousers": who.trousers, "shoes": rng.uniform(0.05, 0.5, 3),
         "skin": who.skin, "hair": who.hair, "left hand": hand, "right hand": hand, "object": thing,
-        "cap": rng.uniform(0.05, 0.95, 3), "chair": rng.uniform(0.1, 0.7, 3), "occluder": rng.uniform(0.1, 0.8, 3),
+        "cap": rng.uniform(0.05, 0.95, 3), "chair": rng.uniform(0.1, 0.7, 3),
+        "occluder": rng.uniform(0.1, 0.8, 3),
     }  # fmt: skip
     return np.array([table.get(name, (0, 0, 0)) for name in LABELS], np.float32)
 
@@ -90,7 +96,7 @@ class Lighting:
 def backdrop(
     camera: Camera, who: Person, horizon: float, nuisance: PuppetNuisance, rng: np.random.Generator
 ) -> np.ndarray:
-    """Wall, floor and clutter, (H,W,3) uint8. `horizon`: where the floor meets the wall, 0 top to 1 bottom."""
+    """Wall, floor and clutter, (H,W,3) uint8. `horizon`: where the floor begins, 0 top to 1 bottom."""
     wall, floor = rng.uniform(0.15, 0.9, 3), rng.uniform(0.15, 0.6, 3)
     wall = np.array(who.shirt) * (1 - nuisance.contrast) + wall * nuisance.contrast
     size = np.array([camera.width, camera.height])
@@ -108,8 +114,8 @@ def backdrop(
         else:
             corners = cv2.boxPoints((middle, (2 * half).tolist(), turned if rng.random() < 0.5 else 0))
             cv2.fillConvexPoly(image, corners.astype(np.int32), color)
-    shade = np.linspace(1, 1 - 0.3 * nuisance.light * rng.random(), camera.width)[None, :: rng.choice([-1, 1]), None]
-    return (image * shade).astype(np.uint8)
+    shade = np.linspace(1, 1 - 0.3 * nuisance.light * rng.random(), camera.width)[:: rng.choice([-1, 1])]
+    return (image * shade[None, :, None]).astype(np.uint8)
 
 
 def color_frames(
@@ -153,11 +159,12 @@ _HANDS = np.isin(np.arange(len(LABELS)), [LABEL["left hand"], LABEL["right hand"
 
 def depth_frames(picture: Picture, nuisance: PuppetNuisance, rng: np.random.Generator) -> np.ndarray:
     """What the depth camera records, masked: (T,H,W) uint16 millimetres, 0 where there is no person."""
-    num_frames, height, width = picture.label.shape
+    num_frames = len(picture.label)
     mask = (picture.label > 0) & (picture.label <= FOREGROUND)
     z = np.where(mask, picture.z, 0).astype(np.float32)
     square = z * z
-    edge = mask & ~np.stack([cv2.erode(frame.view(np.uint8), np.ones((3, 3), np.uint8)) > 0 for frame in mask])
+    square3 = np.ones((3, 3), np.uint8)
+    edge = mask & ~np.stack([cv2.erode(frame.view(np.uint8), square3) > 0 for frame in mask])
     chance = rng.random(z.shape, np.float32)
     z += np.where(edge & (chance < nuisance.flying), rng.random(z.shape, np.float32) * 0.5, 0)
     z += square * rng.standard_normal(z.shape, np.float32) * np.float32(nuisance.depth_noise / 1000)
@@ -190,8 +197,12 @@ _HIDDEN = 0.25  # metres of something in front of a joint: more than any limb is
 
 
 def track_joints(
-    joints: np.ndarray, picture: Picture, cameras: tuple[Camera, Camera], jitter: float, rng: np.random.Generator
-) -> Skeleton:  # fmt: skip
+    joints: np.ndarray,
+    picture: Picture,
+    cameras: tuple[Camera, Camera],
+    jitter: float,
+    rng: np.random.Generator,
+) -> Skeleton:
     """What the body tracker reports of true `joints` (T,25,3): shaken, and inferred (state 1) where hidden.
 
     As with the real sensor, the pixels in both images are the projections of the reported position.

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from filelock import FileLock
 
 from .config import PuppetsConfig, as_json
 from .errors import LabError
@@ -35,13 +38,20 @@ from .puppet_sensors import AZIMUTHS
 from .rendering import Camera
 
 NUM_SUBJECTS = 40
-_COLUMNS = ("name", "action", "action_name", "cue", "subject", "camera", "object", "object_color", "handedness", "frames")
+_COLUMNS = (
+    "name", "action", "action_name", "cue", "subject", "camera", "object", "object_color", "handedness",
+    "frames",
+)  # fmt: skip
 _FIX = "name another folder, or delete this one and run the same command again"
 
 
 def make_puppets(
-    root: str | PathLike, config: PuppetsConfig | None = None, *, workers: int | None = None, progress: bool = True
-) -> Path:  # fmt: skip
+    root: str | PathLike,
+    config: PuppetsConfig | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
     """Make the set under `root`, or what is missing of it, and return `root`.
 
     1,440 clips by default: 12 actions x 40 subjects x 3 cameras. A clip counts as made once its record
@@ -51,22 +61,51 @@ def make_puppets(
     root, config = Path(root), config or PuppetsConfig()
     _check(config)
     _claim(root, config)
-    made_by = recipe(config)
-    jobs = [
-        (root, config, action.number, subject, missing)
-        for subject in config.subjects
-        for action in ACTIONS
-        if (missing := tuple(c for c in config.cameras if not _is_made(root, clip_name(subject, c, action.number), made_by)))
-    ]
-    names = sorted(clip_name(s, c, a.number) for s in config.subjects for c in config.cameras for a in ACTIONS)
-    todo = sum(len(job[-1]) for job in jobs)
-    if todo:
-        with Progress("puppets", len(names), "clips", done=len(names) - todo, show=progress) as bar:
+    if not _jobs(root, config)[0] and _is_complete(root):
+        return root
+    with _locked(root):
+        _sweep(root)
+        jobs, names = _jobs(root, config)
+        done = len(names) - sum(len(job[-1]) for job in jobs)
+        with Progress("puppets", len(names), "clips", done=done, show=progress) as bar:
             for count in _run(jobs, workers or available_cores()):
                 bar.advance(count)
-    if todo or not _is_complete(root):
         _finish(root, config, names)
     return root
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One process makes a set; another that wants the same one waits for it."""
+    lock = FileLock(root / ".lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        reason = f"the set is unfinished and cannot be written to ({error.strerror})"
+        raise LabError(root, reason, _FIX) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _jobs(root: Path, config: PuppetsConfig) -> tuple[list[tuple], list[str]]:
+    """What is left to do, one job a performance, and the names of all clips."""
+    made_by, jobs, names = recipe(config), [], []
+    for subject in config.subjects:
+        for action in ACTIONS:
+            clips = {camera: clip_name(subject, camera, action.number) for camera in config.cameras}
+            missing = tuple(camera for camera, name in clips.items() if not _is_made(root, name, made_by))
+            names += clips.values()
+            if missing:
+                jobs.append((root, config, action.number, subject, missing))
+    return jobs, sorted(names)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what a killed process left half-written; whole files never carry such names."""
+    for path in root.glob("*/.*.tmp"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _run(jobs: list[tuple], workers: int) -> Iterator[int]:
@@ -74,7 +113,8 @@ def _run(jobs: list[tuple], workers: int) -> Iterator[int]:
     if min(workers, len(jobs)) <= 1:
         yield from map(make_performance, jobs)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    size = min(workers, len(jobs))
+    with ProcessPoolExecutor(size, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         try:
             for future in as_completed([pool.submit(make_performance, job) for job in jobs]):
                 yield future.result()
@@ -91,7 +131,8 @@ def _check(config: PuppetsConfig) -> None:
         ("scale", (config.scale,), range(1, 17)),
     ):
         if not found or not set(found) <= set(known) or len(set(found)) < len(found):
-            raise LabError.mismatch(None, f"{what} among {list(known)}, each once", found, f"set PuppetsConfig.{what}")
+            expected = f"{what} among {list(known)}, each once"
+            raise LabError.mismatch(None, expected, found, f"set PuppetsConfig.{what}")
 
 
 def _claim(root: Path, config: PuppetsConfig) -> None:
@@ -177,8 +218,9 @@ def check_puppets(root: str | PathLike) -> str:
             if _hash(files[part]) != expected:
                 fix = f"delete {path} and run the command that made the set again"
                 raise LabError.mismatch(files[part], f"content of hash {expected[:12]}", "another", fix)
-    if manifest.get("index_sha256") != (found := sha256_json(index)):
-        raise LabError.mismatch(root / "puppets.json", f"index hash {manifest.get('index_sha256')}", found, _FIX)
+    expected, found = manifest.get("index_sha256"), sha256_json(index)
+    if found != expected:
+        raise LabError.mismatch(root / "puppets.json", f"index hash {expected}", found, _FIX)
     return found
 
 

@@ -108,7 +108,7 @@ Solid = Capsule | Box
 
 @dataclass(frozen=True)
 class Picture:
-    """What each pixel sees, (T,H,W) each: depth in metres (inf: nothing), label (0: nothing), light in 0..1."""
+    """What each pixel sees, (T,H,W) each: depth in metres (inf: nothing), label (0: nothing), light 0..1."""
 
     z: np.ndarray
     label: np.ndarray
