@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import pytest
@@ -69,6 +70,24 @@ def test_damaged_and_hostile_files_are_one_clear_error(state, tmp_path):
             load_weights(Backbone("resnet18", 3, 8), tmp_path / name)
 
 
+class Burglar:
+    """Unpickling one makes a folder: proof that a weights file ran code."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_no_weights_file_runs_code(state, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({**state, "conv1.weight": Burglar(tmp_path / "was here")}, tmp_path / "w.pt")
+    with pytest.raises(LabError, match="weights file"):
+        load_file(Backbone("resnet18", 3, 8), tmp_path / "w.pt")
+    assert not (tmp_path / "was here").exists()
+
+
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """Publish weights as torchvision does, under a file URL; the cache is a folder of the test."""
@@ -101,9 +120,11 @@ def test_imagenet_weights_come_through_torchvision(published):
     torch.testing.assert_close(stream.backbone.layer4[1].conv2.weight.data, state["layer4.1.conv2.weight"])
 
 
-@pytest.mark.parametrize("case", ["absent", "wrong download", "damaged cache"])
-def test_without_imagenet_weights_one_warning_and_a_fresh_start(published, case):
-    _, publish, cache = published
+@pytest.mark.parametrize("case", ["absent", "wrong download", "damaged cache", "code"])
+def test_without_imagenet_weights_one_warning_and_a_fresh_start(published, case, tmp_path):
+    state, publish, cache = published
+    if case == "code":
+        torch.save({**state, "conv1.weight": Burglar(tmp_path / "was here")}, tmp_path / "w.pth")
     name = publish("0badc0de" if case == "wrong download" else None, present=case != "absent")
     if case == "damaged cache":
         cache.mkdir(parents=True)
@@ -114,6 +135,7 @@ def test_without_imagenet_weights_one_warning_and_a_fresh_start(published, case)
         assert load_imagenet(backbone) is False
     assert len(caught) == 1
     assert torch.equal(backbone.conv1.weight, before)
+    assert not (tmp_path / "was here").exists()
 
 
 def test_imagenet_weights_that_cannot_exist_are_an_error():

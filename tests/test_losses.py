@@ -63,6 +63,13 @@ def test_generalized_distillation_known_numbers(logits, options, expected):
     assert generalized_distillation_loss(*logits, **options).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_square_is_of_the_teachers_temperature(logits):
+    options = {"imitation": 1.0, "temperature": 2.0, "student_temperature": 3.0}
+    once = generalized_distillation_loss(*logits, **options)
+    squared = generalized_distillation_loss(*logits, **options, temperature_squared=True)
+    torch.testing.assert_close(squared, 4 * once)
+
+
 @pytest.mark.parametrize(
     ("options", "gradient"),
     [
