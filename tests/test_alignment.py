@@ -151,6 +151,15 @@ def test_affine_is_as_good_as_least_squares_under_noise():
     np.testing.assert_allclose(alignment.offset, offset, atol=0.4)
 
 
+def test_affine_keeps_the_ratio_where_most_joints_share_a_column():
+    skeleton = filmed(baseline=0, seed=6)
+    depth, color = skeleton.depth_xy.copy(), skeleton.color_xy.copy()
+    depth[:, :, :15, 0], color[:, :, :15, 0] = 300.1, 1088.7
+    alignment = fit_alignment(replace(skeleton, depth_xy=depth, color_xy=color), "affine")
+    assert alignment.scale[1] == pytest.approx(1060 / 365, rel=1e-9)
+    assert alignment.scale[0] == pytest.approx(1060 / 365, rel=0.02)
+
+
 def with_states(skeleton: Skeleton, state: np.ndarray) -> Skeleton:
     return replace(skeleton, state=state.astype(np.int8))
 
@@ -160,7 +169,7 @@ def test_untracked_joints_have_no_say():
     expected = fit_alignment(skeleton)
     rng = np.random.default_rng(0)
     state, color = skeleton.state.copy(), skeleton.color_xy.copy()
-    lost = rng.random(state.shape) < 0.5
+    lost = rng.random(state.shape) < 0.7
     state[lost], color[lost] = rng.integers(0, 2, lost.sum()), rng.uniform(0, 1000, (lost.sum(), 2))
     color[lost & (state == 0)] = np.nan
     alignment = fit_alignment(replace(with_states(skeleton, state), color_xy=color))

@@ -297,6 +297,8 @@ def with_field(column: int, value: str) -> str:
         (edited(10, with_field(11, "3")), "state 0, 1 or 2", "(line 10)"),
         (edited(10, with_field(11, "2.0")), "state 0, 1 or 2", "(line 10)"),
         (edited(10, with_field(3, "1e400")), "finite numbers", "(line 10)"),
+        (edited(10, with_field(3, "-1e400")), "finite numbers", "(line 10)"),
+        (edited(3, "1 0 1234567890 0 0 0 0 0 0 2"), "10 fields of a body", "(line 3)"),
         (edited(10, with_field(3, "inf")), "finite numbers", "(line 10)"),
         (edited(10, with_field(3, "NaN")), "finite numbers", "(line 10)"),
         (edited(10, with_field(3, "1.2.3")), "finite numbers", "(line 10)"),
@@ -351,7 +353,8 @@ def test_text_is_ntus_own():
         {"depth_xy": np.full_like(TWO_BODIES.depth_xy, np.inf)},
         {"state": np.full_like(TWO_BODIES.state, 3)},
         {"body_info": np.full_like(TWO_BODIES.body_info, 0.5)},
-        {"body_id": np.array([[-1, 5], [1, 2], [-1, -1]])},
+        {"body_id": np.array([[1, -1], [-1, 2], [-1, -1]])},
+        {"path": None, "body_id": TWO_BODIES.body_id[:1]},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -399,7 +402,7 @@ def test_main_body_moves_most_even_when_slots_change():
     for t in range(10):  # the two swap places in the list
         slot = t % 2
         skeleton.xyz[t, slot], skeleton.xyz[t, 1 - slot] = actor[t], chair[t]
-        skeleton.body_id[t, slot], skeleton.body_id[t, 1 - slot] = 11, 22
+        skeleton.body_id[t, slot], skeleton.body_id[t, 1 - slot] = 22, 11
     skeleton.xyz[:, :, 4] = np.nan
-    assert main_body(skeleton) == 11
+    assert main_body(skeleton) == 22
     assert len(BODY_FIELDS) == 9
