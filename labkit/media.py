@@ -73,7 +73,7 @@ def _video(path: str | os.PathLike) -> Iterator[tuple]:
             context.options = {"err_detect": "explode"}
             yield container, stream
     except (av.FFmpegError, OSError, ValueError) as error:
-        found = f"{type(error).__name__}: {error}"
+        found = getattr(error, "strerror", None) or str(error)
         raise LabError.mismatch(path, "a readable video", found, _FETCH) from error
 
 
@@ -191,7 +191,7 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             depth = np.asarray(image)
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow's names for a damaged file
-        found = f"{type(error).__name__}: {error}"
+        found = getattr(error, "strerror", None) or str(error)
         raise LabError.mismatch(path, "a readable 16-bit PNG", found, _FETCH) from error
     if depth.dtype != np.uint16 or depth.ndim != 2:
         raise LabError.mismatch(path, "uint16 (H,W)", f"{depth.dtype} {depth.shape}", _FETCH)

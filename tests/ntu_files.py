@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from pathlib import Path
 
@@ -17,7 +18,7 @@ RATIO, OFFSET = 2.89, (-13.2, 2.6)
 
 
 def write_video(path: Path, frames=14, size=COLOR, *, codec="mpeg4", b_frames=0, seed=0) -> np.ndarray:
-    """A key frame every 12 frames; returns nothing that was not encoded: the pictures before encoding."""
+    """A video with a key frame every 12 frames; returns the pictures as they were before encoding."""
     width, height = size
     texture = np.random.default_rng(seed).integers(0, 256, (height // 4 + frames, width // 4, 3), np.uint8)
     pictures = [np.kron(texture[t : t + height // 4], np.ones((4, 4, 1), np.uint8)) for t in range(frames)]
@@ -40,6 +41,7 @@ def write_depth_frames(folder: Path, frames=14, seed=0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     depth = rng.integers(1500, 4000, (frames, DEPTH[1], DEPTH[0]), dtype=np.uint16)
     depth[:, :10] = 0
+    shutil.rmtree(folder, ignore_errors=True)
     for number, image in enumerate(depth, start=1):
         write_depth(folder / f"MDepth-{number:08d}.png", image)
     return depth
