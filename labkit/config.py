@@ -31,7 +31,7 @@ class PuppetNuisance:
     # colour camera
     clutter: float = 0.5  # coloured things on the wall, 1 is 40 of them
     contrast: float = 0.6  # of clothes and wall: 0 is a wall in the shirt's colour
-    saturation: float = 1.0  # of the object colours that decide the "colour" pairs; 0 is grey
+    color_cue: float = 1.0  # how far object colours, which decide the "colour" pairs, are from grey; 0 is grey
     light: float = 0.5  # how far the lamp wanders and how dark its shadows are
     exposure: float = 0.35  # stops, standard deviation
     image_noise: float = 4.0  # grey levels, standard deviation

@@ -106,7 +106,7 @@ def cast_object(config: PuppetsConfig, action: Action, subject: int) -> tuple[st
     shape, kind = SHAPES[rng.integers(len(SHAPES))], action.object_color
     if kind == "any":
         kind = list(OBJECT_COLORS)[rng.integers(len(OBJECT_COLORS))]
-    return shape, kind, object_color(kind, rng, config.nuisance.saturation)
+    return shape, kind, object_color(kind, rng, config.nuisance.color_cue)
 
 
 def _placed(

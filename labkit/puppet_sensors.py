@@ -54,10 +54,10 @@ class Viewpoint:
 # --------------------------------------------------------------------------- colour
 
 
-def object_color(kind: str, rng: np.random.Generator, saturation: float) -> np.ndarray:
-    """One RGB colour, 0..1, of a class of OBJECT_COLORS."""
+def object_color(kind: str, rng: np.random.Generator, cue: float) -> np.ndarray:
+    """One RGB colour, 0..1, of a class of OBJECT_COLORS (cue 1), or part of the way to it from grey."""
     hue, strength, value = (middle + half * rng.uniform(-1, 1) for middle, half in OBJECT_COLORS[kind])
-    return _rgb(hue, strength * saturation, value)
+    return 0.5 + cue * (_rgb(hue, strength, value) - 0.5)
 
 
 def _rgb(hue: float, strength: float, value: float) -> np.ndarray:
