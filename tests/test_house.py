@@ -312,3 +312,35 @@ def test_ci_runs_the_command_of_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"<!-- test-command -->\s*```\w*\n(.*?)```", readme, re.DOTALL)
     assert "-m venv" in command and "[test]" in command and "pytest" in command
+
+
+@pytest.mark.parametrize(
+    ("tests", "labkit", "status", "told"),
+    [
+        ("true", 'echo "00_a  up to date  0.1 s"', 0, ["README test command +ok", "all up to date +ok"]),
+        (
+            "false",
+            'echo "00_a  up to date  0.1 s"',
+            1,
+            [r"README test command +failed \(1\)", "profile smoke +ok"],
+        ),
+        ("true", "exit 3", 1, [r"notebooks, profile smoke +failed \(3\)"]),
+        ("true", 'echo "00_a  ok  9.0 s"', 1, ["profile smoke +ok", r"all up to date +failed \(1\)"]),
+        ("exit 4; true", "true", 1, [r"README test command +failed \(4\)"]),
+    ],
+)
+def test_ci_fails_when_anything_fails(tmp_path, tests, labkit, status, told):
+    """`.ci/run` itself, in a project whose README makes a stand-in for the environment."""
+    project = tmp_path / "a project"
+    (project / ".ci").mkdir(parents=True)
+    (project / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes())
+    script = f"mkdir -p .venv/bin && printf '#!/bin/sh\\n%s\\n' '{labkit}' > .venv/bin/labkit"
+    make = f"{script} && chmod +x .venv/bin/labkit"
+    readme = f"# x\n```\nfalse\n```\n<!-- test-command -->\n```bash\n{make}\n{tests}\n```\n```\nfalse\n```\n"
+    (project / "README.md").write_text(readme, encoding="utf-8")
+    done = subprocess.run(
+        ["bash", project / ".ci" / "run"], capture_output=True, text=True, encoding="utf-8", timeout=60
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert all(re.search(line, done.stdout) for line in told), done.stdout
+    assert not (project / ".venv").exists()  # it worked in a copy
