@@ -26,12 +26,12 @@ class PuppetNuisance:
     yaw: float = 20.0  # degrees people may be turned away from camera 1
     style: float = 1.0  # differences in timing, amplitude, posture and idle movement
     occluders: float = 0.4  # chance of furniture in front of the legs
-    axis_amplitude: float = 1.0  # 1: "depth" pairs use the full reach along the body's forward axis; 0: not at all
+    axis_amplitude: float = 1.0  # how far "depth" pairs reach along the body's forward axis; 0: not at all
     object_size: float = 1.0  # factor on held objects
     # colour camera
     clutter: float = 0.5  # coloured things on the wall, 1 is 40 of them
     contrast: float = 0.6  # of clothes and wall: 0 is a wall in the shirt's colour
-    color_cue: float = 1.0  # how far object colours, which decide the "colour" pairs, are from grey; 0 is grey
+    color_cue: float = 1.0  # distance of object colours, which decide the "colour" pairs, from grey
     light: float = 0.5  # how far the lamp wanders and how dark its shadows are
     exposure: float = 0.35  # stops, standard deviation
     image_noise: float = 4.0  # grey levels, standard deviation

@@ -361,9 +361,8 @@ def test_objects_are_free_of_the_action_and_colours_follow_its_rule():
 
 
 def test_without_the_colour_cue_all_objects_are_grey_and_halfway_they_are_between():
-    full, half, none = (
-        cast_object(PuppetsConfig(nuisance=PuppetNuisance(color_cue=cue)), BY_NUMBER[2], 5)[2] for cue in (1, 0.5, 0)
-    )
+    configs = [PuppetsConfig(nuisance=PuppetNuisance(color_cue=cue)) for cue in (1, 0.5, 0)]
+    full, half, none = (cast_object(config, BY_NUMBER[2], 5)[2] for config in configs)
     assert (none == 0.5).all() and np.ptp(full) > 0.3
     assert half == pytest.approx((full + none) / 2)
 
