@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay
+from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
 from .style import COLUMN, INK, MARKERS, PAGE, ROLES, new_figure, save_figure, styled
 from .targets import TARGETS
 
 __all__ = [
     "COLUMN", "PAGE", "ROLES", "blends", "clip_strip", "comparisons", "confusion", "contact_sheet",
     "feature_maps", "hallucination_curve", "method_diagram", "overlay", "ratio_histogram",
-    "registration_errors", "results", "save_figure", "training_curves",
+    "registration_errors", "results", "save_figure", "strips", "training_curves",
 ]  # fmt: skip
 
 

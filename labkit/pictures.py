@@ -53,16 +53,20 @@ def contact_sheet(rgb: np.ndarray, depth_coloured: np.ndarray, names: Sequence[s
     return figure
 
 
-@styled
-def clip_strip(rgb: np.ndarray, depth_coloured: np.ndarray, times: Sequence[object] | None = None) -> Figure:
+def clip_strip(rgb: np.ndarray, depth_coloured: np.ndarray, times: Sequence[object] = ()) -> Figure:
     """One clip, RGB above depth, both (T, H, W, 3) uint8; `times` are labels under the frames."""
-    count, height, width, _ = rgb.shape
-    figure, axes = new_figure(PAGE, 0.3 + PAGE * 0.9 * 2 * height / (count * width))
-    bare(axes).imshow(tile(np.stack([rgb, depth_coloured])))
-    _caption_side(axes, 2, height, ["RGB", "depth"])
-    if times is not None:
-        centres = [frame * (width + GAP) + width / 2 for frame in range(count)]
-        axes.set_xticks(centres, [str(time) for time in times])
+    return strips({"RGB": rgb, "depth": depth_coloured}, times)
+
+
+@styled
+def strips(rows: Mapping[str, np.ndarray], times: Sequence[object] = ()) -> Figure:
+    """Named rows of frames of one size, each (T, H, W, 3) uint8; `times` are labels under the frames."""
+    frames = np.stack(list(rows.values()))
+    lines, count, height, width, _ = frames.shape
+    figure, axes = new_figure(PAGE, 0.3 + (PAGE - 0.7) * lines * height / (count * width))
+    bare(axes).imshow(tile(frames))
+    _caption_side(axes, lines, height, list(rows))
+    axes.set_xticks([frame * (width + GAP) + width / 2 for frame in range(len(times))], map(str, times))
     return figure
 
 
