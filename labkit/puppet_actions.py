@@ -115,6 +115,7 @@ def _look_at(stage: Stage) -> Posture:
 
 
 def sit_down(stage: Stage) -> Posture:
+    """Bend forward, lower the pelvis backwards on to a seat, straighten up, hands to the lap."""
     posture = stage.standing()
     seat = stage.near([0, -0.25, -0.14], 0.012)
     posture.pelvis = posture.pelvis + stage.track((0.1, np.zeros(3)), (0.75, seat), (1, seat))

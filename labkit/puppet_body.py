@@ -122,6 +122,7 @@ def turn(matrix: np.ndarray, vector) -> np.ndarray:
 
 
 def rotation(axis: int, angle: np.ndarray) -> np.ndarray:
+    """(T,) radians about axis 0 (leans forward), 1 (turns left) or 2 (tilts right) -> (T,3,3)."""
     matrix = np.zeros((len(angle), 3, 3))
     a, b = (axis + 1) % 3, (axis + 2) % 3
     matrix[:, axis, axis] = 1
@@ -132,6 +133,7 @@ def rotation(axis: int, angle: np.ndarray) -> np.ndarray:
 
 
 def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Matrix products (T,3,3), written out like `turn`."""
     return (first[:, :, :, None] * second[:, None]).sum(2)
 
 
