@@ -20,7 +20,7 @@ from typing import Any, Literal
 from .errors import LabError
 from .files import read_json, sha256_json, write_json
 
-WORTHWHILE = 0.97  # a lever is pulled when it saves at least 3 %: less is lost in the noise of a short probe
+WORTHWHILE = 0.97  # a lever is let go when that saves 3 % or more: less is lost in the noise of a short probe
 MAX_PAIRS = 15
 
 
@@ -159,23 +159,20 @@ def probe_precision(
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # two trainings that start together agree on one choice
         if not path.exists():
-            start = SpeedProfile("bf16" if precision == "bf16" else "fp32", threads=threads)
-            levers = _levers(precision, device)
+            free = precision == "auto" and has_bf16(device)
+            wanted = "bf16" if free or precision == "bf16" else "fp32"
+            start = SpeedProfile(wanted, channels_last=True, fused_adam=True, threads=threads)
+            levers = {"precision": "fp32"} if free else {}  # what each lever is when not pulled
+            levers |= {"channels_last": False, "fused_adam": False}
             profile, ratios = _fastest(make_step, start, levers, seconds, _clock(device))
             write_json(path, {"key": key, "profile": asdict(profile), "time_ratios": ratios})
         return _read_profile(path, key)
 
 
-def _levers(precision: str, device: str) -> dict[str, Any]:
-    """What may make a step faster, in order of worth: field of SpeedProfile -> its other value."""
-    bf16 = {"precision": "bf16"} if precision == "auto" and has_bf16(device) else {}
-    return {**bf16, "channels_last": True, "fused_adam": True}
-
-
 def _fastest(
     make_step, start: SpeedProfile, levers: dict[str, Any], seconds: float, clock
 ) -> tuple[SpeedProfile, dict[str, float]]:
-    """Pull one lever after another; keep each that pays. Also the measured time ratios."""
+    """Let go of one lever after another where that pays. Also the measured ratios, time without over with."""
     deadline = time.monotonic() + seconds
     best, ratios = start, {}
     step = make_step(best)

@@ -106,13 +106,12 @@ COMPARISONS = (
 
 def get_targets(names: Iterable[str]) -> list[Target]:
     """Targets by name, "all" for every one; LabError for a name there is not."""
-    chosen: list[Target] = []
-    for name in names:
+    wanted = list(names)
+    for name in wanted:
         if name != "all" and name not in TARGETS:
             fix = "see `labkit targets` for what there is"
             raise LabError.mismatch(None, f"a target among {', '.join(TARGETS)}", repr(name), fix)
-        chosen += TARGETS.values() if name == "all" else [TARGETS[name]]
-    return list(dict.fromkeys(chosen))
+    return [target for name, target in TARGETS.items() if name in wanted or "all" in wanted]
 
 
 def reproduce(names: Sequence[str], lab: Lab, seeds: int = 1) -> pd.DataFrame:
