@@ -55,12 +55,16 @@ class ClipName(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip: its class, and where each modality lies (a file, or a folder of depth images)."""
+    """One clip: its class, and where each modality lies (a file, or a folder of images)."""
 
     id: str
     name: ClipName
     label: int
-    paths: dict[str, Path]
+    files: dict[str, str]  # by modality; plain strings, since a full index holds 170,000 of them
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        return {modality: Path(file) for modality, file in self.files.items()}
 
 
 @dataclass(frozen=True)
@@ -132,31 +136,42 @@ class NTU:
         twice, or stand on the published list of missing skeletons (if that file lies in the root)
         are excluded with the reason. Raises LabError when the root or a modality has no folder.
         """
-        root, strangers = Path(root), []
-        found = {modality: self._scan(root, modality, strangers) for modality in self.modalities}
+        root, strangers, twice = Path(root), [], {}
+        found = {modality: self._scan(root, modality, strangers, twice) for modality in self.modalities}
         listed = self._listed_as_missing(root)
-        reasons = {clip: _why_not(clip, found, listed) for clip in sorted(set().union(*found.values()))}
-        names = {clip: self.parse(clip) for clip, reason in reasons.items() if not reason}
+        names, excluded = {}, {}
+        for clip in sorted(set().union(*found.values())):
+            reasons = [f"no {modality}" for modality, files in found.items() if clip not in files]
+            reasons += [f"{modality} found twice" for modality in twice.get(clip, ())]
+            reasons += ["on the published list of missing skeletons"] * (clip in listed)
+            if reasons:
+                excluded[clip] = "; ".join(reasons)
+            else:
+                names[clip] = self.parse(clip)
         actions = sorted({name.action for name in names.values()})
-        paths = {clip: {modality: files[clip][0] for modality, files in found.items()} for clip in names}
         entries = tuple(
-            Entry(clip, name, actions.index(name.action), paths[clip]) for clip, name in names.items()
+            Entry(
+                clip, name, actions.index(name.action), {kind: files[clip] for kind, files in found.items()}
+            )
+            for clip, name in names.items()
         )
-        excluded = {clip: reason for clip, reason in reasons.items() if reason}
         class_names = tuple(self.class_names[action - 1] for action in actions)
         return Index(root, entries, excluded, class_names, tuple(sorted(strangers)))
 
-    def _scan(self, root: Path, modality: str, strangers: list[str]) -> dict[str, list[Path]]:
+    def _scan(
+        self, root: Path, modality: str, strangers: list[str], twice: dict[str, list[str]]
+    ) -> dict[str, str]:
+        """Files of one modality by clip id; other names go to `strangers`, second files to `twice`."""
         stem, suffix = self.modalities[modality]
-        found: dict[str, list[Path]] = {}
+        found: dict[str, str] = {}
         for folder in _folders(root, stem):
             with os.scandir(folder) as listing:
                 for item in listing:
                     clip = item.name.removesuffix(suffix)
                     if (suffix and clip == item.name) or self.parse(clip) is None:
                         strangers.append(f"{folder.relative_to(root).as_posix()}/{item.name}")
-                    else:
-                        found.setdefault(clip, []).append(Path(item.path))
+                    elif found.setdefault(clip, item.path) != item.path:
+                        twice.setdefault(clip, []).append(modality)
         return found
 
     def _listed_as_missing(self, root: Path) -> frozenset[str]:
@@ -184,16 +199,6 @@ def _folders(root: Path, stem: str) -> list[Path]:
         fix = "unpack this modality into the root, or make the embedded set: labkit data make"
         raise LabError.mismatch(root, f"a folder {stem}", ", ".join(names[:8]) or "no folder", fix)
     return [folder / stem if (folder / stem).is_dir() else folder for folder in chosen]
-
-
-def _why_not(clip: str, found: dict[str, dict[str, list[Path]]], listed: frozenset[str]) -> str:
-    """Why a clip cannot be used; empty if it can."""
-    counts = {modality: len(paths.get(clip, ())) for modality, paths in found.items()}
-    reasons = [f"no {modality}" for modality, count in counts.items() if count == 0]
-    reasons += [f"{modality} found twice" for modality, count in counts.items() if count > 1]
-    if clip in listed:
-        reasons.append("on the published list of missing skeletons")
-    return "; ".join(reasons)
 
 
 def cross_subject(clips: HasIds, dataset: NTU = NTU60) -> Split:

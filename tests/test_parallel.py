@@ -1,0 +1,89 @@
+"""Work in several processes: order, errors, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from labkit.errors import LabError
+from labkit.parallel import ordered_map
+
+
+def square(value: int) -> tuple[int, int]:
+    time.sleep(0.01 * (value % 3))  # so that later values may be ready first
+    return value * value, os.getpid()
+
+
+def fail(value: int) -> int:
+    if value == 13:
+        raise LabError("clip.avi", "expected a clip, found none", "mend it")
+    return value
+
+
+def die(value: int) -> int:
+    if value == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def test_results_come_in_order_from_several_processes():
+    results = list(ordered_map(square, range(24), 2))
+    assert [result for result, _ in results] == [value**2 for value in range(24)]
+    assert len({process for _, process in results} - {os.getpid()}) == 2
+
+
+@pytest.mark.parametrize(("count", "workers"), [(24, 1), (9, 4), (0, 4)])
+def test_little_work_stays_in_this_process(count, workers):
+    assert {process for _, process in ordered_map(square, range(count), workers)} <= {os.getpid()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_keeps_its_parts_on_the_way_back(workers):
+    with pytest.raises(LabError) as caught:
+        list(ordered_map(fail, range(24), workers))
+    assert (caught.value.path, caught.value.fix) == ("clip.avi", "mend it")
+
+
+def test_a_killed_worker_is_an_error_with_a_remedy():
+    with pytest.raises(LabError, match="workers=1"):
+        list(ordered_map(die, range(24), 2))
+
+
+PARENT = """
+import os, time
+from labkit.parallel import ordered_map
+from test_parallel import square
+seen = set()
+for value, process in ordered_map(square, range(10**5), 2):
+    if process not in seen:
+        seen.add(process)
+        print(process, flush=True)
+"""
+
+
+def test_workers_die_with_their_parent():
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(worker) for worker in workers)
+
+
+def alive(process: int) -> bool:
+    """Running, not merely waiting for somebody to collect its exit status."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
