@@ -39,11 +39,14 @@ def run(
         jobs: Notebooks executed at the same time.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
-    from . import lab, machine, series, targets
+    from . import machine
 
     _at_least_one(seeds=seeds, jobs=jobs)
     base = machine.find_home(home)
     notebooks = machine.find_notebooks(base)
+
+    from . import lab, series, targets  # seconds: only now that there is something to do
+
     bench = lab.open_lab(profile, home=base)
     threads = {"OMP_NUM_THREADS": str(max(machine.available_cores() // jobs, 1))} if jobs > 1 else {}
     records = series.run_series(
@@ -78,9 +81,10 @@ def reproduce(
         profile: Size of the experiment: smoke, mini or paper.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
+    _at_least_one(seeds=seeds, names=len(names))
+
     from . import lab, machine, targets
 
-    _at_least_one(seeds=seeds, names=len(names))
     targets.get_targets(names)  # a wrong name is told before anything is made
     bench = lab.open_lab(profile, protocol, home=machine.find_home(home))
     _show(targets.reproduce(names, bench, seeds))
@@ -208,7 +212,8 @@ def _show(table, path: Path | None = None) -> None:
 
     if path is not None:
         files.write_text(path, table.to_csv(index=False))
-    print(table.to_string(index=False, na_rep="-", float_format="{:.1f}".format))
+    shown = table.astype(object).where(table.notna(), "-")
+    print(shown.to_string(index=False, float_format="{:.1f}".format))
 
 
 def _terminated(number: int, frame) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from labkit import LabError, __version__, cli, lab, machine, series, targets
 from labkit.config import PuppetsConfig
+from labkit.datasets import ClipStore
 from labkit.puppets import make_puppets
 
 
@@ -117,7 +118,9 @@ class Stage:
         return [series.NotebookRecord(f"{n:02d}", state, "key") for n, state in enumerate(self.states)]
 
     def results_table(self, bench, seeds):
-        return pd.DataFrame({"target": ["table2:1"], "paper": [70.44], "ours": [None]})
+        return pd.DataFrame(
+            {"target": ["table2:1", "control:8"], "paper": [70.44, None], "ours": [None, 55.555]}
+        )
 
 
 @pytest.fixture
@@ -136,7 +139,8 @@ def test_run_goes_through_all_notebooks_and_shows_the_table(home, monkeypatch, c
     assert stage.asked["parameters"] == {"profile": "smoke", "seeds": 2}
     assert stage.asked["data_fingerprint"] == "data" and stage.asked["force"] is True
     assert stage.asked["env"]["LABKIT_HOME"] == str(home)
-    assert "table2:1" in capsys.readouterr().out
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows == [["target", "paper", "ours"], ["table2:1", "70.4", "-"], ["control:8", "-", "55.6"]]
     assert (home / "runs" / "results-smoke.csv").read_text(encoding="utf-8").startswith("target,paper,ours\n")
 
 
@@ -182,6 +186,14 @@ def test_check_counts_clips_and_reasons(puppets, capsys):
     assert "48 clips of 12 classes" in told and "every byte as recorded" in told
     assert "cross-subject: 24 train, 0 validation, 24 test" in told
     assert "cross-view: 24 train, 0 validation, 24 test" in told
+
+
+def test_prepare_builds_the_store_beside_or_elsewhere(puppets, tmp_path, capsys):
+    assert (
+        cli.main(["data", "prepare", str(puppets), "--profile", "smoke", "--store", str(tmp_path / "s")]) == 0
+    )
+    assert f"48 clips in {tmp_path / 's'}" in capsys.readouterr().out
+    assert len(ClipStore(tmp_path / "s")) == 48
 
 
 def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):
