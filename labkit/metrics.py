@@ -7,12 +7,13 @@ the fraction of times it was. Every function refuses NaN, which no number of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import atan, cos, pi, sin, sqrt
+from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
 
 from .errors import LabError
 
@@ -70,7 +71,7 @@ def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if len(values) == 1:
         return Interval(mean, None, None)
     error = float(values.std(ddof=1)) / sqrt(len(values))
-    half = _t_quantile((1 + confidence) / 2, len(values) - 1) * error
+    half = float(student_t.ppf((1 + confidence) / 2, len(values) - 1)) * error
     return Interval(mean, mean - half, mean + half)
 
 
@@ -153,29 +154,6 @@ def _resampled_means(values: np.ndarray, groups, samples: int, seed: int) -> np.
 
 def _tails(confidence: float) -> tuple[float, float]:
     return (1 - confidence) / 2, (1 + confidence) / 2
-
-
-def _t_quantile(probability: float, freedom: int) -> float:
-    """Quantile above one half of Student's t, by bisection of its closed form for whole `freedom`."""
-    low, high = 0.0, 1.0
-    while _t_cdf(high, freedom) < probability:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_cdf(middle, freedom) < probability else (low, middle)
-    return high
-
-
-def _t_cdf(t: float, freedom: int) -> float:
-    """P(T <= t) for t >= 0, by the finite series of odd and of even degrees of freedom."""
-    angle, odd = atan(t / sqrt(freedom)), freedom % 2
-    term, series = (cos(angle) if odd else 1.0), 0.0
-    for k in range(freedom // 2):
-        series += term
-        term *= cos(angle) ** 2 * ((2 * k + 2) / (2 * k + 3) if odd else (2 * k + 1) / (2 * k + 2))
-    if odd:
-        return 0.5 + (angle + sin(angle) * series) / pi
-    return 0.5 + sin(angle) * series / 2
 
 
 def _classes(predicted: ArrayLike) -> np.ndarray:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from .datasets import NTU60
 from .errors import LabError
 from .lab import Lab
-from .metrics import gap_closed, paired_bootstrap, seed_interval, wilson_interval
+from .metrics import Interval, gap_closed, paired_bootstrap, seed_interval, wilson_interval
 from .runs import PREDICTIONS, Run
 from .trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
 
@@ -155,7 +156,7 @@ def _ours(tests: list[dict]) -> dict[str, float | None]:
     if len(tests) == 1:
         low, high = wilson_interval(tests[0]["correct"], tests[0]["total"])
     else:
-        low, high = seed_interval(values)
+        _, low, high = seed_interval(values)
     return {"ours": 100 * float(np.mean(values)), "low": 100 * low, "high": 100 * high}
 
 
@@ -169,25 +170,27 @@ def answers(lab: Lab, name: str) -> np.ndarray:
 
 
 def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS) -> pd.DataFrame:
-    """Paired differences in points over the same test clips of all seeds, with 95 % bootstrap intervals."""
+    """Paired differences in points over the test clips of all seeds, with 95 % bootstrap intervals.
+
+    Whole subjects are resampled: clips of one person resemble each other.
+    """
+    people = np.concatenate([subjects(lab)] * seeds)
     rows = []
     for better, worse in pairs:
-        right = {n: np.concatenate([answers(lab.with_seed(s), n) for s in range(seeds)]) for n in (better, worse)}
-        difference = paired_bootstrap(right[better], right[worse])
-        rows.append({"target": better, "minus": worse, **_points(difference)})
+        right = [np.concatenate([answers(lab.with_seed(s), n) for s in range(seeds)]) for n in (better, worse)]
+        value, low, high, p = paired_bootstrap(*right, groups=people)
+        points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high, "p": p}
+        rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": "puppets"})
     return pd.DataFrame(rows)
 
 
-def _points(difference) -> dict[str, float]:
-    return {
-        "difference": 100 * difference.difference,
-        "low": 100 * difference.low,
-        "high": 100 * difference.high,
-        "p": difference.p_value,
-    }
+def subjects(lab: Lab) -> np.ndarray:
+    """Who acts in each test clip, (N,)."""
+    return np.array([NTU60.parse(clip).subject for clip in lab.split.test])
 
 
-def gap_closed_by_depth(lab: Lab, baseline: str = "control:15") -> dict[str, float]:
+def gap_closed_by_depth(lab: Lab, seeds: int = 1, baseline: str = "control:15") -> Interval:
     """How much of the way from a baseline to RGB+D (row 8) the final RGB-only model (row 15) goes."""
-    student, base, upper = (answers(lab, name) for name in ("table2:15", baseline, "table2:8"))
-    return gap_closed(student, base, upper)
+    names = ("table2:15", baseline, "table2:8")
+    right = [np.concatenate([answers(lab.with_seed(s), name) for s in range(seeds)]) for name in names]
+    return gap_closed(*right, groups=np.concatenate([subjects(lab)] * seeds))
