@@ -143,7 +143,7 @@ def results(table: pd.DataFrame) -> Figure:
     return figure
 
 
-_COLUMNS = (1.01, 1.068, 1.138, 1.215)  # where the columns of text beside the plot stand, in widths of it
+_COLUMNS = (1.01, 1.068, 1.138, 1.228)  # where the columns of text beside the plot stand, in widths of it
 
 
 def _key(label: str, color: str, **look) -> Line2D:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from .errors import LabError
 from .files import write_json
 from .lab import Lab
-from .style import picture_bytes, save_figure
+from .style import save_figure
 
 SHOWN = "mini"  # the profile whose figures are committed
 
@@ -39,9 +39,9 @@ def figures_folder(lab: Lab) -> Path:
 
 def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
     """Save a figure with its numbers (see `style.save_figure`), and show it with its caption."""
-    save_figure(figure, name, figures_folder(lab), data, caption=caption)
+    _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption)
     width = round(96 * figure.get_figwidth())  # as wide on the screen as on the page
-    display(Image(picture_bytes(figure, "png", caption), width=width, alt=caption), Markdown(f"*{caption}*"))
+    display(Image(png.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
 
 
 def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:
@@ -49,10 +49,17 @@ def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:
 
     Raises LabError for a value that is not a finite number.
     """
-    numbers = {name: float(value) for name, value in numbers.items()}
-    strange = {name: value for name, value in numbers.items() if not math.isfinite(value)}
+    strange = {name: value for name, value in numbers.items() if not _is_finite(value)}
     if strange:
         fix = "look for the run that failed; its number must not be shown"
         raise LabError.mismatch(None, f"finite numbers from {notebook}", strange, fix)
+    numbers = {name: float(value) for name, value in numbers.items()}
     write_json(records_folder(lab) / f"{notebook}.metrics.json", numbers)
     return numbers
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return math.isfinite(value)
+    except TypeError:
+        return False

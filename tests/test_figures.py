@@ -55,6 +55,12 @@ def test_pictures_are_byte_stable_too():
         assert first == second
 
 
+def test_a_figure_that_was_shown_before_is_saved_the_same():
+    figure = figures.results(a_table(table2_15=80.0))
+    kinds = ("png", "svg", "pdf")
+    assert [style.picture_bytes(figure, k) for k in kinds] == [style.picture_bytes(figure, k) for k in kinds]
+
+
 def test_files_carry_the_caption_and_neither_date_nor_version(tmp_path):
     caption = "Confusion of the RGB stream on puppets."
     paths = figures.save_figure(figures.confusion(np.eye(2), ["a", "b"]), "c", tmp_path, caption=caption)

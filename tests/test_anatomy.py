@@ -1,0 +1,85 @@
+"""Every notebook has the anatomy a reader relies on; the list comes from the folder."""
+
+from __future__ import annotations
+
+import ast
+import re
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+PARAMETERS = {"profile": "mini", "protocol": "cross-subject", "seed": 0, "home": ".."}
+WORD = re.compile(r"[\w'’.,%]+")
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def cells(notebook, kind: str) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def code_lines(cell) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def test_names_are_numbered_without_gap_or_twin():
+    assert all(re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem) for path in NOTEBOOKS)
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
+
+
+def test_the_title_asks_a_question_and_three_objectives_follow(notebook):
+    first = notebook.cells[0]
+    title = first.source.splitlines()[0]
+    assert first.cell_type == "markdown" and title.startswith("# ") and title.endswith("?")
+    assert len(re.findall(r"^\d\. ", first.source, re.MULTILINE)) == 3
+
+
+def test_parameters_are_the_agreed_literals_in_one_cell(notebook):
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    found = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
+    assert found == PARAMETERS
+    assert cells(notebook, "code")[0] is cell
+
+
+def test_cells_are_few_and_short(notebook):
+    prose, code = cells(notebook, "markdown"), cells(notebook, "code")
+    assert 15 <= len(prose) <= 25 and 12 <= len(code) <= 20
+    assert max(map(code_lines, code)) <= 20 and median(map(code_lines, code)) <= 8
+    assert 900 <= sum(len(WORD.findall(cell.source)) for cell in prose) <= 1800
+
+
+def test_it_closes_with_a_summary_exercises_and_a_record(notebook):
+    headings = [
+        line for cell in cells(notebook, "markdown") for line in cell.source.splitlines() if line[:3] == "## "
+    ]
+    assert headings[-2:] == ["## Summary", "## Exercises"]
+    assert "record(" in cells(notebook, "code")[-1].source
+    checked = [cell for cell in cells(notebook, "code") if "checks.check_" in cell.source]
+    assert len(checked) >= 2
+
+
+def test_a_picture_comes_early(notebook):
+    code = [cell.source for cell in cells(notebook, "code")]
+    assert any("publish(" in source for source in code[:5])
+
+
+def test_it_is_prepared_for_any_machine(notebook):
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not notebook.metadata.get("widgets")
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids) and all(re.fullmatch(r"\d\d-\d\d", name) for name in ids)
+
+
+def test_no_two_code_cells_stand_without_words_for_long(notebook):
+    kinds = [cell.cell_type for cell in notebook.cells]
+    triples = [
+        first == second == third == "code" for (first, second), (_, third) in pairwise(pairwise(kinds))
+    ]
+    assert sum(triples) <= 1  # parameters, set-up and nothing else
