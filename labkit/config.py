@@ -29,6 +29,7 @@ class PuppetNuisance:
     axis_amplitude: float = 1.0  # how far "depth" pairs reach along the body's forward axis; 0: not at all
     object_size: float = 1.0  # factor on held objects
     # colour camera
+    strange_rooms: float = 0.3  # share of clips filmed elsewhere than in the subject's own room
     clutter: float = 0.5  # coloured things on the wall, 1 is 40 of them
     contrast: float = 0.6  # of clothes and wall: 0 is a wall in the shirt's colour
     color_cue: float = 1.0  # distance of object colours, which decide the "colour" pairs, from grey

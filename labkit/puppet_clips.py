@@ -38,7 +38,7 @@ from .puppet_sensors import (
     sensors,
     track_joints,
 )
-from .rendering import Box, Solid, render
+from .rendering import Box, Camera, Solid, render
 from .skeletons import write_skeleton
 
 PUPPETS_VERSION = 1  # raise it when the same config would give other files
@@ -94,7 +94,8 @@ def make_performance(job: tuple[Path, PuppetsConfig, int, int, tuple[int, ...]])
         view = Viewpoint(AZIMUTHS[camera], distance, height, float(pitch))
         name = clip_name(subject, camera, number)
         record = facts | {"name": name, "camera": camera, "frames": show.num_frames}
-        _make_clip(clip_files(root, name), record, Scene(show, who, view, lighting, colors), config, rng)
+        scene = Scene(show, who, view, lighting, colors, (seed, "room", subject))
+        _make_clip(clip_files(root, name), record, scene, config, rng)
     return len(cameras)
 
 
@@ -145,6 +146,7 @@ class Scene:
     view: Viewpoint
     lighting: Lighting
     colors: np.ndarray  # (labels,3)
+    room: tuple[object, ...]  # seed and key of the subject's own room
 
     def solids(self, nuisance: PuppetNuisance, rng: np.random.Generator) -> list[Solid]:
         """In the coordinates of the depth camera; now and then with furniture before the legs."""
@@ -188,10 +190,7 @@ def _make_clip(
 
 def _film(scene, camera, solids, lamp, nuisance, rng, boxes) -> Iterator[np.ndarray]:
     """Frames (H,W,3) uint8 of the colour camera, a chunk rendered at a time; fills in `boxes`."""
-    matrix, shift = scene.view.transform()
-    corner = -rng.uniform(1.0, 2.0) * scene.view.outward  # where the floor meets the wall
-    horizon = camera.project((matrix * corner).sum(-1) + shift)[1] / camera.height
-    background = backdrop(camera, scene.who, float(np.clip(horizon, 0, 1)), nuisance, rng)
+    background = _room(scene, camera, nuisance, rng)
     gain = 2 ** (np.clip(rng.normal(), -2, 2) * nuisance.exposure)
     num_frames, step = scene.show.num_frames, max(1, _CHUNK // (camera.width * camera.height))
     for start in range(0, num_frames, step):
@@ -202,6 +201,17 @@ def _film(scene, camera, solids, lamp, nuisance, rng, boxes) -> Iterator[np.ndar
         yield from color_frames(
             picture, scene.colors, scene.lighting.ambient, background, gain, nuisance.image_noise, rng
         )
+
+
+def _room(scene: Scene, camera: Camera, nuisance: PuppetNuisance, rng: np.random.Generator) -> np.ndarray:
+    """What is behind the person, (H,W,3) uint8: mostly the same in all clips of one subject and camera,
+    as in a recording session, so that most rooms tell nothing about the action.
+    """
+    room = rng if rng.random() < nuisance.strange_rooms else generator(*scene.room, scene.view.azimuth)
+    matrix, shift = scene.view.transform()
+    corner = -room.uniform(1.0, 2.0) * scene.view.outward  # where the floor meets the wall
+    horizon = camera.project((matrix * corner).sum(-1) + shift)[1] / camera.height
+    return backdrop(camera, scene.who, float(np.clip(horizon, 0, 1)), nuisance, room)
 
 
 def _boxes(label: np.ndarray) -> dict[str, list[list[int] | None]]:

@@ -220,7 +220,7 @@ def track_joints(
 
 def _visible(joints: np.ndarray, picture: Picture, camera: Camera) -> np.ndarray:
     """(T,25) bool: the depth camera sees the person at the joint's pixel, close before the joint."""
-    x, y = np.moveaxis(np.rint(camera.project(joints)).astype(int), -1, 0)
+    x, y = np.moveaxis(np.floor(camera.project(joints)).astype(int), -1, 0)
     inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
     place = (np.arange(len(joints))[:, None], y.clip(0, camera.height - 1), x.clip(0, camera.width - 1))
     label, surface = picture.label[place], picture.z[place]

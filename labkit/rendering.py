@@ -17,7 +17,9 @@ FAR = np.float32(np.inf)  # depth of a pixel that sees nothing
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole. Pixel (0, 0) is the centre of the top-left pixel; `offset` is added to x (metres)."""
+    """A pinhole. Pixels are counted from the picture's top-left corner, so the first one's centre is at
+    (0.5, 0.5), as crops and resizing count them. `offset` is added to x (metres).
+    """
 
     width: int
     height: int
@@ -35,11 +37,11 @@ class Camera:
 
     @property
     def cx(self) -> float:
-        return (self.width - 1) / 2
+        return self.width / 2
 
     @property
     def cy(self) -> float:
-        return (self.height - 1) / 2
+        return self.height / 2
 
     def project(self, xyz: np.ndarray) -> np.ndarray:
         """(..., 3) metres -> (..., 2) pixels."""
@@ -150,8 +152,8 @@ class _Rays:
         rows = low[:, 1:] + np.arange(window[1])  # (T,h)
         frames = np.arange(len(points))[:, None, None]
         self.index = (frames * camera.height + rows[:, :, None]) * camera.width + columns[:, None]
-        self.x = ((columns - camera.cx) / camera.fx).astype(np.float32)[:, None, :]
-        self.y = ((camera.cy - rows) / camera.fy).astype(np.float32)[:, :, None]
+        self.x = ((columns + 0.5 - camera.cx) / camera.fx).astype(np.float32)[:, None, :]
+        self.y = ((camera.cy - 0.5 - rows) / camera.fy).astype(np.float32)[:, :, None]
         self.square = self.x**2 + self.y**2 + 1
 
     def dot(self, vector: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def inside_box(solid: Box, points: np.ndarray) -> np.ndarray:
 def marched(camera: Camera, solid) -> np.ndarray:
     """Depth of the first point inside the solid on each pixel's ray, by brute force."""
     y, x = np.mgrid[: camera.height, : camera.width]
-    pixels = np.stack([x, y], -1)[:, :, None] + np.zeros((len(DEPTHS), 2))
+    pixels = np.stack([x, y], -1)[:, :, None] + 0.5 + np.zeros((len(DEPTHS), 2))
     points = camera.unproject(pixels, np.broadcast_to(DEPTHS, pixels.shape[:-1]))
     hit = (inside_box if isinstance(solid, Box) else inside_capsule)(solid, points)
     return np.where(hit.any(-1), DEPTHS[hit.argmax(-1)], np.inf)
@@ -84,5 +84,5 @@ def test_project_and_unproject_are_inverse():
     xyz = np.random.default_rng(0).uniform([-1, -1, 1], [1, 1, 4], (50, 3))
     camera = Camera.from_fov(320, 180, 84.1, 53.8, 0.052)
     assert camera.unproject(camera.project(xyz), xyz[:, 2]) == pytest.approx(xyz)
-    edge = camera.unproject(np.array([-0.5, camera.cy]), np.array(1.0))  # the left border of the picture
+    edge = camera.unproject(np.array([0.0, camera.cy]), np.array(1.0))  # the left border of the picture
     assert np.degrees(np.arctan(edge[0] + 0.052)) == pytest.approx(-84.1 / 2)
