@@ -11,9 +11,12 @@ import importlib
 __version__ = "0.1.0"
 
 READING_ORDER = (
-    "errors", "files", "progress", "parallel", "types", "config", "machine", "skeletons", "alignment", "media", "clips", "protocols", "rendering", "puppet_body", "puppet_actions", "puppet_sensors", "puppet_clips", "puppets", "store", "datasets",
-    "backbones", "model", "losses", "distillers", "metrics", "runs", "lab", "feeds", "sessions", "fitting", "trainers", "targets", "probes", "style", "records", "pictures", "figures",
-    "widgets", "checks", "export", "notebooks", "kernels", "series", "cli",
+    "errors", "files", "progress", "parallel", "types", "config", "machine", "skeletons",
+    "alignment", "media", "clips", "protocols", "rendering", "puppet_body", "puppet_actions",
+    "puppet_sensors", "puppet_clips", "puppets", "store", "datasets", "backbones", "model",
+    "losses", "distillers", "metrics", "runs", "lab", "feeds", "sessions", "fitting", "trainers",
+    "targets", "style", "records", "pictures", "figures", "widgets", "checks", "notebooks",
+    "kernels", "series", "cli",
 )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class Lab:
     profile: Profile
     seed: int = 0
     dry: bool = False  # look at runs without training those that are missing
+    root: Path | None = None  # the data root that the clips were prepared from
 
     @property
     def num_classes(self) -> int:
@@ -68,11 +69,10 @@ def open_lab(profile: str | Profile = "mini", protocol: str = "cross-subject", s
         raise LabError.mismatch(
             None, f"a protocol among {', '.join(PROTOCOLS)}", repr(protocol), "use one of those names"
         )
-    base = Path(home) if home is not None else find_home()
+    base = find_home(home)
     root = make_puppets(puppets_root(base, chosen.puppets), chosen.puppets, progress=progress)
-    index = datasets.NTU60.index(root)
-    store = datasets.prepare(index, store_path(root, chosen), chosen.clips, progress=progress)
-    return Lab(store, PROTOCOLS[protocol](index), RunStore(base / "runs"), chosen, seed)
+    store = datasets.prepare(root, store_path(root, chosen), chosen.clips, progress=progress)
+    return Lab(store, PROTOCOLS[protocol](store), RunStore(base / "runs"), chosen, seed, root=root)
 
 
 def store_path(root: Path, profile: Profile) -> Path:

@@ -76,6 +76,7 @@ def make_performance(job: tuple[Path, PuppetsConfig, int, int, tuple[int, ...]])
 
     `job`: root, config, A-number, subject, cameras. Returns how many clips were written.
     """
+    cv2.setNumThreads(1)  # processes share the work already
     root, config, number, subject, cameras = job
     action, seed, nuisance = BY_NUMBER[number], config.seed, config.nuisance
     who, rng = person(seed, subject, nuisance.style), generator(seed, "stage", subject, number)

@@ -16,14 +16,11 @@ import csv
 import io
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from filelock import FileLock
 
@@ -31,6 +28,7 @@ from .config import PuppetsConfig, as_json
 from .errors import LabError
 from .files import read_json, sha256_bytes, sha256_file, sha256_json, write_json, write_text
 from .machine import available_cores
+from .parallel import ordered_map
 from .progress import Progress
 from .puppet_actions import ACTIONS
 from .puppet_clips import PUPPETS_VERSION, clip_files, clip_name, make_performance, recipe
@@ -68,7 +66,7 @@ def make_puppets(
         jobs, names = _jobs(root, config)
         done = len(names) - sum(len(job[-1]) for job in jobs)
         with Progress("puppets", len(names), "clips", done=done, show=progress) as bar:
-            for count in _run(jobs, workers or available_cores()):
+            for count in ordered_map(make_performance, jobs, workers or available_cores()):
                 bar.advance(count)
         _finish(root, config, names)
     return root
@@ -106,21 +104,6 @@ def _sweep(root: Path) -> None:
     """Remove what a killed process left half-written; whole files never carry such names."""
     for path in root.glob("*/.*.tmp"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _run(jobs: list[tuple], workers: int) -> Iterator[int]:
-    """Yield the clip count of each finished job; the first error ends the work and is raised."""
-    if min(workers, len(jobs)) <= 1:
-        yield from map(make_performance, jobs)
-        return
-    size = min(workers, len(jobs))
-    with ProcessPoolExecutor(size, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        try:
-            for future in as_completed([pool.submit(make_performance, job) for job in jobs]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _check(config: PuppetsConfig) -> None:

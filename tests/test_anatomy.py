@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-PARAMETERS = {"profile": "mini", "protocol": "cross-subject", "seed": 0, "home": ".."}
+PARAMETERS = {"profile": "mini", "protocol": "cross-subject", "seeds": 1}
 WORD = re.compile(r"[\w'’.,%]+")
 
 
@@ -29,9 +29,10 @@ def code_lines(cell) -> int:
     return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
-def test_names_are_numbered_without_gap_or_twin():
+def test_names_are_numbered_without_twin():
     assert all(re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem) for path in NOTEBOOKS)
-    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
+    numbers = [path.stem[:2] for path in NOTEBOOKS]
+    assert numbers and len(set(numbers)) == len(numbers)
 
 
 def test_the_title_asks_a_question_and_three_objectives_follow(notebook):

@@ -134,7 +134,8 @@ def test_control_of_step_3_has_no_teacher(trained):
 def test_twin_starts_from_other_weights(trained):
     lab, (_, rgb, *_) = trained
     twin = train_stream(lab, "rgb", twin=1)
-    assert not torch.equal(load_stream(twin, "stream").temporal[0].weight, load_stream(rgb, "stream").temporal[0].weight)
+    weights = [load_stream(run, "stream").temporal[0].weight for run in (twin, rgb)]
+    assert not torch.equal(*weights)
 
 
 def test_same_inputs_same_bits_in_another_folder(trained, tmp_path):
@@ -296,7 +297,7 @@ def test_resuming_under_other_conditions_is_refused(tmp_path, monkeypatch, forks
     monkeypatch.setattr(fitting, "_end_epoch", real)
     torch.set_num_threads(2)
     try:
-        with pytest.raises(LabError, match="found threads 1 -> 2: .*LABKIT_ALLOW_DRIFT"):
+        with pytest.raises(LabError, match=r"found threads 1 -> 2: .*LABKIT_ALLOW_DRIFT"):
             train_stream(lab, "rgb")
         monkeypatch.setenv("LABKIT_ALLOW_DRIFT", "1")
         run = train_stream(lab, "rgb")
