@@ -1,0 +1,116 @@
+"""Looking inside: what trained streams answer and hold, how alike two of them are, which classes gain.
+
+Everything is read in evaluation mode and without gradients; networks are left as they were found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .errors import LabError
+from .feeds import Feed
+from .lab import Lab
+from .metrics import paired_bootstrap
+from .model import Stream, TwoStream
+from .runs import Run
+from .targets import answers, subjects
+from .trainers import load_stream
+from .types import Clip, Features
+
+Examples = Float[Tensor, "examples channel"]
+BATCH = 64  # clips
+
+
+@contextmanager
+def reading(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every part is in the mode it was in."""
+    modes = {part: part.training for part in network.modules()}
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def load_two_stream(run: Run) -> TwoStream:
+    """The tied streams of a finished run of step 2 or step 4."""
+    model = run.spec.config["model"]
+    pair = TwoStream(load_stream(run, "source"), load_stream(run, "target"), model["connection"], model["connect_at"])
+    return pair.eval()
+
+
+def predict(pair: TwoStream, target: Feed, source: Feed) -> dict[str, np.ndarray]:
+    """Logits (N,K) by reading: "fused", "target", "source".
+
+    The feeds have one modality each and are read side by side, clip by clip, so `source` may hold
+    other clips than `target`, or none of the real ones. Raises LabError when their lengths differ.
+    """
+    if len(target.ids) != len(source.ids):
+        raise LabError.mismatch(None, f"{len(target.ids)} clips for the source", len(source.ids), "give one for each")
+    rows: dict[str, list[Tensor]] = {"fused": [], "target": [], "source": []}
+    with reading(pair):
+        for seen, handed in zip(target.test_batches(BATCH), source.test_batches(BATCH), strict=True):
+            output = pair(seen[target.modalities[0]], handed[source.modalities[0]])
+            for name, logits in zip(rows, (output.logits, output.target_logits, output.source_logits), strict=True):
+                rows[name].append(logits)
+    return {name: torch.cat(logits).cpu().numpy() for name, logits in rows.items()}
+
+
+def feature_maps(stream: Stream, clip: Clip) -> tuple[Features, ...]:
+    """The ends of blocks 1 to 4 after ReLU, each (batch*time, channel, height, width)."""
+    with reading(stream):
+        return stream(clip).blocks
+
+
+def by_position(maps: Features) -> Examples:
+    """Every position of every frame as one example of the channels."""
+    return rearrange(maps, "n c h w -> (n h w) c")
+
+
+def cka(first: Examples, second: Examples) -> float:
+    """Linear centred kernel alignment (Kornblith et al., 2019): 1 is alike up to rotation and scale, 0 is unrelated.
+
+    The two may differ in channels. It needs many more examples than channels: with few, even noise looks alike.
+    Raises LabError when the examples differ in number or do not vary.
+    """
+    if len(first) != len(second):
+        raise LabError.mismatch(None, f"{len(first)} examples", len(second), "compare the same clips")
+    x, y = (values.double() - values.double().mean(dim=0) for values in (first, second))
+    size = (x.T @ x).norm() * (y.T @ y).norm()
+    if size == 0:
+        raise LabError.mismatch(None, "features that vary over the examples", "constant ones", "look for a dead stream")
+    return float((y.T @ x).square().sum() / size)
+
+
+def block_similarity(first: Sequence[Features], second: Sequence[Features]) -> list[float]:
+    """`cka` of two streams' maps, block by block, position by position."""
+    return [cka(by_position(one), by_position(other)) for one, other in zip(first, second, strict=True)]
+
+
+def gains_by_class(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:
+    """Where one target beats another: points by class, with 95 % intervals over subjects.
+
+    `better` and `worse` are names of targets; all seeds' answers to a clip count. A class has few clips, so its
+    interval is wide, and of twelve intervals about one in two sets misses zero by chance alone.
+    """
+    right = [np.concatenate([answers(lab.with_seed(seed), name) for seed in range(seeds)]) for name in (better, worse)]
+    labels = np.tile(lab.clips.labels[lab.clips.rows(lab.split.test)], seeds)
+    people = np.tile(subjects(lab), seeds)
+    rows = []
+    for label in np.unique(labels):
+        mine = labels == label
+        value, low, high, _ = paired_bootstrap(right[0][mine], right[1][mine], groups=people[mine])
+        points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high}
+        shares = {better: 100 * right[0][mine].mean(), worse: 100 * right[1][mine].mean()}
+        rows.append({"class": lab.clips.class_names[label], **shares, **points, "clips": int(mine.sum()) // seeds})
+    return pd.DataFrame(rows)

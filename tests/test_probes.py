@@ -1,0 +1,132 @@
+"""Probes: what they read is what the network holds, and likeness is what its definition says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_lab
+
+from labkit import probes
+from labkit.errors import LabError
+from labkit.feeds import Feed
+from labkit.model import Stream, TwoStream, freeze
+from labkit.trainers import train_stream, train_two_stream
+
+
+def a_stream(seed: int) -> Stream:
+    torch.manual_seed(seed)
+    stream = Stream(3, backbone="resnet18", width=8)
+    for part in stream.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.uniform_(-0.2, 0.2)
+    return stream
+
+
+@pytest.fixture
+def clip():
+    return torch.rand(2, 5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def slow_cka(first: torch.Tensor, second: torch.Tensor) -> float:
+    """From the definition: inner product of the centred kernel matrices over the product of their norms."""
+    n = len(first)
+    centre = torch.eye(n, dtype=torch.float64) - torch.full((n, n), 1 / n, dtype=torch.float64)
+    kernels = [centre @ (x.double() @ x.double().T) @ centre for x in (first, second)]
+    dot = sum(float(a * b) for a, b in zip(kernels[0].flatten(), kernels[1].flatten(), strict=True))
+    return dot / float(kernels[0].norm() * kernels[1].norm())
+
+
+def test_cka_equals_its_slow_version_and_is_symmetric():
+    torch.manual_seed(0)
+    first, second = torch.randn(20, 6) + 3, torch.randn(20, 4)
+    second[:, :2] += 2 * first[:, :2]
+    assert probes.cka(first, second) == pytest.approx(slow_cka(first, second), rel=1e-9)
+    assert probes.cka(first, second) == pytest.approx(probes.cka(second, first), rel=1e-12)
+
+
+def test_cka_does_not_see_rotation_scale_or_shift_but_sees_other_features():
+    torch.manual_seed(1)
+    first = torch.randn(500, 8)
+    rotation = torch.linalg.qr(torch.randn(8, 8)).Q
+    assert probes.cka(first, 3 * first @ rotation - 5) == pytest.approx(1, abs=1e-6)
+    assert probes.cka(first, first @ torch.diag(torch.linspace(0.1, 3, 8))) < 0.9
+    assert probes.cka(first, torch.randn(500, 8)) < 0.05
+
+
+def test_cka_refuses_what_it_cannot_compare():
+    with pytest.raises(LabError, match="expected 4 examples, found 5"):
+        probes.cka(torch.rand(4, 2), torch.rand(5, 2))
+    with pytest.raises(LabError, match="constant"):
+        probes.cka(torch.ones(4, 2), torch.rand(4, 2))
+
+
+def test_maps_are_the_ends_of_the_blocks_and_the_stream_is_left_as_it_was(clip):
+    stream = a_stream(0).train()
+    before = {name: value.clone() for name, value in stream.state_dict().items()}
+    maps = probes.feature_maps(stream, clip)
+    assert [tuple(one.shape) for one in maps] == [(10, 8, 8, 8), (10, 16, 4, 4), (10, 32, 2, 2), (10, 64, 1, 1)]
+    assert stream.training and all(torch.equal(value, before[name]) for name, value in stream.state_dict().items())
+    with torch.no_grad():
+        assert torch.equal(stream.eval()(clip).features, maps[3])
+
+
+def test_reading_leaves_a_frozen_part_frozen():
+    pair = TwoStream(freeze(a_stream(0)), a_stream(1)).train()
+    with probes.reading(pair):
+        assert not pair.target.training
+    assert pair.target.training and pair.target.backbone.bn1.training
+    assert not pair.source.training and not pair.source.backbone.bn1.training
+
+
+def test_a_position_is_an_example(clip):
+    maps = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
+    rows = probes.by_position(maps)
+    assert rows.shape == (8, 3)
+    assert rows[5].tolist() == maps[1, :, 0, 1].tolist()
+    blocks = probes.feature_maps(a_stream(0), clip)
+    assert probes.block_similarity(blocks, blocks) == pytest.approx([1, 1, 1, 1])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    torch.set_num_threads(1)
+    lab = tiny_lab(tmp_path_factory.mktemp("lab"), epochs=3)
+    return lab, train_two_stream(lab, train_stream(lab, "depth"), train_stream(lab, "rgb"))
+
+
+def test_prediction_is_the_one_of_the_run(trained):
+    lab, run = trained
+    rgb, depth = (Feed(lab, lab.split.test, (name,)) for name in ("rgb", "depth"))
+    logits = probes.predict(probes.load_two_stream(run), rgb, depth)
+    saved, _ = run.load_tensors("predictions.safetensors")
+    assert set(logits) == {"fused", "source", "target"}
+    for name, values in logits.items():
+        assert np.allclose(values, saved[f"test/{name}"], atol=1e-5)
+
+
+def test_source_may_see_other_clips(trained):
+    lab, run = trained
+    pair, rgb = probes.load_two_stream(run), Feed(lab, lab.split.test, ("rgb",))
+    right, wrong = (
+        probes.predict(pair, rgb, Feed(lab, ids, ("depth",))) for ids in (lab.split.test, lab.split.test[::-1])
+    )
+    assert np.allclose(wrong["source"], right["source"][::-1], atol=1e-5)
+    assert not np.allclose(wrong["target"], right["target"], atol=1e-3)
+    with pytest.raises(LabError, match="expected 9 clips"):
+        probes.predict(pair, rgb, Feed(lab, lab.split.test[:3], ("depth",)))
+
+
+def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):
+    labels, people = np.repeat([0, 1], 20), np.tile(np.repeat(np.arange(10), 2), 2)
+    right = {"a": np.ones(40, bool), "b": labels == 0}  # b misses class 1 altogether
+    clips = SimpleNamespace(labels=labels, class_names=["walk", "wave"], rows=lambda ids: np.array(ids))
+    lab = SimpleNamespace(clips=clips, split=SimpleNamespace(test=list(range(40))), with_seed=lambda seed: lab)
+    monkeypatch.setattr(probes, "answers", lambda lab, name: right[name])
+    monkeypatch.setattr(probes, "subjects", lambda lab: people)
+    table = probes.gains_by_class(lab, "a", "b", seeds=2).set_index("class")
+    assert table["difference"].tolist() == [0, 100]
+    assert table["clips"].tolist() == [20, 20]
+    assert table.loc["wave", ["a", "b", "low", "high"]].tolist() == [100, 0, 100, 100]
