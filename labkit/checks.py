@@ -6,52 +6,16 @@ expected for which case, what came out, and a hint. The tests run the same check
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from . import alignment, clips
-from .errors import LabError
-
-Function = Callable[..., Any]
-
-
-def _answer(exercise: str, case: str, function: Function, *arguments: Any) -> Any:
-    """What the reader's function returns."""
-    found = function(*arguments)
-    if found is None:
-        raise LabError.mismatch(exercise, f"an answer for {case}", "None", "end it with `return ...`")
-    return found
-
-
-def _numbers(exercise: str, case: str, function: Function, *arguments: Any) -> np.ndarray:
-    """What the reader's function returns, as a float array; a single number has shape ()."""
-    found = _answer(exercise, case, function, *arguments)
-    try:
-        return np.asarray(found, dtype=float)
-    except (TypeError, ValueError):
-        fix = "return a number, or an array of numbers"
-        raise LabError.mismatch(exercise, f"numbers for {case}", repr(found), fix) from None
-
-
-def _expect(exercise: str, case: str, expected: Any, found: Any, hint: str, within: float = 1e-6) -> None:
-    """Raise unless both agree: text exactly, numbers to `within`."""
-    if isinstance(expected, str):
-        same = isinstance(found, str) and found == expected
-    else:
-        same = np.shape(found) == np.shape(expected) and np.allclose(found, expected, atol=within, rtol=0)
-    if not same:
-        raise LabError.mismatch(exercise, f"{_short(expected)} for {case}", _short(found), hint)
-
-
-def _short(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else np.array2string(np.asarray(value), precision=4)
-
-
-def _well_done(exercise: str) -> None:
-    print(f"{exercise}: right.")
-
+from .step_checks import (  # noqa: F401  offered here, too
+    check_class_accuracy,
+    check_clip_logits,
+    check_inject,
+    check_joint_loss,
+)
+from .tutor import Function, answer, expect, numbers, well_done
 
 # -- 00 The question -------------------------------------------------------------------------------
 
@@ -71,8 +35,8 @@ def check_verdict(verdict: Function) -> None:
         ((-8.0, -2.0), (-5.0, -1.0), VERDICTS[2], both),
     ):
         case = f"{over_rgb} over row 2 and {over_control} over the control"
-        _expect(exercise, case, expected, _answer(exercise, case, verdict, over_rgb, over_control), hint)
-    _well_done(exercise)
+        expect(exercise, case, expected, answer(exercise, case, verdict, over_rgb, over_control), hint)
+    well_done(exercise)
 
 
 def check_gap_closed(gap_closed: Function) -> None:
@@ -85,10 +49,8 @@ def check_gap_closed(gap_closed: Function) -> None:
         (85.0, 60.0, 80.0, 1.25, "a student may pass the bound; do not cut at one"),
     ):
         case = f"{student}, {baseline}, {upper}"
-        _expect(
-            exercise, case, expected, _numbers(exercise, case, gap_closed, student, baseline, upper), hint
-        )
-    _well_done(exercise)
+        expect(exercise, case, expected, numbers(exercise, case, gap_closed, student, baseline, upper), hint)
+    well_done(exercise)
 
 
 # -- 01 RGB-D clips --------------------------------------------------------------------------------
@@ -99,14 +61,14 @@ def check_sample_frames(sample_frames: Function) -> None:
     exercise = "exercise 1.1"
     for available, count in ((5, 5), (10, 5), (103, 5), (7, 3), (18, 5), (3, 5)):
         case = f"{count} of {available} frames"
-        found = _numbers(exercise, case, sample_frames, available, count)
+        found = numbers(exercise, case, sample_frames, available, count)
         hint = "cut fractions off, as the released code does, rather than rounding"
         if np.shape(found) != (count,):
             hint = f"return {count} indices; where the clip is shorter, frames repeat"
         elif found[-1] != available - 1 or found[0] != 0:
             hint = f"first and last frame must be in: go from 0 to {available - 1} in {count - 1} equal steps"
-        _expect(exercise, case, clips.sample_frames(available, count), found, hint)
-    _well_done(exercise)
+        expect(exercise, case, clips.sample_frames(available, count), found, hint)
+    well_done(exercise)
 
 
 def check_depth_levels(depth_levels: Function) -> None:
@@ -114,7 +76,7 @@ def check_depth_levels(depth_levels: Function) -> None:
     exercise = "exercise 1.2"
     frame = np.array([[0, 2000, 2500], [0, 3000, 2250]], np.uint16)
     case = f"the frame {frame.tolist()}"
-    found = _numbers(exercise, case, depth_levels, frame.copy())
+    found = numbers(exercise, case, depth_levels, frame.copy())
     hint = "nearest reading to 0, farthest to 1, linear between"
     if np.allclose(found, frame / 3000):
         hint = "background is 0 but no reading: take the nearest of the readings above 0"
@@ -122,11 +84,11 @@ def check_depth_levels(depth_levels: Function) -> None:
         hint = "background lies below the nearest reading: cut at 0"
     elif found.max() > 1:
         hint = "uint16 has no negative numbers and wraps around: turn the frame into floats first"
-    _expect(exercise, case, [[0, 0, 0.5], [0, 1, 0.25]], found, hint)
+    expect(exercise, case, [[0, 0, 0.5], [0, 1, 0.25]], found, hint)
     case, hint = "a frame of background alone", "nothing was measured, so every level is 0"
-    found = _numbers(exercise, case, depth_levels, np.zeros((2, 2), np.uint16))
-    _expect(exercise, case, np.zeros((2, 2)), found, hint)
-    _well_done(exercise)
+    found = numbers(exercise, case, depth_levels, np.zeros((2, 2), np.uint16))
+    expect(exercise, case, np.zeros((2, 2)), found, hint)
+    well_done(exercise)
 
 
 # -- 02 Alignment ----------------------------------------------------------------------------------
@@ -147,20 +109,20 @@ def check_estimate_ratio(estimate_ratio: Function) -> None:
     exercise = "exercise 2.1"
     depth = np.array([[[100, 50], [200, 150], [260, 90]]], float)
     color = np.array([[[500, 300], [790, 586], [963, 414]]], float)
-    found = _numbers(exercise, "three joints", estimate_ratio, depth, color, np.ones((1, 3), bool))
+    found = numbers(exercise, "three joints", estimate_ratio, depth, color, np.ones((1, 3), bool))
     hint = "ratios of x and of y apart; the median of each axis; then the mean of the two"
     if np.allclose(found, 2.875625, atol=1e-4):
         hint = "take the median over an axis, not the mean: close joints give wild ratios"
-    _expect(exercise, "three joints", 2.876875, found, hint)
+    expect(exercise, "three joints", 2.876875, found, hint)
     depth, color, tracked = _joints(seed=2)
     case = "joints of which some are guesses"
-    found = _numbers(exercise, case, estimate_ratio, depth, color, tracked)
+    found = numbers(exercise, case, estimate_ratio, depth, color, tracked)
     careless = alignment.estimate_ratio(depth, color, np.ones_like(tracked))
     hint = "leave out pairs of joints that lie within a pixel of one another along the axis"
     if np.allclose(found, careless, atol=1e-2):
         hint = "use only pairs in which both joints are tracked"
-    _expect(exercise, case, alignment.estimate_ratio(depth, color, tracked), found, hint, within=5e-3)
-    _well_done(exercise)
+    expect(exercise, case, alignment.estimate_ratio(depth, color, tracked), found, hint, within=5e-3)
+    well_done(exercise)
 
 
 def check_offset(offset: Function) -> None:
@@ -170,7 +132,7 @@ def check_offset(offset: Function) -> None:
     depth, color = depth[tracked], color[tracked]
     color[:3] += 900  # three joints gone wild
     differences = depth - color / 2.9
-    found = _numbers(exercise, "joints of ratio 2.9", offset, depth, color, 2.9)
+    found = numbers(exercise, "joints of ratio 2.9", offset, depth, color, 2.9)
     hint = "divide the colour joints by the ratio, subtract them from the depth joints, take the median"
     for slip, mistake in (
         ("the sign: depth joints minus scaled colour joints", np.median(-differences, axis=0)),
@@ -179,5 +141,5 @@ def check_offset(offset: Function) -> None:
     ):
         if np.shape(found) == (2,) and np.allclose(found, mistake, atol=0.3):
             hint = slip
-    _expect(exercise, "joints of ratio 2.9", np.median(differences, axis=0), found, hint)
-    _well_done(exercise)
+    expect(exercise, "joints of ratio 2.9", np.median(differences, axis=0), found, hint)
+    well_done(exercise)

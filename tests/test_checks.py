@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from einops import reduce
+from torch.nn import functional as F
 
-from labkit import alignment, checks, clips, metrics
+from labkit import alignment, checks, clips, metrics, model
 from labkit.errors import LabError
 
 
@@ -28,6 +30,23 @@ def gap_closed(student, baseline, upper):
     return metrics.gap_closed(student, baseline, upper).value
 
 
+def clip_logits(frames, num_frames):
+    return reduce(frames, "(b t) k -> b k", "mean", t=num_frames)
+
+
+def class_accuracy(matrix):
+    return np.diag(matrix) / matrix.sum(axis=1)
+
+
+def joint_loss(source, target, labels):
+    return F.cross_entropy((source + target) / 2, labels)
+
+
+def inject_with(branch):
+    """An injection whose shortcut is right."""
+    return lambda u, s, connection: (F.relu(u), branch(u, s, connection == "gated"))
+
+
 RIGHT = {
     checks.check_verdict: verdict,
     checks.check_gap_closed: gap_closed,
@@ -35,6 +54,10 @@ RIGHT = {
     checks.check_depth_levels: depth_levels,
     checks.check_estimate_ratio: alignment.estimate_ratio,
     checks.check_offset: offset,
+    checks.check_clip_logits: clip_logits,
+    checks.check_class_accuracy: class_accuracy,
+    checks.check_inject: model.inject,
+    checks.check_joint_loss: joint_loss,
 }
 
 
@@ -74,6 +97,39 @@ MISTAKES = [
     (checks.check_offset, lambda d, c, r: (d - c / r).mean(axis=0), "take the median"),
     (checks.check_offset, lambda d, c, r: r * offset(d, c, r), "divide by the ratio"),
     (checks.check_offset, lambda d, c, r: np.median(d - c, axis=0), "divide the colour joints"),
+    (checks.check_clip_logits, lambda z, t: z.reshape(t, -1, 3).mean(0), "(batch, time), not (time, batch)"),
+    (checks.check_clip_logits, lambda z, t: clip_logits(z.softmax(-1), t), "average the logits"),
+    (checks.check_clip_logits, lambda z, t: z.mean(0), "one row a clip"),
+    (checks.check_clip_logits, lambda z, t: reduce(z, "(b t) k -> b k", "max", t=t), "the mean over each clip"),
+    (checks.check_class_accuracy, lambda m: np.diag(m) / m.sum(axis=0), "how often a *prediction* is right"),
+    (checks.check_class_accuracy, lambda m: np.diag(m) / m.sum(), "not by all clips"),
+    (checks.check_class_accuracy, np.diag, "these are counts"),
+    (checks.check_class_accuracy, lambda m: class_accuracy(m).mean(), "all clips of that class"),
+    (checks.check_inject, lambda u, s, c: model.inject(u, s, c)[::-1], "whatever the other stream says"),
+    (checks.check_inject, lambda u, s, c: (F.relu(u) * s, u * s), "whatever the other stream says"),
+    (checks.check_inject, inject_with(lambda u, s, gated: gated * F.relu(u) + F.relu(u) * s), "eq. 2 multiplies"),
+    (checks.check_inject, inject_with(lambda u, s, gated: gated * u + u * s), "adds to f(u)"),
+    (
+        checks.check_inject,
+        inject_with(lambda u, s, gated: F.relu(u) * (1 + s) if gated else u * s),
+        "gated multiplies the sum itself",
+    ),
+    (checks.check_inject, inject_with(lambda u, s, gated: u * s), "keeps f(u) beside"),
+    (checks.check_inject, lambda u, s, c: model.inject(u, s, c)[1], "return two tensors"),
+    (checks.check_inject, lambda u, s, c: model.inject(u, s.detach(), c), "do not detach"),
+    (
+        checks.check_joint_loss,
+        lambda a, b, y: (F.cross_entropy(a, y) + F.cross_entropy(b, y)) / 2,
+        "the mean of two losses",
+    ),
+    (checks.check_joint_loss, lambda a, b, y: F.cross_entropy(a + b, y), "not by their sum"),
+    (
+        checks.check_joint_loss,
+        lambda a, b, y: F.nll_loss(((a.softmax(-1) + b.softmax(-1)) / 2).log(), y),
+        "not the probabilities",
+    ),
+    (checks.check_joint_loss, lambda a, b, y: F.cross_entropy((a + b) / 2, y, reduction="sum"), "not the sum"),
+    (checks.check_joint_loss, lambda a, b, y: F.cross_entropy(b, y), "of the mean of the logits"),
 ]  # fmt: skip
 
 
