@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
-from .style import COLUMN, INK, MARKERS, PAGE, ROLES, new_figure, save_figure, styled
+from .style import COLUMN, FAINT, INK, MARKERS, PAGE, ROLES, new_figure, save_figure, styled
 from .targets import TARGETS
 
 __all__ = [
     "COLUMN", "PAGE", "ROLES", "blends", "clip_strip", "comparisons", "confusion", "contact_sheet",
-    "feature_maps", "hallucination_curve", "method_diagram", "overlay", "ratio_histogram",
+    "cue_outcomes", "feature_maps", "hallucination_curve", "method_diagram", "overlay", "ratio_histogram",
     "registration_errors", "results", "save_figure", "strips", "training_curves",
 ]  # fmt: skip
 
@@ -230,4 +231,36 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axes.tick_params(length=0)
     bar = figure.colorbar(picture, ax=axes, shrink=0.6, label="% of the true class")
     bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def cue_outcomes(table: pd.DataFrame) -> Figure:
+    """One panel a cue, one bar a target: answers that are right, name the partner, or a third class.
+
+    `table` as from `cues.outcomes`. The dotted line is half: a model that sees all but the cue ends there.
+    """
+    cues, names = table["cue"].unique(), table["target"].unique()
+    figure, axes = new_figure(PAGE, 0.8 + 0.3 * len(names), columns=len(cues), sharey=True)
+    for panel, cue in zip(np.atleast_2d(axes)[0], cues, strict=True):
+        for place, row in enumerate(table[table["cue"] == cue].itertuples()):
+            color = _role_color(row.target)
+            looks = {"color": color}, {"color": "white", "edgecolor": color, "hatch": "////"}, {"color": FAINT}
+            left = 0.0
+            for share, look in zip((row.right, row.partner, row.elsewhere), looks, strict=True):
+                panel.barh(place, share, 0.7, left, linewidth=0.6, **look)
+                left += share
+            if row.right >= 12:
+                panel.text(row.right - 2, place, f"{row.right:.0f}", ha="right", va="center", color="white", fontsize=7)
+        panel.axvline(50, color=INK, linestyle=":", linewidth=0.8)
+        panel.set(xlabel=f"{cue} pairs: answers (%)", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+        panel.tick_params(axis="y", length=0)
+    titles = table.drop_duplicates("target")["model"]
+    np.atleast_2d(axes)[0, 0].set_yticks(range(len(names)), titles)
+    key = (
+        Patch(facecolor=INK, label="right"),
+        Patch(facecolor="white", edgecolor=INK, hatch="////", linewidth=0.6, label="its partner"),
+        Patch(facecolor=FAINT, label="another action"),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=3)
     return figure

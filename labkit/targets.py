@@ -160,28 +160,47 @@ def _ours(tests: list[dict]) -> dict[str, float | None]:
     return {"ours": 100 * float(np.mean(values)), "low": 100 * low, "high": 100 * high}
 
 
-def answers(lab: Lab, name: str) -> np.ndarray:
-    """Which test clips a target answers right, (N,) bool, in the order of the split's test clips."""
+def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A target's logits (N,K) and the labels (N,), in the order of the split's test clips."""
     target = TARGETS[name]
     run = target.make(replace(lab, dry=True))
     tensors, ids = run.load_tensors(PREDICTIONS)
-    labels = lab.clips.labels[lab.clips.rows(ids["test"])]
-    return tensors[f"test/{target.reading}"].numpy().argmax(axis=1) == labels
+    return tensors[f"test/{target.reading}"].numpy(), lab.clips.labels[lab.clips.rows(ids["test"])]
 
 
-def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS) -> pd.DataFrame:
+def answers(lab: Lab, name: str) -> np.ndarray:
+    """Which test clips a target answers right, (N,) bool, in the order of the split's test clips."""
+    logits, labels = predictions(lab, name)
+    return logits.argmax(axis=1) == labels
+
+
+def comparison_table(
+    lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None
+) -> pd.DataFrame:
     """Paired differences in points over the test clips of all seeds, with 95 % bootstrap intervals.
 
-    Whole subjects are resampled: clips of one person resemble each other.
+    Whole subjects are resampled: clips of one person resemble each other. `where` (N,) bool keeps some
+    of the test clips.
     """
-    people = np.concatenate([subjects(lab)] * seeds)
+    kept = np.full(len(lab.split.test), True) if where is None else where
+    people = np.tile(subjects(lab)[kept], seeds)
     rows = []
     for better, worse in pairs:
-        right = [np.concatenate([answers(lab.with_seed(s), n) for s in range(seeds)]) for n in (better, worse)]
+        right = [np.concatenate([answers(lab.with_seed(s), n)[kept] for s in range(seeds)]) for n in (better, worse)]
         value, low, high, p = paired_bootstrap(*right, groups=people)
         points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high, "p": p}
         rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": "puppets"})
     return pd.DataFrame(rows)
+
+
+def in_words(comparisons: pd.DataFrame) -> list[str]:
+    """Each row of a `comparison_table` as a sentence that says where its interval lies."""
+    sentences = []
+    for row in comparisons.itertuples():
+        place = "above zero" if row.low > 0 else "below zero" if row.high < 0 else "around zero"
+        names = f"{TARGETS[row.target].title} minus {TARGETS[row.minus].title}"
+        sentences.append(f"{names}: {row.difference:+.1f} points, {row.low:+.1f} to {row.high:+.1f}: {place}")
+    return sentences
 
 
 def subjects(lab: Lab) -> np.ndarray:

@@ -239,3 +239,16 @@ def test_blends_move_depth_by_the_shift():
     figure = figures.blends(np.zeros_like(depth), depth, [0, 6], ["aligned", "6 px"])
     columns = [np.nonzero(axes.images[0].get_array()[10].any(axis=-1))[0][0] for axes in figure.axes]
     assert columns == [10, 16]
+
+
+def test_bars_of_outcomes_are_the_shares():
+    shares = {"right": 60.0, "partner": 30.0, "elsewhere": 10.0}
+    rows = [
+        {"cue": cue, "target": name, "model": name, **shares} for cue in ("colour", "order") for name in ("table2:1",)
+    ]
+    figure = figures.cue_outcomes(pd.DataFrame(rows))
+    assert [panel.get_xlabel() for panel in figure.axes] == ["colour pairs: answers (%)", "order pairs: answers (%)"]
+    for panel in figure.axes:
+        bars = [(bar.get_x(), bar.get_width()) for bar in panel.patches]
+        assert bars == [(0, 60), (60, 30), (90, 10)]
+        assert to_rgb(panel.patches[0].get_facecolor()[:3]) == to_rgb(style.ROLES["depth"])

@@ -1,0 +1,71 @@
+"""What sets the embedded actions apart, and what a model makes of it.
+
+Actions come in pairs that differ in one cue (see `puppet_actions`). A wrong answer that names the partner
+means that the cue was missed; any other wrong answer, that more than the cue was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from .errors import LabError
+from .lab import Lab
+from .metrics import confusion
+from .protocols import NTU_ACTIONS
+from .puppet_actions import BY_NUMBER, Action
+from .targets import TARGETS, comparison_table, predictions
+
+CUES = ("colour", "depth", "order")
+
+
+def actions_of(lab: Lab) -> tuple[Action, ...]:
+    """The embedded actions, by label. Raises LabError for classes that are none of them."""
+    numbers = [NTU_ACTIONS.index(name) + 1 if name in NTU_ACTIONS else 0 for name in lab.clips.class_names]
+    strange = [name for name, number in zip(lab.clips.class_names, numbers, strict=True) if number not in BY_NUMBER]
+    if strange:
+        raise LabError.mismatch(None, "actions of the embedded set", strange[:3], "cues are known of its clips alone")
+    return tuple(BY_NUMBER[number] for number in numbers)
+
+
+def partners(lab: Lab) -> np.ndarray:
+    """The label of each class's partner, (classes,)."""
+    numbers = [action.number for action in actions_of(lab)]
+    return np.array([numbers.index(action.partner) for action in actions_of(lab)])
+
+
+def cue_of_clips(lab: Lab) -> np.ndarray:
+    """The cue that decides each test clip's pair, (N,)."""
+    cues = np.array([action.cue for action in actions_of(lab)])
+    return cues[lab.clips.labels[lab.clips.rows(lab.split.test)]]
+
+
+def confusions(lab: Lab, name: str, seeds: int = 1) -> np.ndarray:
+    """A target's counts (true class, predicted class) on the test clips, summed over seeds."""
+    return sum(confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in range(seeds))
+
+
+def outcomes(lab: Lab, names: Iterable[str], seeds: int = 1) -> pd.DataFrame:
+    """For each cue and target, the shares in % of answers that are right, name the partner, or a third class."""
+    cues = np.array([action.cue for action in actions_of(lab)])
+    everyone, partner = np.arange(lab.num_classes), partners(lab)
+    counts = {name: confusions(lab, name, seeds) for name in names}
+    rows = []
+    for cue in CUES:
+        for name, table in counts.items():
+            own = cues == cue
+            total = table[own].sum()
+            right, confused = table[everyone, everyone][own].sum(), table[everyone, partner][own].sum()
+            shares = {"right": right, "partner": confused, "elsewhere": total - right - confused}
+            shares = {outcome: 100 * count / total for outcome, count in shares.items()}
+            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares, "clips": total // seeds})
+    return pd.DataFrame(rows)
+
+
+def comparison_by_cue(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:
+    """`targets.comparison_table` of one pair of targets, cue by cue: three intervals, so each is a hint."""
+    pair = ((better, worse),)
+    tables = {cue: comparison_table(lab, seeds, pair, where=cue_of_clips(lab) == cue) for cue in CUES}
+    return pd.concat(tables, names=["cue"]).reset_index("cue")

@@ -1,0 +1,100 @@
+"""What a model makes of each cue: counted by hand on a few clips, and read from a trained run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny import tiny_lab
+
+from labkit import cues, targets
+from labkit.errors import LabError
+from labkit.metrics import paired_bootstrap
+from labkit.puppet_actions import ACTIONS, BY_NUMBER
+
+# One clip an action, in the order of their labels: drink, eat, sit, stand, read, hat on, hat off, kick, hop, ...
+SLIPS = {0: 1, 2: 7}  # drinking taken for eating, its partner; sitting down for kicking, which is not
+
+
+def a_lab(subjects=(3, 6)):
+    """A lab of test clips alone: each subject does each action once."""
+    names = [f"S001C001P{subject:03d}R001A{action.number:03d}" for subject in subjects for action in ACTIONS]
+    labels = np.tile(np.arange(len(ACTIONS)), len(subjects))
+    classes = ("drink water", "eat meal/snack", "sitting down", "standing up", "reading", "put on a hat/cap",
+               "take off a hat/cap", "kicking something", "hopping", "playing with phone/tablet",
+               "pointing to something with finger", "touch chest")  # fmt: skip
+    clips = SimpleNamespace(
+        class_names=classes, labels=labels, rows=lambda ids: np.array([names.index(i) for i in ids])
+    )
+    lab = SimpleNamespace(clips=clips, split=SimpleNamespace(test=names), num_classes=len(classes), seed=0)
+    lab.with_seed = lambda seed: SimpleNamespace(**{**vars(lab), "seed": seed})
+    return lab
+
+
+@pytest.fixture
+def answered(monkeypatch):
+    """Row 1 slips as in SLIPS, row 2 is always right; seed 1 makes no slips at all."""
+
+    def predictions(lab, name):
+        labels = lab.clips.labels
+        given = [SLIPS.get(label, label) if name == "table2:1" and lab.seed == 0 else label for label in labels]
+        return np.eye(lab.num_classes)[given], labels
+
+    monkeypatch.setattr(cues, "predictions", predictions)
+    monkeypatch.setattr(targets, "predictions", predictions)
+    return a_lab()
+
+
+def test_actions_and_partners_follow_the_labels():
+    lab = a_lab()
+    assert [action.number for action in cues.actions_of(lab)] == sorted(BY_NUMBER)
+    partner = cues.partners(lab)
+    assert (partner[partner] == np.arange(12)).all() and (partner != np.arange(12)).all()
+    assert partner[0] == 1 and partner[10] == 11
+
+
+def test_classes_that_are_no_embedded_actions_are_named():
+    lab = a_lab()
+    lab.clips.class_names = ("drink water", "brushing teeth")
+    with pytest.raises(LabError, match="brushing teeth"):
+        cues.actions_of(lab)
+
+
+def test_outcomes_counted_by_hand(answered):
+    table = cues.outcomes(answered, ["table2:1", "table2:2"]).set_index(["cue", "target"])
+    assert table.loc[("colour", "table2:1"), ["right", "partner", "elsewhere"]].tolist() == [75, 25, 0]
+    assert table.loc[("order", "table2:1"), ["right", "partner", "elsewhere"]].tolist() == [75, 0, 25]
+    assert (table.xs("table2:2", level="target")["right"] == 100).all()
+    assert (table["clips"] == 8).all()
+
+
+def test_outcomes_count_every_seed(answered):
+    table = cues.outcomes(answered, ["table2:1"], seeds=2).set_index("cue")
+    assert table.loc["colour", "partner"] == 12.5
+    assert cues.confusions(answered, "table2:1", 2).sum() == 48
+
+
+def test_a_comparison_by_cue_sees_the_clips_of_that_cue(answered):
+    table = cues.comparison_by_cue(answered, "table2:2", "table2:1").set_index("cue")
+    assert table["difference"].to_dict() == {"colour": 25.0, "depth": 0.0, "order": 25.0}
+    colour = np.tile([False, True, True, True], 2)
+    expected = paired_bootstrap(np.ones(8), colour, groups=np.repeat([3, 6], 4))
+    assert table.loc["colour", ["low", "high"]].tolist() == [100 * expected.low, 100 * expected.high]
+
+
+def test_sentences_say_where_the_interval_lies(answered):
+    table = targets.comparison_table(answered, pairs=[("table2:2", "table2:1")])
+    for low, high, place in ((1, 9, "above zero"), (-9, -1, "below zero"), (-1, 9, "around zero"), (0, 5, "around")):
+        (sentence,) = targets.in_words(table.assign(low=low, high=high))
+        assert place in sentence and sentence.startswith("RGB stream minus depth stream")
+
+
+def test_predictions_are_those_of_the_run(tmp_path):
+    lab = tiny_lab(tmp_path)
+    run = targets.depth_stream(lab)
+    logits, labels = targets.predictions(replace(lab, dry=True), "table2:1")
+    assert logits.shape == (len(lab.split.test), lab.num_classes)
+    assert (targets.answers(lab, "table2:1") == (logits.argmax(axis=1) == labels)).all()
+    assert (logits.argmax(axis=1) == labels).mean() == run.result["outputs"]["stream"]["test"]["accuracy"]
