@@ -12,8 +12,12 @@ from . import alignment, clips
 from .step_checks import (  # noqa: F401  offered here, too
     check_class_accuracy,
     check_clip_logits,
+    check_fused_prediction,
+    check_hallucination_loss,
     check_inject,
     check_joint_loss,
+    check_paired_interval,
+    check_teacher_is_a_target,
 )
 from .tutor import Function, answer, expect, numbers, well_done
 

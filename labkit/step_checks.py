@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from . import model
+from . import losses, model
+from .errors import LabError
 from .tutor import Function, answer, expect, numbers, well_done
 
 # -- 05 Step 1 -------------------------------------------------------------------------------------
@@ -112,4 +113,103 @@ def check_joint_loss(joint_loss: Function) -> None:
             if found.shape == () and np.isclose(found, mistake, atol=1e-5) and mistake != expected:
                 hint = slip
         expect(exercise, case, expected.item(), found, hint, within=1e-5)
+    well_done(exercise)
+
+
+# -- 08 Step 3: hallucination ----------------------------------------------------------------------
+
+
+def check_hallucination_loss(hallucination_loss: Function) -> None:
+    """Exercise 8.1: eq. 3, the squared distance of the sigmoids of two maps, summed."""
+    exercise, case = "exercise 8.1", "four activations"
+    student, teacher = np.array([1.0, 0.0, 2.0, 0.5]), np.array([0.0, 1.0, 2.0, -1.0])
+    gap = 1 / (1 + np.exp(-student)) - 1 / (1 + np.exp(-teacher))
+    found = numbers(exercise, case, hallucination_loss, student, teacher)
+    hint = "squash both by the sigmoid, subtract, square, and add everything up"
+    for slip, mistake in (
+        ("squash both by the sigmoid first; large activations would rule otherwise", ((student - teacher) ** 2).sum()),
+        ("eq. 3 is a sum, not a mean: its size grows with the map", (gap**2).mean()),
+        ("eq. 3 is the squared norm: take no root", np.sqrt((gap**2).sum())),
+        ("square the differences, so that they cannot cancel", gap.sum()),
+    ):
+        if np.allclose(found, mistake, atol=1e-5):
+            hint = slip
+    expect(exercise, case, (gap**2).sum(), found, hint)
+    case = "two maps that agree"
+    hint = "what agrees costs nothing"
+    expect(exercise, case, 0.0, numbers(exercise, case, hallucination_loss, teacher, teacher), hint)
+    well_done(exercise)
+
+
+def check_teacher_is_a_target(hallucination_loss: Function) -> None:
+    """Exercise 8.2: eq. 3 on tensors, with a gradient for the student and none for the teacher."""
+    exercise = "exercise 8.2"
+    student = torch.tensor([1.0, 0.0, 2.0, 0.5], requires_grad=True)
+    teacher = torch.tensor([0.0, 1.0, 2.0, -1.0], requires_grad=True)
+    loss = answer(exercise, "four activations", hallucination_loss, student, teacher)
+    if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
+        fix = "stay in torch and let the student keep its gradient: only the teacher is a target"
+        raise LabError.mismatch(exercise, "a tensor that the student can learn from", repr(loss), fix)
+    right = losses.hallucination_loss(student, teacher)
+    hint = "the value is eq. 3's: squared distance of the sigmoids, summed"
+    expect(exercise, "the value", right.detach().numpy(), loss.detach().numpy(), hint)
+    loss.backward()
+    found = 0.0 if teacher.grad is None else teacher.grad.norm().item()
+    expect(exercise, "the size of the teacher's gradient", 0.0, found, "the teacher is a target: detach it")
+    (wanted,) = torch.autograd.grad(right, student)
+    hint = "let the gradient reach the student unchanged"
+    given = torch.zeros(4) if student.grad is None else student.grad
+    expect(exercise, "the student's gradient", wanted.numpy(), given.numpy(), hint)
+    well_done(exercise)
+
+
+# -- 09 Step 4: RGB only ---------------------------------------------------------------------------
+
+
+def check_fused_prediction(fused_prediction: Function) -> None:
+    """Exercise 9.1: frame logits (T, K) of both streams to the fused logits (K,) of section 3.1."""
+    exercise = "exercise 9.1"
+    first = np.array([[1, 2, 0], [3, 0, 0], [2, 4, 0], [0, 0, 1], [4, -1, 0]], float)
+    second = np.array([[0, 0, 0], [1, 1, 1], [0, 5, 0], [0, 0, 0], [-1, 4, 4]], float)
+    case = "two streams, 5 frames, 3 classes"
+    found = numbers(exercise, case, fused_prediction, first, second)
+    hint = "the mean over time of each stream's logits, then the mean of the two streams"
+    expected = (first.mean(axis=0) + second.mean(axis=0)) / 2
+    if np.allclose(found, 2 * expected):
+        hint = "the mean of the two streams, not their sum"
+    elif np.allclose(np.sum(found), 1):
+        hint = "average the logits; section 3.1 applies no softmax before fusing"
+    elif np.shape(found) == (5, 3):
+        hint = "one answer for the clip: take the mean over time as well"
+    expect(exercise, case, expected, found, hint)
+    well_done(exercise)
+
+
+def check_paired_interval(paired_interval: Function) -> None:
+    """Exercise 9.2: 95 % interval of an accuracy difference over the same clips, subjects resampled whole.
+
+    `draws` (samples, subjects) says which subjects enter each resample, as indices into their sorted names.
+    """
+    exercise, case = "exercise 9.2", "9 subjects, 40 clips, 400 resamples"
+    rng = np.random.default_rng(9)
+    people = np.sort(np.concatenate([np.arange(9), rng.integers(0, 9, 31)]))
+    good = rng.random(9)[people]
+    first, second = rng.random(40) < 0.4 + 0.5 * good, rng.random(40) < 0.2 + 0.6 * good
+    draws = rng.integers(0, 9, (400, 9))
+    gap, ones = first.astype(float) - second, np.ones(40)
+    clips_drawn = [np.concatenate([np.flatnonzero(people == p) for p in drawn]) for drawn in draws]
+    differences = np.array([gap[rows].mean() for rows in clips_drawn])
+    found = numbers(exercise, case, paired_interval, first, second, people, draws)
+    hint = "for each row of draws: all clips of the drawn subjects, the mean of first minus second; then its quantiles"
+    by_subject = np.bincount(people, gap) / np.bincount(people, ones)
+    ends = [0.025, 0.975]
+    means, rows = by_subject[draws].mean(axis=1), gap[draws].mean(axis=1)
+    for slip, mistake in (
+        ("95 % lie between the quantiles 0.025 and 0.975", np.quantile(differences, [0.05, 0.95])),
+        ("subjects differ in clips: take the mean over clips, not of the subjects' means", np.quantile(means, ends)),
+        ("a row names subjects, not clips: take all clips of each", np.quantile(rows, ends)),
+    ):
+        if np.shape(found) == (2,) and np.allclose(found, mistake, atol=1e-9):
+            hint = slip
+    expect(exercise, case, np.quantile(differences, ends), found, hint, within=1e-3)
     well_done(exercise)

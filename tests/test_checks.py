@@ -7,7 +7,7 @@ import pytest
 from einops import reduce
 from torch.nn import functional as F
 
-from labkit import alignment, checks, clips, metrics, model
+from labkit import alignment, checks, clips, losses, metrics, model
 from labkit.errors import LabError
 
 
@@ -47,6 +47,39 @@ def inject_with(branch):
     return lambda u, s, connection: (F.relu(u), branch(u, s, connection == "gated"))
 
 
+def hallucination_loss(student, teacher):
+    return ((sigmoid(student) - sigmoid(teacher)) ** 2).sum()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def fused_prediction(hallucination, rgb):
+    return (hallucination.mean(axis=0) + rgb.mean(axis=0)) / 2
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+def paired_interval(first, second, people, draws, tails=(0.025, 0.975)):
+    gap = first.astype(float) - second
+    names = np.unique(people)
+    sums, counts = (np.array([w[people == name].sum() for name in names]) for w in (gap, np.ones(len(gap))))
+    return np.quantile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), tails)
+
+
+def by_subjects_mean(first, second, people, draws):
+    gap = first.astype(float) - second
+    means = np.array([gap[people == name].mean() for name in np.unique(people)])
+    return np.quantile(means[draws].mean(axis=1), (0.025, 0.975))
+
+
+def by_clips(first, second, people, draws):
+    return np.quantile((first.astype(float) - second)[draws].mean(axis=1), (0.025, 0.975))
+
+
 RIGHT = {
     checks.check_verdict: verdict,
     checks.check_gap_closed: gap_closed,
@@ -58,6 +91,10 @@ RIGHT = {
     checks.check_class_accuracy: class_accuracy,
     checks.check_inject: model.inject,
     checks.check_joint_loss: joint_loss,
+    checks.check_hallucination_loss: hallucination_loss,
+    checks.check_teacher_is_a_target: losses.hallucination_loss,
+    checks.check_fused_prediction: fused_prediction,
+    checks.check_paired_interval: paired_interval,
 }
 
 
@@ -130,6 +167,26 @@ MISTAKES = [
     ),
     (checks.check_joint_loss, lambda a, b, y: F.cross_entropy((a + b) / 2, y, reduction="sum"), "not the sum"),
     (checks.check_joint_loss, lambda a, b, y: F.cross_entropy(b, y), "of the mean of the logits"),
+    (checks.check_hallucination_loss, lambda s, t: ((s - t) ** 2).sum(), "by the sigmoid first"),
+    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) / 4, "not a mean"),
+    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) ** 0.5, "take no root"),
+    (checks.check_hallucination_loss, lambda s, t: (sigmoid(s) - sigmoid(t)).sum(), "cannot cancel"),
+    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(np.tanh(s), t), "squash both"),
+    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) + all(s == t), "costs nothing"),
+    (checks.check_teacher_is_a_target, lambda s, t: (s.sigmoid() - t.sigmoid()).square().sum(), "detach it"),
+    (checks.check_teacher_is_a_target, lambda s, t: losses.hallucination_loss(s.detach(), t), "stay in torch"),
+    (checks.check_teacher_is_a_target, lambda s, t: losses.hallucination_loss(t, s), "detach it"),
+    (checks.check_teacher_is_a_target, lambda s, t: (s - t.detach()).square().sum(), "eq. 3's"),
+    (checks.check_teacher_is_a_target,
+     lambda s, t: losses.hallucination_loss(s.detach(), t) + 0 * s.sum(), "reach the student unchanged"),
+    (checks.check_fused_prediction, lambda a, b: a.mean(0) + b.mean(0), "not their sum"),
+    (checks.check_fused_prediction, lambda a, b: fused_prediction(softmax(a), softmax(b)), "no softmax"),
+    (checks.check_fused_prediction, lambda a, b: (a + b) / 2, "over time as well"),
+    (checks.check_fused_prediction, lambda a, b: a.mean(0), "the mean of the two streams"),
+    (checks.check_paired_interval, lambda *given: paired_interval(*given, tails=(0.05, 0.95)), "0.975"),
+    (checks.check_paired_interval, by_subjects_mean, "not of the subjects' means"),
+    (checks.check_paired_interval, by_clips, "names subjects, not clips"),
+    (checks.check_paired_interval, lambda a, b, *more: paired_interval(b, a, *more), "first minus second"),
 ]  # fmt: skip
 
 
