@@ -20,9 +20,9 @@ from .style import COLUMN, FAINT, INK, MARKERS, PAGE, ROLES, new_figure, save_fi
 from .targets import TARGETS
 
 __all__ = [
-    "COLUMN", "PAGE", "ROLES", "blends", "clip_strip", "comparisons", "confusion", "contact_sheet",
-    "cue_outcomes", "feature_maps", "hallucination_curve", "method_diagram", "overlay", "ratio_histogram",
-    "registration_errors", "results", "save_figure", "strips", "training_curves",
+    "COLUMN", "PAGE", "ROLES", "accuracy_curves", "blends", "class_gains", "clip_strip", "comparisons", "confusion",
+    "contact_sheet", "cue_outcomes", "feature_maps", "hallucination_curve", "method_diagram", "overlay",
+    "ratio_histogram", "registration_errors", "results", "save_figure", "strips", "training_curves",
 ]  # fmt: skip
 
 
@@ -83,6 +83,20 @@ def training_curves(histories: Mapping[str, tuple[str, Sequence[dict]]]) -> Figu
         panel.grid(True, axis="y")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper center", ncols=min(len(histories), 4))
+    return figure
+
+
+@styled
+def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float]]]) -> Figure:
+    """Validation accuracy by epoch, for several readings of one run or more: {label: (role, fractions)}."""
+    figure, axes = new_figure(COLUMN, 2.2)
+    for index, (label, (role, values)) in enumerate(curves.items()):
+        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
+        axes.plot(np.arange(len(values)) + 1, 100 * np.asarray(values), label=label, **look)
+    axes.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
+    axes.grid(True, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -184,32 +198,39 @@ def comparisons(table: pd.DataFrame) -> Figure:
     """
     figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
     labels = [f"{TARGETS[row.target].title}\nminus {TARGETS[row.minus].title}" for row in table.itertuples()]
-    for place, row in enumerate(table.itertuples()):
-        color = _role_color(row.minus) if _twin(row.minus) else _role_color(row.target)
-        clear = row.low > 0 or row.high < 0
-        axes.hlines(place, row.low, row.high, color=color, linewidth=1.6)
-        axes.plot(
-            row.difference, place, "o", color=color, markersize=6, markerfacecolor=color if clear else "white"
-        )
-        axes.text(
-            1.01,
-            place,
-            f"{row.difference:+.1f}".replace("-", "−"),
-            transform=axes.get_yaxis_transform(),
-            va="center",
-        )
+    colors = [_role_color(row.minus if _twin(row.minus) else row.target) for row in table.itertuples()]
+    _differences(axes, table, labels, colors)
     key = (
         _key("against a model of the paper", ROLES["rgb_only"]),
         _key("against a control without depth", ROLES["control"]),
         _key("interval includes zero", INK, markerfacecolor="white"),
     )
     figure.legend(handles=key, loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def class_gains(table: pd.DataFrame) -> Figure:
+    """Paired differences by class, largest first; `table` as from `probes.gains_by_class`. Filled: excludes zero."""
+    table = table.sort_values("difference", ascending=False)
+    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(table))
+    _differences(axes, table, list(table["class"]), [_role_color(name) for name in table["target"]])
+    return figure
+
+
+def _differences(axes, table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str]) -> None:
+    """A row each: the difference with its interval, filled where that excludes zero, and in print at the right."""
+    for place, (row, color) in enumerate(zip(table.itertuples(), colors, strict=True)):
+        face = color if row.low > 0 or row.high < 0 else "white"
+        axes.hlines(place, row.low, row.high, color=color, linewidth=1.6)
+        axes.plot(row.difference, place, "o", color=color, markersize=6, markerfacecolor=face)
+        number = f"{row.difference:+.1f}".replace("-", "−")
+        axes.text(1.01, place, number, transform=axes.get_yaxis_transform(), va="center")
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(table)), labels)
     axes.set(xlabel="difference in accuracy (points)", ylim=(len(table) - 0.5, -0.5))
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
-    return figure
 
 
 @styled

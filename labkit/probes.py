@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from .errors import LabError
 from .feeds import Feed
 from .lab import Lab
-from .metrics import paired_bootstrap
 from .model import Stream, TwoStream
 from .runs import Run
-from .targets import answers, subjects
+from .targets import comparison_table
 from .trainers import load_stream
 from .types import Clip, Features
 
@@ -98,19 +97,14 @@ def block_similarity(first: Sequence[Features], second: Sequence[Features]) -> l
 
 
 def gains_by_class(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:
-    """Where one target beats another: points by class, with 95 % intervals over subjects.
+    """Where one target beats another: `targets.comparison_table` class by class, with the test clips of each.
 
-    `better` and `worse` are names of targets; all seeds' answers to a clip count. A class has few clips, so its
-    interval is wide, and of twelve intervals about one in two sets misses zero by chance alone.
+    A class has few clips, so its interval is wide; of a dozen intervals one may well miss zero by chance alone.
     """
-    right = [np.concatenate([answers(lab.with_seed(seed), name) for seed in range(seeds)]) for name in (better, worse)]
-    labels = np.tile(lab.clips.labels[lab.clips.rows(lab.split.test)], seeds)
-    people = np.tile(subjects(lab), seeds)
-    rows = []
-    for label in np.unique(labels):
-        mine = labels == label
-        value, low, high, _ = paired_bootstrap(right[0][mine], right[1][mine], groups=people[mine])
-        points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high}
-        shares = {better: 100 * right[0][mine].mean(), worse: 100 * right[1][mine].mean()}
-        rows.append({"class": lab.clips.class_names[label], **shares, **points, "clips": int(mine.sum()) // seeds})
-    return pd.DataFrame(rows)
+    labels = lab.clips.labels[lab.clips.rows(lab.split.test)]
+    pair, present = ((better, worse),), np.unique(labels)
+    tables = [comparison_table(lab, seeds, pair, where=labels == label) for label in present]
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(0, "class", [lab.clips.class_names[label] for label in present])
+    table["clips"] = np.bincount(labels)[present]
+    return table

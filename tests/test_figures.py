@@ -177,6 +177,22 @@ def test_comparisons_fill_only_what_excludes_zero():
     assert faces == {12: style.ROLES["rgb_only"], -1: "white"}
 
 
+def test_class_gains_are_sorted_and_fill_only_what_excludes_zero():
+    rows = [("walk", "table2:15", 1, -2, 4), ("wave", "table2:15", 12, 9, 15), ("kick", "table2:15", -5, -8, -2)]
+    table = pd.DataFrame(rows, columns=["class", "target", "difference", "low", "high"])
+    axes = figures.class_gains(table).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["wave", "walk", "kick"]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in dots] == [12, 1, -5]
+    assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True, False]
+
+
+def test_accuracy_curves_are_in_per_cent_from_epoch_one():
+    axes = figures.accuracy_curves({"alone": ("hallucination", [0.1, 0.5]), "control": ("control", [0.2])}).axes[0]
+    assert [list(line.get_ydata()) for line in axes.lines] == [[10, 50], [20]]
+    assert list(axes.lines[0].get_xdata()) == [1, 2]
+
+
 def test_confusion_is_in_per_cent_of_the_true_class():
     axes = figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"]).axes[0]
     assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((0, 0), "75"), ((1, 0), "25")}

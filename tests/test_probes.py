@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import probes
+from labkit import probes, targets
 from labkit.errors import LabError
 from labkit.feeds import Feed
 from labkit.model import Stream, TwoStream, freeze
@@ -120,13 +120,14 @@ def test_source_may_see_other_clips(trained):
 
 
 def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):
-    labels, people = np.repeat([0, 1], 20), np.tile(np.repeat(np.arange(10), 2), 2)
-    right = {"a": np.ones(40, bool), "b": labels == 0}  # b misses class 1 altogether
-    clips = SimpleNamespace(labels=labels, class_names=["walk", "wave"], rows=lambda ids: np.array(ids))
+    labels, people = np.repeat([0, 2], 20), np.tile(np.repeat(np.arange(10), 2), 2)
+    right = {"a": np.ones(40, bool), "b": labels == 0}  # b misses class 2 altogether; class 1 has no test clip
+    clips = SimpleNamespace(labels=labels, class_names=["walk", "kick", "wave"], rows=lambda ids: np.array(ids))
     lab = SimpleNamespace(clips=clips, split=SimpleNamespace(test=list(range(40))), with_seed=lambda seed: lab)
-    monkeypatch.setattr(probes, "answers", lambda lab, name: right[name])
-    monkeypatch.setattr(probes, "subjects", lambda lab: people)
+    monkeypatch.setattr(targets, "answers", lambda lab, name: right[name])
+    monkeypatch.setattr(targets, "subjects", lambda lab: people)
     table = probes.gains_by_class(lab, "a", "b", seeds=2).set_index("class")
+    assert list(table.index) == ["walk", "wave"]
     assert table["difference"].tolist() == [0, 100]
     assert table["clips"].tolist() == [20, 20]
-    assert table.loc["wave", ["a", "b", "low", "high"]].tolist() == [100, 0, 100, 100]
+    assert table.loc["wave", ["target", "minus", "low", "high"]].tolist() == ["a", "b", 100, 100]
