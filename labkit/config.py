@@ -29,7 +29,9 @@ class PuppetNuisance:
     axis_amplitude: float = 1.0  # how far "depth" pairs reach along the body's forward axis; 0: not at all
     object_size: float = 1.0  # factor on held objects
     # colour camera
-    strange_rooms: float = 0.3  # share of clips filmed elsewhere than in the subject's own room
+    rooms: int = 8  # each shared by several subjects, as NTU's set-ups are
+    strange_rooms: float = 0.3  # share of clips filmed in a room that no other clip shows
+    room_colors: float = 1.0  # how far walls and floors stray from plain grey
     clutter: float = 0.5  # coloured things on the wall, 1 is 40 of them
     contrast: float = 0.6  # of clothes and wall: 0 is a wall in the shirt's colour
     color_cue: float = 1.0  # distance of object colours, which decide the "colour" pairs, from grey

@@ -95,7 +95,7 @@ def make_performance(job: tuple[Path, PuppetsConfig, int, int, tuple[int, ...]])
         view = Viewpoint(AZIMUTHS[camera], distance, height, float(pitch))
         name = clip_name(subject, camera, number)
         record = facts | {"name": name, "camera": camera, "frames": show.num_frames}
-        scene = Scene(show, who, view, lighting, colors, (seed, "room", subject))
+        scene = Scene(show, who, view, lighting, colors, (seed, "room", subject % max(nuisance.rooms, 1)))
         _make_clip(clip_files(root, name), record, scene, config, rng)
     return len(cameras)
 
@@ -147,7 +147,7 @@ class Scene:
     view: Viewpoint
     lighting: Lighting
     colors: np.ndarray  # (labels,3)
-    room: tuple[object, ...]  # seed and key of the subject's own room
+    room: tuple[object, ...]  # seed and key of the subject's usual room
 
     def solids(self, nuisance: PuppetNuisance, rng: np.random.Generator) -> list[Solid]:
         """In the coordinates of the depth camera; now and then with furniture before the legs."""
@@ -205,8 +205,8 @@ def _film(scene, camera, solids, lamp, nuisance, rng, boxes) -> Iterator[np.ndar
 
 
 def _room(scene: Scene, camera: Camera, nuisance: PuppetNuisance, rng: np.random.Generator) -> np.ndarray:
-    """What is behind the person, (H,W,3) uint8: mostly the same in all clips of one subject and camera,
-    as in a recording session, so that most rooms tell nothing about the action.
+    """What is behind the person, (H,W,3) uint8: in most clips one of a few rooms, which tells nothing of
+    the action since all actions of several subjects are recorded there.
     """
     room = rng if rng.random() < nuisance.strange_rooms else generator(*scene.room, scene.view.azimuth)
     matrix, shift = scene.view.transform()

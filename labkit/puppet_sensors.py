@@ -98,6 +98,7 @@ def backdrop(
 ) -> np.ndarray:
     """Wall, floor and clutter, (H,W,3) uint8. `horizon`: where the floor begins, 0 top to 1 bottom."""
     wall, floor = rng.uniform(0.15, 0.9, 3), rng.uniform(0.15, 0.6, 3)
+    wall, floor = (grey + nuisance.room_colors * (color - grey) for grey, color in ((0.6, wall), (0.4, floor)))
     wall = np.array(who.shirt) * (1 - nuisance.contrast) + wall * nuisance.contrast
     size = np.array([camera.width, camera.height])
     image = np.empty((camera.height, camera.width, 3), np.uint8)

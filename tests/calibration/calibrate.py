@@ -3,8 +3,8 @@
 Each row of `table.csv` is one setting tried, in order: the knobs that differ from the first row's,
 and the cross-subject accuracies of the RGB stream, the depth stream and, where it was trained, both
 together. The sets are drawn with seed 100; the frozen set has seed 0, so none of its clips were
-looked at. Run it as `python tests/calibration/calibrate.py HOME '{"distance": [2.1, 2.7]}'`;
-a last argument `both` trains step 2, too.
+looked at. Run it as `python tests/calibration/calibrate.py HOME '{"distance": [2.1, 2.7]}' rgb depth`;
+the last words are the columns to fill.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from labkit.config import MINI
 from labkit.lab import open_lab, puppets_root
 
 TABLE = Path(__file__).with_name("table.csv")
+COLUMNS = {"rgb": "table2:2", "depth": "table2:1", "rgb+depth": "table2:8"}
 CALIBRATION_SEED = 100
 
 
@@ -33,15 +34,12 @@ def calibrate(home: Path, knobs: dict, names: dict[str, str]) -> dict:
     lab = open_lab(profile, home=home)
     table = targets.reproduce(list(names), lab).set_index("target")["ours"].round(1)
     shutil.rmtree(puppets_root(home, profile.puppets))  # the store is enough, and disks are small
-    return {"knobs": json.dumps(knobs), **{column: table[name] for name, column in names.items()}}
+    return {"knobs": json.dumps(knobs), **{column: float(table[name]) for name, column in names.items()}}
 
 
 def main() -> None:
     home, knobs = Path(sys.argv[1]), json.loads(sys.argv[2])
-    names = {"table2:2": "rgb", "table2:1": "depth"}
-    if sys.argv[3:] == ["both"]:
-        names["table2:8"] = "rgb+depth"
-    row = calibrate(home, knobs, names)
+    row = calibrate(home, knobs, {COLUMNS[column]: column for column in sys.argv[3:]})
     tried = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
     files.write_text(TABLE, pd.concat([tried, pd.DataFrame([row])]).to_csv(index=False))
     print(row, flush=True)
