@@ -36,6 +36,14 @@ def partners(lab: Lab) -> np.ndarray:
     return np.array([numbers.index(action.partner) for action in actions_of(lab)])
 
 
+def pair_order(lab: Lab) -> np.ndarray:
+    """All labels, (classes,), partners side by side and cues one after the other."""
+    actions, partner = actions_of(lab), partners(lab)
+    firsts = [label for label in range(len(actions)) if label < partner[label]]
+    firsts.sort(key=lambda label: CUES.index(actions[label].cue))
+    return np.array([label for first in firsts for label in (first, partner[first])])
+
+
 def cue_of_clips(lab: Lab) -> np.ndarray:
     """The cue that decides each test clip's pair, (N,)."""
     cues = np.array([action.cue for action in actions_of(lab)])

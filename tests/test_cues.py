@@ -55,6 +55,13 @@ def test_actions_and_partners_follow_the_labels():
     assert partner[0] == 1 and partner[10] == 11
 
 
+def test_partners_stand_side_by_side_in_the_order_of_pairs():
+    lab = a_lab()
+    order = cues.pair_order(lab)
+    assert sorted(order) == list(range(12)) and (cues.partners(lab)[order[::2]] == order[1::2]).all()
+    assert [cues.actions_of(lab)[label].cue for label in order[::4]] == ["colour", "depth", "order"]
+
+
 def test_classes_that_are_no_embedded_actions_are_named():
     lab = a_lab()
     lab.clips.class_names = ("drink water", "brushing teeth")
