@@ -200,8 +200,9 @@ def comparisons(table: pd.DataFrame) -> Figure:
     labels = [f"{TARGETS[row.target].title}\nminus {TARGETS[row.minus].title}" for row in table.itertuples()]
     colors = [_role_color(row.minus if _twin(row.minus) else row.target) for row in table.itertuples()]
     _differences(axes, table, labels, colors)
+    of_paper = next((_role_color(row.target) for row in table.itertuples() if not _twin(row.minus)), INK)
     key = (
-        _key("against a model of the paper", ROLES["rgb_only"]),
+        _key("against a model of the paper", of_paper),
         _key("against a control without depth", ROLES["control"]),
         _key("interval includes zero", INK, markerfacecolor="white"),
     )
