@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,11 @@ from . import machine
 from .config import TrainConfig
 from .feeds import Batch, Feed
 from .lab import Lab
-from .machine import SpeedProfile
 from .metrics import wilson_interval
-from .model import TwoStream, build_stream, set_bn_momentum
+from .model import TwoStream, set_bn_momentum
 from .progress import Progress
 from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, of_role
-from .sessions import Session, StopSignals, check_finite, learning_rate, make_optimizer
+from .sessions import Session, StopSignals, check_finite, choose_speed, learning_rate, make_optimizer
 
 CURVE_POINTS = 500  # loss terms are kept at about this many steps of a training
 CHECKPOINT_SECONDS = 20.0
@@ -65,35 +64,6 @@ class Training:
         }
         per_epoch = len(self.feeds["train"].epoch(0, config.batch_size))
         self.total_steps = -(-per_epoch // config.accumulate) * config.epochs
-
-
-def choose_speed(lab: Lab, config: TrainConfig, device: torch.device) -> SpeedProfile:
-    """How to compute here: what the config orders, or what is fastest for one stream's step, measured once."""
-    if config.precision != "auto":
-        return SpeedProfile(
-            config.precision, channels_last=True, fused_adam=True, threads=torch.get_num_threads()
-        )
-    model, clips = replace(lab.profile.model, pretrained=False), lab.profile.clips
-    shape = [model.backbone, model.width, clips.num_frames, clips.size, config.batch_size]
-
-    def make_step(speed: SpeedProfile) -> Callable[[], None]:
-        layout = torch.channels_last if speed.channels_last else torch.contiguous_format
-        stream = build_stream(model, lab.num_classes, clips.num_frames).to(device, memory_format=layout)
-        optimizer = make_optimizer(config, list(stream.parameters()), speed.fused_adam)
-        clip = torch.zeros(config.batch_size, clips.num_frames, 3, clips.size, clips.size, device=device)
-
-        def step() -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=speed.precision == "bf16"):
-                logits = stream(clip).logits
-            logits.square().mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return step
-
-    return machine.probe_precision(
-        make_step, shape=shape, cache_dir=lab.runs.root / "speed", device=device.type
-    )
 
 
 def fit(run: Run, task: Task, lab: Lab, config: TrainConfig) -> None:
@@ -154,9 +124,7 @@ def _name_culprit(task: Task, batch: Batch, terms: dict[str, Tensor]) -> None:
     """Raise the LabError of the first tensor, from input to loss, that is not finite."""
     check_finite({f"the {name} clips": clip for name, clip in batch.clips.items()}, "input", batch.ids)
     for role, module in task.trained.items():
-        check_finite(
-            {f"{role}.{name}": value for name, value in module.state_dict().items()}, "weights", batch.ids
-        )
+        check_finite({f"{role}.{name}": value for name, value in module.state_dict().items()}, "weights", batch.ids)
     check_finite({f"the loss term '{name}'": term for name, term in terms.items()}, "loss", batch.ids)
 
 
@@ -176,9 +144,7 @@ def _end_epoch(training: Training) -> str:
     readings = evaluate(training.task, feed, training.config)
     accuracy = {name: float(correct(logits, feed).mean()) for name, logits in readings.items()}
     primary = next(iter(accuracy.values()))
-    if training.config.selection == "last" or primary >= at.best.get(
-        "accuracy", -1.0
-    ):  # ties go to the later
+    if training.config.selection == "last" or primary >= at.best.get("accuracy", -1.0):  # ties go to the later
         training.session.keep_best(primary)
     shown = {f"validation {name}": value for name, value in accuracy.items()}
     at.history.append({"epoch": at.epoch, **means, **shown})
@@ -234,10 +200,7 @@ def evaluate(task: Task, feed: Feed, config: TrainConfig) -> dict[str, np.ndarra
     with testing(task.model, config.bn_at_test), torch.inference_mode():
         for batch in feed.test_batches(TEST_BATCH):
             logits = {name: value.float().cpu().numpy() for name, value in task.read(batch).items()}
-            rows += [
-                (clip, {name: value[row] for name, value in logits.items()})
-                for row, clip in enumerate(batch.ids)
-            ]
+            rows += [(clip, {name: value[row] for name, value in logits.items()}) for row, clip in enumerate(batch.ids)]
     by_clip = dict(gather_object(rows))
     return {name: np.stack([by_clip[clip][name] for clip in feed.ids]) for name in by_clip[feed.ids[0]]}
 

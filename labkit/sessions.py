@@ -11,14 +11,17 @@ import os
 import signal
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from .config import TrainConfig
 from .errors import LabError
-from .machine import SpeedProfile
+from .lab import Lab
+from .machine import SpeedProfile, probe_precision
+from .model import build_stream
 from .runs import Run, of_role
 
 
@@ -41,9 +44,7 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     progress = step / max(total - 1, 1)
     if config.schedule == "drop":
         return config.lr * (0.1 if progress >= config.drop_at else 1.0)
-    if (
-        config.schedule == "onecycle"
-    ):  # cosine from 1/25 up to the peak in 30 % of the steps, then down to nothing
+    if config.schedule == "onecycle":  # cosine from 1/25 up to the peak in 30 % of the steps, then down to nothing
         if progress < 0.3:
             return config.lr * (1 + 24 * _half_cosine(progress / 0.3)) / 25
         return config.lr * _half_cosine(1 - (progress - 0.3) / 0.7)
@@ -57,6 +58,31 @@ def _half_cosine(x: float) -> float:
 def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter], fused: bool) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+
+
+def choose_speed(lab: Lab, config: TrainConfig, device: torch.device) -> SpeedProfile:
+    """How to compute here: as the config orders, or as is fastest for one stream's step, measured once."""
+    if config.precision != "auto":
+        return SpeedProfile(config.precision, channels_last=True, fused_adam=True, threads=torch.get_num_threads())
+    model, clips = replace(lab.profile.model, pretrained=False), lab.profile.clips
+    shape = [model.backbone, model.width, clips.num_frames, clips.size, config.batch_size]
+
+    def make_step(speed: SpeedProfile) -> Callable[[], None]:
+        layout = torch.channels_last if speed.channels_last else torch.contiguous_format
+        stream = build_stream(model, lab.num_classes, clips.num_frames).to(device, memory_format=layout)
+        optimizer = make_optimizer(config, list(stream.parameters()), speed.fused_adam)
+        clip = torch.zeros(config.batch_size, clips.num_frames, 3, clips.size, clips.size, device=device)
+
+        def step() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=speed.precision == "bf16"):
+                logits = stream(clip).logits
+            logits.square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    return probe_precision(make_step, shape=shape, cache_dir=lab.runs.root / "speed", device=device.type)
 
 
 class Session:
@@ -156,9 +182,7 @@ class Session:
 
     def _check_conditions(self, then: dict[str, str]) -> None:
         now = self.conditions()
-        self.drift = [
-            f"{name} {then.get(name)} -> {value}" for name, value in now.items() if then.get(name) != value
-        ]
+        self.drift = [f"{name} {then.get(name)} -> {value}" for name, value in now.items() if then.get(name) != value]
         if self.drift and os.environ.get("LABKIT_ALLOW_DRIFT") != "1":
             raise LabError(
                 self.run.path,

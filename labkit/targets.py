@@ -174,9 +174,7 @@ def answers(lab: Lab, name: str) -> np.ndarray:
     return logits.argmax(axis=1) == labels
 
 
-def comparison_table(
-    lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None
-) -> pd.DataFrame:
+def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
     """Paired differences in points over the test clips of all seeds, with 95 % bootstrap intervals.
 
     Whole subjects are resampled: clips of one person resemble each other. `where` (N,) bool keeps some
