@@ -26,7 +26,12 @@ app, data = SubcommandApp(), SubcommandApp()
 
 @app.command
 def run(
-    profile: str = "mini", seeds: int = 1, force: bool = False, jobs: int = 1, home: Path | None = None
+    profile: str = "mini",
+    seeds: int = 1,
+    force: bool = False,
+    refresh: bool = False,
+    jobs: int = 1,
+    home: Path | None = None,
 ) -> int:
     """Make the embedded set, execute all notebooks in order, write the results table.
 
@@ -36,6 +41,7 @@ def run(
         profile: Size of the experiment: smoke, mini or paper.
         seeds: How many seeds each result rests on.
         force: Execute notebooks that are up to date, too.
+        refresh: Keep the outputs in the notebooks themselves, too, as they are committed.
         jobs: Notebooks executed at the same time.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
@@ -46,12 +52,13 @@ def run(
     notebooks = machine.find_notebooks(base)
 
     from . import lab, series, targets  # seconds: only now that there is something to do
+    from .notebooks import adopt_outputs, read_notebook
 
-    bench = lab.open_lab(profile, home=base)
+    bench, folder = lab.open_lab(profile, home=base), base / "runs" / "notebooks" / profile
     threads = {"OMP_NUM_THREADS": str(max(machine.available_cores() // jobs, 1))} if jobs > 1 else {}
     records = series.run_series(
         notebooks,
-        base / "runs" / "notebooks" / profile,
+        folder,
         {"profile": profile, "seeds": seeds},
         timeout=NOTEBOOK_SECONDS,
         jobs=jobs,
@@ -59,6 +66,9 @@ def run(
         data_fingerprint=bench.clips.fingerprint,
         env={"LABKIT_HOME": str(base), **threads},
     )
+    for path, record in zip(notebooks, records, strict=True):
+        if refresh and record.succeeded:
+            adopt_outputs(read_notebook(path), folder / f"{record.name}.ipynb")
     _show(targets.results_table(bench, seeds), base / "runs" / f"results-{profile}.csv")
     return 0 if all(record.succeeded for record in records) else 1
 

@@ -20,7 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from .errors import LabError
-from .files import read_json, sha256_file, sha256_json
+from .files import read_json, sha256_file, sha256_json, write_text
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,23 @@ def in_order(sources: Sequence[Source]) -> list[Source]:
     for source in sources:
         visit(source, ())
     return list(ordered.values())
+
+
+def adopt_outputs(source: Source, executed: str | os.PathLike) -> None:
+    """Write the outputs of an executed copy into the notebook itself, cell by cell, so that it reads well
+    without a kernel. Cells are numbered as after "Restart and run all".
+
+    Raises LabError when the copy has other cells.
+    """
+    copy = {cell.id: cell for cell in read_notebook(executed).notebook.cells}
+    for number, cell in enumerate((c for c in source.notebook.cells if c.cell_type == "code"), start=1):
+        if cell.id not in copy or copy[cell.id].source != cell.source:
+            raise LabError.mismatch(executed, f"cell {cell.id} as in {source.path.name}", "another", "execute it again")
+        cell.outputs, cell.execution_count = copy[cell.id].outputs, number
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = number
+    write_text(source.path, nbformat.writes(source.notebook) + "\n")
 
 
 def code_hash() -> str:

@@ -20,6 +20,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from papermill.translators import translate_parameters
 
 from labkit import LabError, kernels, notebooks
+from labkit.notebooks import adopt_outputs, read_notebook
 from labkit.series import run_series
 
 NASTY = "quote ' and \" \\ back\\slash\n\ttab {brace} %s $HOME `x` \\N ünïcode 手 🎬 \x00 end\\"
@@ -318,3 +319,16 @@ def test_sockets_lie_on_a_short_private_path(monkeypatch):
     assert kernels._short_folder() == "/tmp"
     manager = kernels._manager("/tmp/x")(kernel_name="python3")
     assert manager.transport == "ipc" and manager.ip.startswith("/tmp/x/")
+
+
+def test_outputs_are_adopted_cell_by_cell(tmp_path):
+    path = write(tmp_path, "00_kept", "print('seen')", "1 + 1", defaults="profile = 'x'")
+    run_series([path], tmp_path / "out", {"profile": "y"}, timeout=60, progress=False)
+    adopt_outputs(read_notebook(path), tmp_path / "out" / "00_kept.ipynb")
+    _, first, second = (cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+    assert first.outputs[0].text == "seen\n" and second.outputs[0].data["text/plain"] == "2"
+    assert (first.execution_count, second.execution_count, second.outputs[0].execution_count) == (2, 3, 3)
+    assert run_series([path], tmp_path / "out", {"profile": "y"}, timeout=60, progress=False)[0].state == "up_to_date"
+    path.write_text(path.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
+    with pytest.raises(LabError, match="as in 00_kept.ipynb, found another"):
+        adopt_outputs(read_notebook(path), tmp_path / "out" / "00_kept.ipynb")
