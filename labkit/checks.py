@@ -14,10 +14,12 @@ from .step_checks import (  # noqa: F401  offered here, too
     check_clip_logits,
     check_fused_prediction,
     check_hallucination_loss,
+    check_identity_kernel,
     check_inject,
     check_joint_loss,
     check_paired_interval,
     check_teacher_is_a_target,
+    check_temporal_conv,
 )
 from .tutor import Function, answer, expect, numbers, well_done
 

@@ -10,6 +10,57 @@ from . import losses, model
 from .errors import LabError
 from .tutor import Function, answer, expect, numbers, well_done
 
+# -- 03 One stream ---------------------------------------------------------------------------------
+
+
+def _mixed(frames: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Temporal convolution of (time, in) by (out, in, 3), zeros beyond the ends."""
+    padded = np.pad(frames, ((1, 1), (0, 0)))
+    return sum(padded[tap : tap + len(frames)] @ weight[:, :, tap].T for tap in range(3))
+
+
+def check_temporal_conv(temporal_conv: Function) -> None:
+    """Exercise 3.1: frames (time, in) and weight (out, in, 3), taps before, now and after, to (time, out)."""
+    exercise = "exercise 3.1"
+    frames = np.arange(1.0, 10.0).reshape(3, 3)
+    average = np.repeat(np.eye(3)[:, :, None] / 3, 3, axis=2)
+    rng = np.random.default_rng(0)
+    for case, rows, weight in (
+        ("a mean over three frames", frames, average),
+        ("any weight, three channels to two", rng.normal(size=(4, 3)), rng.normal(size=(2, 3, 3))),
+    ):
+        expected = _mixed(rows, weight)
+        found = numbers(exercise, case, temporal_conv, rows.copy(), weight.copy())
+        hint = "out[t] = weight[:, :, 0] @ x[t-1] + weight[:, :, 1] @ x[t] + weight[:, :, 2] @ x[t+1]"
+        held = np.concatenate([rows[:1], rows, rows[-1:]])
+        for slip, mistake in (
+            ("as many frames out as in: put a frame of zeros at each end", expected[1:-1]),
+            ("beyond the clip lie zeros, not its first and last frame again", _mixed(held, weight)[1:-1]),
+            ("the first tap looks at the frame before, the last at the frame after", _mixed(rows, weight[:, :, ::-1])),
+        ):
+            if np.shape(found) == mistake.shape and np.allclose(found, mistake):
+                hint = slip
+        expect(exercise, case, expected, found, hint)
+    well_done(exercise)
+
+
+def check_identity_kernel(identity_kernel: Function) -> None:
+    """Exercise 3.2: the weight (channels, channels, 3) of a temporal convolution that changes nothing."""
+    exercise, case = "exercise 3.2", "4 channels"
+    found = numbers(exercise, case, identity_kernel, 4)
+    frames = np.random.default_rng(0).normal(size=(5, 4))
+    hint = "return an array (out, in, 3): channels to channels, three taps"
+    if found.shape == (4, 4, 3):
+        out = _mixed(frames, found)
+        hint = "one 1 for each channel, from itself to itself, at the middle tap; zeros elsewhere"
+        if np.allclose(out[1:], frames[:-1]) or np.allclose(out[:-1], frames[1:]):
+            hint = "this moves the clip by one frame: the frame itself is at the middle tap"
+        elif out.any() and np.ptp(out, axis=1).max() < 1e-9:
+            hint = "all channels come out alike, as from the released code: channel c must come from channel c alone"
+    expect(exercise, case, np.stack([np.zeros((4, 4)), np.eye(4), np.zeros((4, 4))], axis=-1), found, hint)
+    well_done(exercise)
+
+
 # -- 05 Step 1 -------------------------------------------------------------------------------------
 
 

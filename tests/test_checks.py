@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from einops import reduce
 from torch.nn import functional as F
 
@@ -80,6 +81,20 @@ def by_clips(first, second, people, draws):
     return np.quantile((first.astype(float) - second)[draws].mean(axis=1), (0.025, 0.975))
 
 
+def temporal_conv(frames, weight):
+    conv = model.TemporalConv(frames.shape[1], len(frames))
+    conv.weight = torch.nn.Parameter(torch.tensor(weight.copy(), dtype=torch.float64)[..., None], requires_grad=False)
+    return conv(torch.tensor(frames.copy())[:, :, None, None])[:, :, 0, 0]
+
+
+def identity_kernel(channels):
+    return model.TemporalConv(channels, 5).weight[..., 0].detach()
+
+
+def held_ends(frames, weight):
+    return temporal_conv(np.concatenate([frames[:1], frames, frames[-1:]]), weight)[1:-1]
+
+
 RIGHT = {
     checks.check_verdict: verdict,
     checks.check_gap_closed: gap_closed,
@@ -87,6 +102,8 @@ RIGHT = {
     checks.check_depth_levels: depth_levels,
     checks.check_estimate_ratio: alignment.estimate_ratio,
     checks.check_offset: offset,
+    checks.check_temporal_conv: temporal_conv,
+    checks.check_identity_kernel: identity_kernel,
     checks.check_clip_logits: clip_logits,
     checks.check_class_accuracy: class_accuracy,
     checks.check_inject: model.inject,
@@ -134,6 +151,20 @@ MISTAKES = [
     (checks.check_offset, lambda d, c, r: (d - c / r).mean(axis=0), "take the median"),
     (checks.check_offset, lambda d, c, r: r * offset(d, c, r), "divide by the ratio"),
     (checks.check_offset, lambda d, c, r: np.median(d - c, axis=0), "divide the colour joints"),
+    (checks.check_temporal_conv, lambda x, w: temporal_conv(x, w)[1:-1], "a frame of zeros at each end"),
+    (checks.check_temporal_conv, held_ends, "not its first and last frame again"),
+    (checks.check_temporal_conv, lambda x, w: temporal_conv(x, w[:, :, ::-1]), "the last at the frame after"),
+    (checks.check_temporal_conv, lambda x, w: x, "weight[:, :, 0] @ x[t-1]"),
+    (checks.check_identity_kernel, lambda c: np.stack([np.eye(c), *np.zeros((2, c, c))], -1), "moves the clip"),
+    (
+        checks.check_identity_kernel,
+        lambda c: model.TemporalConv(c, 5, "released").weight[..., 0].detach(),
+        "as from the released code",
+    ),
+    (checks.check_identity_kernel, lambda c: np.ones((c, c, 3)), "as from the released code"),
+    (checks.check_identity_kernel, lambda c: np.zeros((c, c, 3)), "one 1 for each channel"),
+    (checks.check_identity_kernel, lambda c: 2 * identity_kernel(c), "one 1 for each channel"),
+    (checks.check_identity_kernel, np.eye, "return an array (out, in, 3)"),
     (checks.check_clip_logits, lambda z, t: z.reshape(t, -1, 3).mean(0), "(batch, time), not (time, batch)"),
     (checks.check_clip_logits, lambda z, t: clip_logits(z.softmax(-1), t), "average the logits"),
     (checks.check_clip_logits, lambda z, t: z.mean(0), "one row a clip"),
