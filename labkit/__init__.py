@@ -15,8 +15,8 @@ READING_ORDER = (
     "alignment", "media", "clips", "protocols", "rendering", "puppet_body", "puppet_actions",
     "puppet_sensors", "puppet_clips", "puppets", "store", "datasets", "backbones", "model",
     "losses", "distillers", "metrics", "runs", "lab", "feeds", "sessions", "fitting", "trainers",
-    "targets", "probes", "cues", "style", "records", "pictures", "figures", "widgets", "tutor",
-    "step_checks", "checks", "notebooks",
+    "targets", "probes", "cues", "style", "records", "pictures", "curves", "figures", "widgets", "tutor",
+    "step_checks", "loss_checks", "checks", "notebooks",
     "kernels", "series", "cli",
 )  # fmt: skip
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 from . import alignment, clips
+from .loss_checks import (  # noqa: F401  offered here, too
+    check_generalized_distillation,
+    check_hallucination_loss,
+    check_soft_targets,
+    check_teacher_is_a_target,
+)
 from .step_checks import (  # noqa: F401  offered here, too
     check_class_accuracy,
     check_clip_logits,
     check_fused_prediction,
-    check_hallucination_loss,
     check_identity_kernel,
     check_inject,
     check_joint_loss,
     check_paired_interval,
-    check_teacher_is_a_target,
     check_temporal_conv,
 )
 from .tutor import Function, answer, expect, numbers, well_done

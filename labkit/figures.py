@@ -1,7 +1,7 @@
 """One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
 
-No titles: the caption says it. Figures made of frames stand in `pictures`, looks and files in `style`;
-both are offered here too, so that a notebook imports from one place.
+No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, looks and files in
+`style`; all are offered here too, so that a notebook imports from one place.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
+from .curves import accuracy_curves, hallucination_curve, line_chart, soft_label_bars, training_curves
 from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
 from .style import COLUMN, FAINT, INK, MARKERS, PAGE, ROLES, new_figure, save_figure, styled
 from .targets import TARGETS
 
 __all__ = [
     "COLUMN", "PAGE", "ROLES", "accuracy_curves", "blends", "class_gains", "clip_strip", "comparisons", "confusion",
-    "contact_sheet", "cue_outcomes", "feature_maps", "hallucination_curve", "method_diagram", "overlay",
-    "ratio_histogram", "registration_errors", "results", "save_figure", "strips", "training_curves",
+    "contact_sheet", "cue_outcomes", "feature_maps", "hallucination_curve", "line_chart", "method_diagram", "overlay",
+    "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips", "training_curves",
 ]  # fmt: skip
 
 
@@ -58,62 +58,6 @@ def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(True)
     figure.legend(loc="outside upper center", ncols=1)
-    return figure
-
-
-# -- training --------------------------------------------------------------------------------------
-
-
-@styled
-def training_curves(histories: Mapping[str, tuple[str, Sequence[dict]]]) -> Figure:
-    """Loss and validation accuracy by epoch: {label: (role, epochs)}, `epochs` as in a run's history.json."""
-    figure, axes = new_figure(PAGE, 2.2, columns=2, sharex=True)
-    losses, accuracies = axes[0]
-    for index, (label, (role, epochs)) in enumerate(histories.items()):
-        table = pd.DataFrame(epochs)
-        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
-        reading = next(
-            name for name in table if name.startswith("validation ")
-        )  # the one that chose the epoch
-        losses.plot(table["epoch"] + 1, table["total"], label=label, **look)
-        accuracies.plot(table["epoch"] + 1, 100 * table[reading], **look)
-    losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
-    accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
-    for panel in (losses, accuracies):
-        panel.grid(True, axis="y")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside upper center", ncols=min(len(histories), 4))
-    return figure
-
-
-@styled
-def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float]]]) -> Figure:
-    """Validation accuracy by epoch, for several readings of one run or more: {label: (role, fractions)}."""
-    figure, axes = new_figure(COLUMN, 2.2)
-    for index, (label, (role, values)) in enumerate(curves.items()):
-        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
-        axes.plot(np.arange(len(values)) + 1, 100 * np.asarray(values), label=label, **look)
-    axes.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
-    axes.grid(True, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-@styled
-def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall") -> Figure:
-    """L_hall (eq. 3) against training steps, Fig. 4's form: {label: curve of a step-3 run's history.json}.
-
-    Thin: single batches. Thick: their running median over a twentieth of the training.
-    """
-    figure, axes = new_figure(COLUMN, 2.2)
-    for (label, curve), color in zip(curves.items(), (ROLES["hallucination"], INK, "#999999"), strict=False):
-        table = pd.DataFrame(curve).set_index("step")[term]
-        smooth = table.rolling(max(len(table) // 20, 1), center=True, min_periods=1).median()
-        axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
-        axes.plot(smooth.index, smooth, color=color, label=label)
-    axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))
-    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

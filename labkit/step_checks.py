@@ -167,53 +167,6 @@ def check_joint_loss(joint_loss: Function) -> None:
     well_done(exercise)
 
 
-# -- 08 Step 3: hallucination ----------------------------------------------------------------------
-
-
-def check_hallucination_loss(hallucination_loss: Function) -> None:
-    """Exercise 8.1: eq. 3, the squared distance of the sigmoids of two maps, summed."""
-    exercise, case = "exercise 8.1", "four activations"
-    student, teacher = np.array([1.0, 0.0, 2.0, 0.5]), np.array([0.0, 1.0, 2.0, -1.0])
-    gap = 1 / (1 + np.exp(-student)) - 1 / (1 + np.exp(-teacher))
-    found = numbers(exercise, case, hallucination_loss, student, teacher)
-    hint = "squash both by the sigmoid, subtract, square, and add everything up"
-    for slip, mistake in (
-        ("squash both by the sigmoid first; large activations would rule otherwise", ((student - teacher) ** 2).sum()),
-        ("eq. 3 is a sum, not a mean: its size grows with the map", (gap**2).mean()),
-        ("eq. 3 is the squared norm: take no root", np.sqrt((gap**2).sum())),
-        ("square the differences, so that they cannot cancel", gap.sum()),
-    ):
-        if np.allclose(found, mistake, atol=1e-5):
-            hint = slip
-    expect(exercise, case, (gap**2).sum(), found, hint)
-    case = "two maps that agree"
-    hint = "what agrees costs nothing"
-    expect(exercise, case, 0.0, numbers(exercise, case, hallucination_loss, teacher, teacher), hint)
-    well_done(exercise)
-
-
-def check_teacher_is_a_target(hallucination_loss: Function) -> None:
-    """Exercise 8.2: eq. 3 on tensors, with a gradient for the student and none for the teacher."""
-    exercise = "exercise 8.2"
-    student = torch.tensor([1.0, 0.0, 2.0, 0.5], requires_grad=True)
-    teacher = torch.tensor([0.0, 1.0, 2.0, -1.0], requires_grad=True)
-    loss = answer(exercise, "four activations", hallucination_loss, student, teacher)
-    if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
-        fix = "stay in torch and let the student keep its gradient: only the teacher is a target"
-        raise LabError.mismatch(exercise, "a tensor that the student can learn from", repr(loss), fix)
-    right = losses.hallucination_loss(student, teacher)
-    hint = "the value is eq. 3's: squared distance of the sigmoids, summed"
-    expect(exercise, "the value", right.detach().numpy(), loss.detach().numpy(), hint)
-    loss.backward()
-    found = 0.0 if teacher.grad is None else teacher.grad.norm().item()
-    expect(exercise, "the size of the teacher's gradient", 0.0, found, "the teacher is a target: detach it")
-    (wanted,) = torch.autograd.grad(right, student)
-    hint = "let the gradient reach the student unchanged"
-    given = torch.zeros(4) if student.grad is None else student.grad
-    expect(exercise, "the student's gradient", wanted.numpy(), given.numpy(), hint)
-    well_done(exercise)
-
-
 # -- 09 Step 4: RGB only ---------------------------------------------------------------------------
 
 

@@ -56,6 +56,16 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def soft_targets(logits, temperature):
+    return softmax((logits - logits.max()) / temperature)
+
+
+def distillation(student, teacher, label, imitation, temperature, *, student_temperature=1.0):
+    own = softmax(student / student_temperature)
+    hard, soft = -np.log(softmax(student)[label]), -(softmax(teacher / temperature) * np.log(own)).sum()
+    return (1 - imitation) * hard + imitation * soft
+
+
 def fused_prediction(hallucination, rgb):
     return (hallucination.mean(axis=0) + rgb.mean(axis=0)) / 2
 
@@ -108,6 +118,8 @@ RIGHT = {
     checks.check_class_accuracy: class_accuracy,
     checks.check_inject: model.inject,
     checks.check_joint_loss: joint_loss,
+    checks.check_soft_targets: soft_targets,
+    checks.check_generalized_distillation: distillation,
     checks.check_hallucination_loss: hallucination_loss,
     checks.check_teacher_is_a_target: losses.hallucination_loss,
     checks.check_fused_prediction: fused_prediction,
@@ -218,6 +230,20 @@ MISTAKES = [
     (checks.check_paired_interval, by_subjects_mean, "not of the subjects' means"),
     (checks.check_paired_interval, by_clips, "names subjects, not clips"),
     (checks.check_paired_interval, lambda a, b, *more: paired_interval(b, a, *more), "first minus second"),
+    (checks.check_soft_targets, lambda z, t: soft_targets(z * t, 1), "do not multiply"),
+    (checks.check_soft_targets, lambda z, t: softmax(z / t), "subtract the largest"),
+    (checks.check_soft_targets, lambda z, t: softmax(z) / t, "add up to one"),
+    (checks.check_soft_targets, lambda z, t: soft_targets(z, 1), "divide the logits by the temperature"),
+    (checks.check_generalized_distillation, lambda s, t, y, w, c: distillation(s, t, y, 1 - w, c), "of the teacher"),
+    (checks.check_generalized_distillation,
+     lambda *given: distillation(*given, student_temperature=10), "only the teacher is softened"),
+    (checks.check_generalized_distillation, lambda s, t, y, w, c: distillation(s, t, y, w, 1), "soften the teacher"),
+    (checks.check_generalized_distillation,
+     lambda s, t, y, w, c: distillation(s, t, y, 0, c) + w * distillation(s, t, y, 1, c), "add up to one"),
+    (checks.check_generalized_distillation,
+     lambda s, t, y, w, c: (1 - w) * distillation(s, t, y, 0, c) - w * (softmax(s) * np.log(softmax(t / c))).sum(),
+     "the teacher weighs"),
+    (checks.check_generalized_distillation, lambda s, t, y, w, c: 0.0, "cross-entropy to the label"),
 ]  # fmt: skip
 
 

@@ -193,6 +193,23 @@ def test_accuracy_curves_are_in_per_cent_from_epoch_one():
     assert list(axes.lines[0].get_xdata()) == [1, 2]
 
 
+def test_soft_label_bars_share_their_classes_and_mark_the_even_guess():
+    figure = figures.soft_label_bars({"label": [0, 1], "T = 10": [0.4, 0.6]}, ["walk", "wave"])
+    widths = [[bar.get_width() for bar in panel.patches] for panel in figure.axes]
+    assert widths == [[0, 1], [0.4, 0.6]]
+    assert all(panel.lines[0].get_xdata()[0] == 0.5 for panel in figure.axes)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["walk", "wave"]
+
+
+def test_line_chart_draws_every_column_against_the_index():
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=pd.Index([1, 10], name="temperature"))
+    axes = figures.line_chart(table, "pull", log=True).axes[0]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines] == [
+        ([1, 10], [1, 2]), ([1, 10], [3, 4])
+    ]  # fmt: skip
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("temperature", "pull", "log")
+
+
 def test_confusion_is_in_per_cent_of_the_true_class():
     axes = figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"]).axes[0]
     assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((0, 0), "75"), ((1, 0), "25")}

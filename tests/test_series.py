@@ -330,5 +330,5 @@ def test_outputs_are_adopted_cell_by_cell(tmp_path):
     assert (first.execution_count, second.execution_count, second.outputs[0].execution_count) == (2, 3, 3)
     assert run_series([path], tmp_path / "out", {"profile": "y"}, timeout=60, progress=False)[0].state == "up_to_date"
     path.write_text(path.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
-    with pytest.raises(LabError, match="as in 00_kept.ipynb, found another"):
+    with pytest.raises(LabError, match=r"as in 00_kept\.ipynb, found another"):
         adopt_outputs(read_notebook(path), tmp_path / "out" / "00_kept.ipynb")

@@ -8,13 +8,16 @@ import os
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import tiny_lab
+from tiny import MemoryStore, tiny_lab
 
 from labkit import fitting, trainers
+from labkit.config import PAPER
 from labkit.errors import LabError
+from labkit.model import build_stream
 from labkit.sessions import learning_rate
 from labkit.trainers import distill_hallucination, finetune_rgb_only, load_stream, train_stream, train_two_stream
 
@@ -328,3 +331,32 @@ def test_processes_that_want_the_same_run_build_it_once(forkserver, tmp_path):
         child.join(120)
     assert [child.exitcode for child in children] == [0] * 4
     assert (tmp_path / "runs" / "built").read_text(encoding="utf-8") == "x"
+
+
+def test_paper_profile_trains_on_a_cpu(tmp_path, monkeypatch):
+    """ResNet-50, 5 x 224 x 224, 60 classes: one optimizer step of step 2 and of step 3 on one clip."""
+    model = replace(PAPER.model, pretrained=False)  # no download in a test
+    profile = replace(PAPER, model=model).steps(batch_size=1, precision="fp32", epochs=1)
+    tiny = tiny_lab(tmp_path)
+    store = MemoryStore(count=3, size=224)
+    store.class_names = [f"A{number}" for number in range(60)]
+    split = SimpleNamespace(name="tiny", train=store.ids[:1], validation=store.ids[1:2], test=store.ids[2:])
+    lab = replace(tiny, clips=store, split=split, profile=profile)
+    seen = {}
+
+    def one_step(run, task, lab, config):
+        training = fitting.Training(run, task, lab, config)
+        before = {role: module.temporal[3].weight.clone() for role, module in task.trained.items()}
+        terms = fitting.train_step(training, training.feeds["train"].epoch(0, 1)[0:1])
+        moved = {role: not torch.equal(part.temporal[3].weight, before[role]) for role, part in task.trained.items()}
+        seen[run.spec.step] = (terms, moved)
+
+    monkeypatch.setattr(trainers, "fit", one_step)
+    monkeypatch.setattr(trainers, "load_stream", lambda run, role: build_stream(model, 60, 5))
+    depth, rgb = train_stream(lab, "depth"), train_stream(lab, "rgb")
+    joint = train_two_stream(lab, depth, rgb)
+    distill_hallucination(lab, joint)
+    terms, moved = seen["step2"]
+    assert terms["total"] > 0 and moved == {"source": True, "target": True}
+    terms, moved = seen["step3"]
+    assert terms["hall"] > 0 and terms["general"] > 0 and moved == {"hallucination": True}
