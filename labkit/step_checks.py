@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from . import losses, model
-from .errors import LabError
+from . import model
 from .tutor import Function, answer, expect, numbers, well_done
 
 # -- 03 One stream ---------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""Figures made of lines and bars of one training or one loss: histories, soft labels, a quantity against a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .style import COLUMN, INK, MARKERS, PAGE, ROLES, new_figure, styled
+
+LOOKS = ((ROLES["depth"], "-"), (ROLES["rgb_only"], "--"), (INK, ":"), (ROLES["paper"], "-."))
+
+
+@styled
+def training_curves(histories: Mapping[str, tuple[str, Sequence[dict]]]) -> Figure:
+    """Loss and validation accuracy by epoch: {label: (role, epochs)}, `epochs` as in a run's history.json."""
+    figure, axes = new_figure(PAGE, 2.2, columns=2, sharex=True)
+    losses, accuracies = axes[0]
+    for index, (label, (role, epochs)) in enumerate(histories.items()):
+        table = pd.DataFrame(epochs)
+        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
+        reading = next(
+            name for name in table if name.startswith("validation ")
+        )  # the one that chose the epoch
+        losses.plot(table["epoch"] + 1, table["total"], label=label, **look)
+        accuracies.plot(table["epoch"] + 1, 100 * table[reading], **look)
+    losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
+    for panel in (losses, accuracies):
+        panel.grid(True, axis="y")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=min(len(histories), 4))
+    return figure
+
+
+@styled
+def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float]]]) -> Figure:
+    """Validation accuracy by epoch, for several readings of one run or more: {label: (role, fractions)}."""
+    figure, axes = new_figure(COLUMN, 2.2)
+    for index, (label, (role, values)) in enumerate(curves.items()):
+        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
+        axes.plot(np.arange(len(values)) + 1, 100 * np.asarray(values), label=label, **look)
+    axes.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
+    axes.grid(True, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+@styled
+def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall") -> Figure:
+    """L_hall (eq. 3) against training steps, Fig. 4's form: {label: curve of a step-3 run's history.json}.
+
+    Thin: single batches. Thick: their running median over a twentieth of the training.
+    """
+    figure, axes = new_figure(COLUMN, 2.2)
+    for (label, curve), color in zip(curves.items(), (ROLES["hallucination"], INK, "#999999"), strict=False):
+        table = pd.DataFrame(curve).set_index("step")[term]
+        smooth = table.rolling(max(len(table) // 20, 1), center=True, min_periods=1).median()
+        axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
+        axes.plot(smooth.index, smooth, color=color, label=label)
+    axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+@styled
+def soft_label_bars(probabilities: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
+    """Probabilities of the classes, one panel a label or temperature: {panel: (classes,)}; `names` of the classes."""
+    figure, axes = new_figure(PAGE, 0.5 + 0.16 * len(names), columns=len(probabilities), sharey=True)
+    places = np.arange(len(names))
+    for panel, (title, values) in zip(np.atleast_2d(axes)[0], probabilities.items(), strict=True):
+        panel.barh(places, values, 0.7, color=ROLES["depth"])
+        panel.axvline(1 / len(names), color=INK, linestyle=":", linewidth=0.8)
+        panel.set(xlim=(0, 1), xlabel=title, ylim=(len(names) - 0.5, -0.5))
+        panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+        panel.tick_params(axis="y", length=0)
+    np.atleast_2d(axes)[0, 0].set_yticks(places, names)
+    return figure
+
+
+@styled
+def line_chart(table: pd.DataFrame, ylabel: str, *, log: bool = False) -> Figure:
+    """Every column of `table` against its index, whose name labels the axis; `log` for both axes."""
+    figure, axes = new_figure(COLUMN, 2.2)
+    for name, (color, line) in zip(table, LOOKS, strict=False):
+        axes.plot(table.index, table[name], line, color=color, label=name)
+    axes.set(xlabel=table.index.name, ylabel=ylabel)
+    if log:
+        axes.set(xscale="log", yscale="log")
+    axes.grid(True)
+    figure.legend(loc="outside upper center", ncols=min(len(table.columns), 3))
+    return figure
