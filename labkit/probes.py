@@ -22,7 +22,7 @@ from .model import Stream, TwoStream
 from .runs import Run
 from .targets import comparison_table
 from .trainers import load_stream
-from .types import Clip, Features
+from .types import Clip, Features, Scalar
 
 Examples = Float[Tensor, "examples channel"]
 BATCH = 64  # clips
@@ -69,6 +69,12 @@ def feature_maps(stream: Stream, clip: Clip) -> tuple[Features, ...]:
     """The ends of blocks 1 to 4 after ReLU, each (batch*time, channel, height, width)."""
     with reading(stream):
         return stream(clip).blocks
+
+
+def pull(loss: Scalar, stream: Stream) -> float:
+    """Length of a loss's gradient on the stream's parameters: how hard it pulls, however large it is."""
+    slopes = torch.autograd.grad(loss, list(stream.parameters()), retain_graph=True, allow_unused=True)
+    return torch.stack([slope.norm() for slope in slopes if slope is not None]).norm().item()
 
 
 def by_position(maps: Features) -> Examples:

@@ -81,6 +81,18 @@ def test_reading_leaves_a_frozen_part_frozen():
     assert not pair.source.training and not pair.source.backbone.bn1.training
 
 
+def test_pull_is_the_length_of_the_gradient_and_leaves_no_trace(clip):
+    stream = a_stream(0)
+    output = stream(clip)
+    loss = output.features.square().mean()  # the classifier has no part in it
+    found = probes.pull(loss, stream), probes.pull(3 * loss, stream)
+    assert all(parameter.grad is None for parameter in stream.parameters())
+    loss.backward()
+    slopes = [parameter.grad.flatten() for parameter in stream.parameters() if parameter.grad is not None]
+    assert found[0] == pytest.approx(torch.cat(slopes).norm().item(), rel=1e-5)
+    assert found[1] == pytest.approx(3 * found[0], rel=1e-5)
+
+
 def test_a_position_is_an_example(clip):
     maps = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
     rows = probes.by_position(maps)
