@@ -92,5 +92,5 @@ def line_chart(table: pd.DataFrame, ylabel: str, *, log: bool = False) -> Figure
     if log:
         axes.set(xscale="log", yscale="log")
     axes.grid(True)
-    figure.legend(loc="outside upper center", ncols=min(len(table.columns), 3))
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
