@@ -180,7 +180,9 @@ def check(root: Positional[Path], /) -> None:
     if index.strangers:
         print(f"{len(index.strangers)} strange names, first {index.strangers[0]!r}")
     if (root / "puppets.json").exists():
-        print(f"embedded set, every byte as recorded: {puppets.check_puppets(root)}")
+        found = puppets.check_puppets(root)
+        frozen = ", the frozen set to the bit" if found == puppets.FROZEN_INDEX else ""
+        print(f"embedded set, every byte as recorded: {found}{frozen}")
 
 
 @data.command

@@ -88,6 +88,7 @@ def write_shard(folder: Path, rows: Sequence[Row]) -> str:
 
 
 def shard_name(records: Iterable[dict]) -> str:
+    """A hash of which clips a shard holds, and of their pixels."""
     return sha256_json([[record["id"], record["sha256"]] for record in records])[:16]
 
 
@@ -121,6 +122,7 @@ def write_sealed(path: Path, value: dict) -> None:
 
 
 def read_sealed(path: Path) -> dict:
+    """What `write_sealed` wrote; LabError when it is missing or its hash does not hold."""
     sealed = read_json(path)
     try:
         intact = sealed["sha256"] == sha256_json(sealed["content"])
