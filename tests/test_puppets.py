@@ -93,7 +93,7 @@ def test_depth_is_sixteen_bit_and_zero_off_the_person(tiny):
         seen = frames[frames > 0]
         assert seen.min() > 1000 and seen.max() < 5500
         assert 0.01 < (frames > 0).mean() < 0.3
-        assert not frames[:, [0, -1]].any() and not frames[:, :, [0, -1]].any()
+        assert not frames[:, :, [0, -1]].any()  # a tall person close by may touch the upper and lower border
 
 
 def test_full_scale_writes_the_sizes_of_the_real_sensor(tmp_path):
@@ -145,7 +145,8 @@ def test_boxes_frame_the_same_things_in_both_cameras(clean):
                 hands = joints[:, 0, JOINT[f"{side} hand"]]
                 for box, hand in zip(record["boxes"][camera][f"{side}_hand"], hands, strict=True):
                     if box is not None and (box[2] - box[0]) * (box[3] - box[1]) > 6:
-                        low, high = np.array(box[:2]) - 5, np.array(box[2:]) + 4
+                        # a thing in the hand may hide all but its rim: one hand's size, 0.1 m at 2 m, is 9 px
+                        low, high = np.array(box[:2]) - 9, np.array(box[2:]) + 9
                         assert (low <= hand).all() and (hand <= high).all()
                         seen += 1
         assert seen > 10
