@@ -207,8 +207,10 @@ def test_learning_rate(schedule):
 # -- kills -----------------------------------------------------------------------------------------
 
 
-def train_and_die(root: str, fail_point: int, kinds: tuple[str, ...]) -> None:
-    """Train a tiny step 1, saving after every step, and SIGKILL oneself at the `fail_point`-th event."""
+def train_and_die(root: str, fail_point: int, kinds: tuple[str, ...], whole: bool = False) -> None:
+    """Train a tiny step 1, or all four steps, saving after every optimizer step, and SIGKILL oneself at the
+    `fail_point`-th event: before or after a rename, a sync to disk, a training step, an evaluation.
+    """
     torch.set_num_threads(1)
     events = iter(range(10**9))
 
@@ -227,8 +229,9 @@ def train_and_die(root: str, fail_point: int, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         setattr(os, kind, deadly(getattr(os, kind)))
     fitting.train_step, fitting.evaluate = deadly(fitting.train_step), deadly(fitting.evaluate)
-    run = train_stream(tiny_lab(root, epochs=3), "rgb")
-    (run.path / "events").write_text(str(next(events)), encoding="utf-8")
+    lab = tiny_lab(root, epochs=2 if whole else 3)
+    runs = four_steps(lab) if whole else [train_stream(lab, "rgb")]
+    (runs[-1].path / "events").write_text(str(next(events)), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +268,26 @@ def test_killed_training_resumes_to_the_same_bits(forkserver, uninterrupted, tmp
     (run,) = tiny_lab(tmp_path).runs.runs()
     assert digest(run) == expected
     assert not run.checkpoints() and not list(run.path.glob(".*.tmp"))
+
+
+def digests(root) -> list[str]:
+    return sorted(digest(run) for run in tiny_lab(root).runs.runs())
+
+
+@pytest.fixture(scope="module")
+def four_uninterrupted(forkserver, tmp_path_factory):
+    root = tmp_path_factory.mktemp("four")
+    assert run_child(forkserver, str(root), -1, KINDS, True) == 0
+    (events,) = root.glob("runs/*/events")
+    return digests(root), int(events.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("share", [0.35, 0.55, 0.7, 0.8, 0.92])
+def test_four_steps_killed_anywhere_end_in_the_same_bits(forkserver, four_uninterrupted, tmp_path, share):
+    expected, events = four_uninterrupted
+    assert run_child(forkserver, str(tmp_path), int(share * events), KINDS, True) == -signal.SIGKILL
+    assert run_child(forkserver, str(tmp_path), -1, KINDS, True) == 0
+    assert digests(tmp_path) == expected
 
 
 def interrupted(root: str) -> None:
