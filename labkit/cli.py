@@ -51,26 +51,31 @@ def run(
     base = machine.find_home(home)
     notebooks = machine.find_notebooks(base)
 
-    from . import lab, series, targets  # seconds: only now that there is something to do
+    from . import lab, targets  # seconds: only now that there is something to do
+
+    bench = lab.open_lab(profile, home=base)
+    succeeded = _execute(notebooks, base / "runs" / "notebooks" / profile, jobs, refresh, {
+        "parameters": {"profile": profile, "seeds": seeds},
+        "force": force,
+        "data_fingerprint": bench.clips.fingerprint,
+        "env": {"LABKIT_HOME": str(base)},
+    })  # fmt: skip
+    _show(targets.results_table(bench, seeds), base / "runs" / f"results-{profile}.csv")
+    return 0 if succeeded else 1
+
+
+def _execute(notebooks: Sequence[Path], folder: Path, jobs: int, refresh: bool, options: dict) -> bool:
+    """Run the series into `folder`, its kernels sharing the cores; whether all notebooks succeeded."""
+    from . import machine, series
     from .notebooks import adopt_outputs, read_notebook
 
-    bench, folder = lab.open_lab(profile, home=base), base / "runs" / "notebooks" / profile
-    threads = {"OMP_NUM_THREADS": str(max(machine.available_cores() // jobs, 1))} if jobs > 1 else {}
-    records = series.run_series(
-        notebooks,
-        folder,
-        {"profile": profile, "seeds": seeds},
-        timeout=NOTEBOOK_SECONDS,
-        jobs=jobs,
-        force=force,
-        data_fingerprint=bench.clips.fingerprint,
-        env={"LABKIT_HOME": str(base), **threads},
-    )
+    if jobs > 1:
+        options["env"]["OMP_NUM_THREADS"] = str(max(machine.available_cores() // jobs, 1))
+    records = series.run_series(notebooks, folder, timeout=NOTEBOOK_SECONDS, jobs=jobs, **options)
     for path, record in zip(notebooks, records, strict=True):
         if refresh and record.succeeded:
             adopt_outputs(read_notebook(path), folder / f"{record.name}.ipynb")
-    _show(targets.results_table(bench, seeds), base / "runs" / f"results-{profile}.csv")
-    return 0 if all(record.succeeded for record in records) else 1
+    return all(record.succeeded for record in records)
 
 
 @app.command
