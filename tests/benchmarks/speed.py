@@ -2,7 +2,7 @@
 
 Each ratio is the median over interleaved pairs of CPU times on one thread, of two ways to compute the
 same thing; the values are compared before the times. Seconds stand beside the ratios for orientation.
-Takes about four minutes. On a busy machine the ratios still hold, the seconds do not.
+Takes about a minute and a half. On a busy machine the ratios still hold, the seconds do not.
 """
 
 from __future__ import annotations
