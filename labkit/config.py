@@ -113,6 +113,11 @@ class TrainConfig:
         "running"  # code uses batch statistics in the source stream, a mistake
     )
     selection: Literal["best", "last"] = "best"  # code: best validation epoch, ties go to the later one
+    augment: Literal["flip", "strong"] = (
+        "flip"  # text and code; "strong" adds a shift, a zoom and RGB light, alike in all modalities (ours)
+    )
+    mix: float = 0.0  # mixup's beta; above 0 two clips are blended, all modalities and labels alike (ours)
+    snapshots: tuple[int, ...] = ()  # epochs after which the weights are kept for looking at
     accumulate: int = 1  # batches whose gradients are added up before one optimizer step
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": what a probe finds fastest on this machine
 
@@ -134,6 +139,25 @@ class DistillConfig:
     feature_reduction: Literal["sum", "mean", "clip"] = (
         "clip"  # text: squared norm; per clip, so batch size does not matter
     )
+    feature_form: Literal["sigmoid", "normalized"] = (
+        "sigmoid"  # text, eq. 3; "normalized" divides the squared error by the teacher's variance (ours)
+    )
+    start: Literal["source", "target"] = (
+        "source"  # text: the hallucination starts from the depth stream; "target": from the RGB stream (ours)
+    )
+    teacher_logits: Literal["source", "fused"] = (
+        "source"  # text: the depth stream's; "fused": the whole two-stream network's (ours)
+    )
+    missing: Literal["source", "target"] = (
+        "source"  # which of step 2's modalities is absent at test; "target": other reading of the inverted rows
+    )
+    # one stage, several teachers (Hoffman et al., Radevski et al., FCKD-style)
+    weighting: Literal["uniform", "sample", "dataset"] = "uniform"  # of an ensemble's teachers; Radevski's code
+    weighting_temperature: float = 1.0  # of their softmin; Radevski's code
+    joint_weight: float = 1.0  # of the feature or distillation term beside Hoffman's cross-entropies (inferred)
+    focal_share: float = 0.5  # of a teacher's channels that FCKD-style losses transfer (inferred)
+    correlation_weight: float = 1.0  # FCKD-style (inferred)
+    distribution_weight: float = 1.0  # FCKD-style (inferred)
 
 
 @dataclass(frozen=True)
@@ -172,7 +196,10 @@ MINI = replace(
     clips=replace(PAPER.clips, size=64),
     model=replace(PAPER.model, backbone="resnet18", width=16, pretrained=False),
     distill=DistillConfig(),
-).steps(batch_size=32, optimizer="adamw", lr=3e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1)
+).steps(batch_size=32, optimizer="adamw", lr=3e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1,
+        # A one-cycle schedule ends at rest, and 36 validation clips tell epochs apart to 8 points only.
+        selection="last")  # fmt: skip
+MINI = replace(MINI, step3=replace(MINI.step3, snapshots=(1, 5, 10, 20)))
 
 # Does everything run? Eight subjects, one camera, two epochs: its numbers mean nothing.
 SMOKE = replace(
