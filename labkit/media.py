@@ -25,6 +25,7 @@ from .errors import LabError
 MAX_VIDEO_PIXELS = 4096 * 2304  # larger than any sensor named in the lab
 MAX_DEPTH_PIXELS = 4_000_000  # Kinect v2 has 217,088; a hostile header could ask for gigabytes
 DEPTH_NAME = re.compile(r"M?Depth-(\d{8})\.png", re.ASCII)
+DEPTH_FORMAT = "gray16le"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _FETCH = "fetch this file again from its source, or leave the clip out"
 # Only containers that hold their own frames, only from the disk: a play list could name other files.
@@ -43,6 +44,21 @@ def read_video(path: str | os.PathLike, indices: Sequence[int] | None = None) ->
         return _collect(path, indices, _decode_groups)
     except _OutOfOrder:
         return read_video_whole(path, indices)
+
+
+def read_depth_video(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
+    """Frames of a lossless 16-bit grey video (FFV1 in Matroska): uint16 (n,H,W), counts as they stand."""
+    return _collect(path, indices, _decode_all, DEPTH_FORMAT)
+
+
+def check_video(path: str | os.PathLike) -> tuple[int, int, int]:
+    """Decode every frame and keep none: (frames, width, height), or the LabError of `read_video`."""
+    with _video(path) as (container, stream):
+        packets = _packets(path, container, stream)
+        for index, frame in _decode_all(stream.codec_context, packets, range(len(packets))):
+            if frame.is_corrupt:
+                raise ValueError(f"frame {index} is damaged")
+        return len(packets), stream.codec_context.width, stream.codec_context.height
 
 
 def read_video_whole(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
@@ -105,18 +121,24 @@ def _check_indices(path: str | os.PathLike, wanted: Sequence[int] | np.ndarray, 
         raise LabError.mismatch(path, expected, found, "choose them with sample_frames")
 
 
-def _collect(path: str | os.PathLike, indices: Sequence[int] | None, decode: Callable) -> np.ndarray:
+def _collect(
+    path: str | os.PathLike, indices: Sequence[int] | None, decode: Callable, pixels: str = "rgb24"
+) -> np.ndarray:
     with _video(path) as (container, stream):
         packets = _packets(path, container, stream)
         wanted = np.arange(len(packets)) if indices is None else np.asarray(indices, dtype=int)
         _check_indices(path, wanted, len(packets))
         context = stream.codec_context
-        clip = np.empty((len(wanted), context.height, context.width, 3), dtype=np.uint8)
+        if pixels == DEPTH_FORMAT != context.pix_fmt:
+            fix = "store depth as 16-bit PNG images or as FFV1 with gray16le"
+            raise LabError.mismatch(path, "16-bit grey frames", context.pix_fmt, fix)
+        shape = (len(wanted), context.height, context.width)
+        clip = np.empty(shape, np.uint16) if pixels == DEPTH_FORMAT else np.empty((*shape, 3), np.uint8)
         for index, frame in decode(context, packets, set(wanted.tolist())):
             if frame.is_corrupt:
                 raise ValueError(f"frame {index} is damaged")
             # one thread: starting a pool for every frame takes longer than the conversion
-            clip[wanted == index] = frame.to_ndarray(format="rgb24", threads=1)
+            clip[wanted == index] = frame.to_ndarray(format=pixels, threads=1)
     return clip
 
 
