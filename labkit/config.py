@@ -65,6 +65,10 @@ class ClipConfig:
 
     num_frames: int = 5  # text, section 4.1
     size: int = 224  # text, section 4.1
+    modalities: tuple[str, ...] = (
+        "rgb",
+        "depth",  # text; other methods' teachers see "flow", "skeleton" and "layout", too (see `maps`)
+    )
     alignment: Literal["ratio", "affine", "none"] = "ratio"  # text, supplement section 2
     frame_mode: Literal["uniform", "mixed"] = (
         "uniform"  # text; code trains with "mixed": half of the clips at random frames
@@ -142,11 +146,11 @@ class DistillConfig:
     feature_form: Literal["sigmoid", "normalized"] = (
         "sigmoid"  # text, eq. 3; "normalized" divides the squared error by the teacher's variance (ours)
     )
-    start: Literal["source", "target"] = (
-        "source"  # text: the hallucination starts from the depth stream; "target": from the RGB stream (ours)
+    start: Literal["teacher", "seen"] = (
+        "teacher"  # text: the hallucination starts from the depth stream; "seen": from the RGB stream (ours)
     )
-    teacher_logits: Literal["source", "fused"] = (
-        "source"  # text: the depth stream's; "fused": the whole two-stream network's (ours)
+    teacher_logits: Literal["stream", "fused"] = (
+        "stream"  # text: the depth stream's; "fused": the whole two-stream network's (ours)
     )
     missing: Literal["source", "target"] = (
         "source"  # which of step 2's modalities is absent at test; "target": other reading of the inverted rows
@@ -193,7 +197,7 @@ PAPER = Profile("paper", distill=DistillConfig(hall_weight=0.05))
 MINI = replace(
     PAPER,
     name="mini",
-    clips=replace(PAPER.clips, size=64),
+    clips=replace(PAPER.clips, size=64, modalities=("rgb", "depth", "flow", "skeleton", "layout")),
     model=replace(PAPER.model, backbone="resnet18", width=16, pretrained=False),
     distill=DistillConfig(),
 ).steps(batch_size=32, optimizer="adamw", lr=3e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1,

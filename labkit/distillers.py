@@ -1,39 +1,68 @@
-"""What a teacher teaches: the paper's objectives by name, then the losses of other systems.
+"""What a teacher teaches: one small objective per published method, by name in `DISTILLERS`.
 
 An objective takes what student and teacher put out for the same clips, the labels and the settings;
 it returns named scalars, each per clip unless the settings say otherwise, with the one to minimise
-under "total". `DISTILLERS` names them. The losses of other systems are pure functions of logits or
-features; a docstring names the source and says what had to be inferred. No gradient reaches a teacher.
+under "total". "ensemble" and "focal" take one teacher or several. Labels are classes (B,), or
+probabilities (B,K) where clips were mixed. No gradient reaches a teacher.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from einops import rearrange, reduce
 from torch import Tensor
 from torch.nn import functional as F
 
 from .config import DistillConfig
-from .errors import LabError
-from .losses import generalized_distillation_loss, hallucination_loss, mix, soft_targets
+from .losses import generalized_distillation_loss, hallucination_loss, mix, normalized_feature_loss
 from .model import StreamOutput
-from .types import Labels, Logits, Scalar
+from .system_losses import (
+    ChannelMaps,
+    admd_discriminator_loss,
+    admd_generator_loss,
+    channel_correlation_loss,
+    channel_distribution_loss,
+    cosine_distance,
+    dmcl_losses,
+    ensemble_distillation_loss,
+    ensemble_weights,
+    focal_channels,
+    mars_loss,
+)
+from .types import Features, Labels, Scalar
+
+__all__ = [
+    "DISTILLERS",
+    "Objective",
+    "Terms",
+    "admd_discriminator_loss",
+    "admd_generator_loss",
+    "channel_correlation_loss",
+    "channel_distribution_loss",
+    "cosine_distance",
+    "dmcl_losses",
+    "ensemble_distillation_loss",
+    "ensemble_weights",
+    "focal_channels",
+    "joint_terms",
+    "layers_needed",
+    "learn_all",
+    "learn_ensemble",
+    "learn_features",
+    "learn_focal_channels",
+    "learn_labels",
+    "learn_pooled_features",
+    "learn_soft_labels",
+    "mars_loss",
+]  # fmt: skip
 
 Terms = dict[str, Tensor]
-Objective = Callable[[StreamOutput, StreamOutput | None, Tensor, DistillConfig], Terms]
-
-TeacherLogits = Float[Tensor, "teachers batch classes"]
-Vectors = Float[Tensor, "batch channel"]
-EnsembleWeights = Float[Tensor, "teachers #batch"]  # one a clip, or one for all
-PerClip = Float[Tensor, " batch"]
-ChannelIndices = Int[Tensor, " count"]
-ChannelMaps = Float[Tensor, "batch channel positions"]  # positions = time * height * width
+Teachers = StreamOutput | Sequence[StreamOutput] | None
+Objective = Callable[[StreamOutput, Teachers, Tensor, DistillConfig], Terms]
 
 # -- the paper -------------------------------------------------------------------------------------
-
 
 def learn_labels(
     student: StreamOutput, teacher: StreamOutput | None, labels: Labels, config: DistillConfig
@@ -65,12 +94,93 @@ def learn_all(student: StreamOutput, teacher: StreamOutput, labels: Labels, conf
     return {"general": general, "hall": hall, "total": mix(general, hall, **weights)}
 
 
+# -- other systems ---------------------------------------------------------------------------------
+
+
+def learn_ensemble(student: StreamOutput, teacher: Teachers, labels: Labels, config: DistillConfig) -> Terms:
+    """Radevski et al. (2023; their code): T^2 * KL to the weighted mean of the teachers' logits.
+
+    Their code's defaults give the labels no weight (b = 0); here 1 - imitation is that weight, so
+    imitation=1 is theirs. "dataset" weights are the trainer's (`config.weighting`), made from
+    held-out clips and already multiplied into the teachers' logits.
+    """
+    logits = torch.stack([one.logits for one in _several(teacher)])
+    weighting = "uniform" if config.weighting == "dataset" else config.weighting
+    weights = ensemble_weights(logits, labels, weighting=weighting, temperature=config.weighting_temperature)
+    settings = {"soft_weight": config.imitation, "hard_weight": 1 - config.imitation}
+    total = ensemble_distillation_loss(
+        student.logits, logits, weights, labels, temperature=config.temperature, **settings
+    )
+    return {"total": total}
+
+
+def learn_focal_channels(student: StreamOutput, teacher: Teachers, labels: Labels, config: DistillConfig) -> Terms:
+    """FCKD-style (after Gan et al., IEEE Access 2023): cross-entropy and focal channels of every teacher.
+
+    Only the abstract was at hand. Inferred: the layer (end of block 4), the share of channels that is
+    focal, which they are (`focal_channels`), both losses and their weights.
+    """
+    hard, correlation, distribution = F.cross_entropy(student.logits, labels), 0.0, 0.0
+    mine = _channels(student.features, len(labels))
+    for one in _several(teacher):
+        theirs = _channels(one.features, len(labels))
+        focal = focal_channels(theirs, max(1, round(config.focal_share * theirs.shape[1])))
+        correlation = correlation + channel_correlation_loss(mine[:, focal], theirs[:, focal])
+        distribution = distribution + channel_distribution_loss(mine[:, focal], theirs[:, focal])
+    weighted = config.correlation_weight * correlation + config.distribution_weight * distribution
+    return {"hard": hard, "correlation": correlation, "distribution": distribution, "total": hard + weighted}
+
+
+def learn_pooled_features(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
+    """MARS (Crasto et al., CVPR 2019): cross-entropy + 50 * squared error of pooled block-4 features."""
+    mine, theirs = (reduce(x.float(), "(b t) c h w -> b c", "mean", b=len(labels))
+                    for x in (student.features, teacher.features))  # fmt: skip
+    return {"total": mars_loss(student.logits, labels, mine, theirs)}
+
+
+def joint_terms(
+    streams: dict[str, StreamOutput], objective: Objective, labels: Labels, config: DistillConfig
+) -> Terms:
+    """Hoffman et al. (CVPR 2016) for classification: all streams at once (Table 2, rows 3 to 5).
+
+    The paper says: one stage, no connections, the ten extra terms of detection left to the reader.
+    Inferred: cross-entropy of RGB, depth, hallucination, RGB with depth, and RGB with hallucination
+    (mean logits), each with weight 1, plus `joint_weight` times `objective`, whose teacher is the
+    depth stream as it stands. Depth is trained by its own cross-entropies, not frozen.
+    """
+    logits = {role: output.logits.float() for role, output in streams.items()}
+    hard = {role: F.cross_entropy(value, labels) for role, value in logits.items()}
+    for other in ("depth", "hallucination"):
+        hard[f"rgb+{other}"] = F.cross_entropy((logits["rgb"] + logits[other]) / 2, labels)
+    taught = objective(streams["hallucination"], streams["depth"], labels, config)
+    total = sum(hard.values()) + config.joint_weight * taught["total"]
+    return {**hard, **{name: term for name, term in taught.items() if name != "total"}, "total": total}
+
+
 DISTILLERS: dict[str, Objective] = {
     "labels": learn_labels,
     "hallucination": learn_features,
     "generalized": learn_soft_labels,
     "distillation": learn_all,
+    "ensemble": learn_ensemble,
+    "focal": learn_focal_channels,
+    "mars": learn_pooled_features,
 }
+
+
+def layers_needed(config: DistillConfig) -> tuple[int, ...]:
+    """Whose maps, of blocks 1 to 4, an objective looks at; a cache of a teacher's outputs keeps no others."""
+    if config.objective in ("hallucination", "distillation"):
+        return config.feature_layers
+    return (4,) if config.objective in ("focal", "mars") else ()
+
+
+def _several(teacher: Teachers) -> list[StreamOutput]:
+    return [teacher] if isinstance(teacher, StreamOutput) else list(teacher)
+
+
+def _channels(maps: Features, num_clips: int) -> ChannelMaps:
+    return rearrange(maps.float(), "(b t) c h w -> b c (t h w)", b=num_clips)
 
 
 def _general(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
@@ -86,158 +196,13 @@ def _general(student: StreamOutput, teacher: StreamOutput, labels: Labels, confi
 
 
 def _hall(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
-    """Eq. 3 summed over `feature_layers`, the ends of blocks 1 to 4, with lambda_l = 1."""
-    layers = [
-        hallucination_loss(
-            student.blocks[layer - 1],
-            teacher.blocks[layer - 1],
-            reduction=config.feature_reduction,
-            num_frames=len(student.features) // len(labels),
-        )
-        for layer in config.feature_layers
-    ]
-    return torch.stack(layers).sum()
+    """Eq. 3 summed over `feature_layers`, the ends of blocks 1 to 4, with lambda_l = 1.
 
-
-# -- other systems ---------------------------------------------------------------------------------
-
-
-def mars_loss(
-    student_logits: Logits,
-    labels: Labels,
-    student_features: Vectors,
-    teacher_features: Vectors,
-    *,
-    feature_weight: float = 50.0,
-) -> Scalar:
-    """MARS (Crasto et al., CVPR 2019; weight from their code): cross-entropy + 50 * feature MSE.
-
-    Features are pooled over time and space; the error is the mean over clips and channels.
+    "normalized" takes the mean over layers of the plain maps' squared error in place of eq. 3.
     """
-    error = F.mse_loss(student_features, teacher_features.detach())
-    return F.cross_entropy(student_logits, labels) + feature_weight * error
-
-
-def dmcl_losses(
-    stream_logits: Float[Tensor, "streams batch classes"],
-    labels: Labels,
-    *,
-    temperature: float = 2.0,
-) -> Float[Tensor, "streams batch"]:
-    """DMCL (Garcia et al., WACV 2021; constants from their code): each stream's loss for each clip.
-
-    A clip's winner, the stream of lowest cross-entropy, learns its label; the others learn the label
-    and, with weight temperature squared, the winner's soft targets. Their objective is the sum over
-    streams, mean over clips; their prediction the sum of the streams' logits.
-    """
-    hard = _cross_entropies(stream_logits, labels)
-    winner = hard.argmin(dim=0)
-    teacher = stream_logits[winner, torch.arange(len(labels), device=labels.device)].detach()
-    students = F.log_softmax(stream_logits / temperature, dim=-1)
-    soft = -(soft_targets(teacher, temperature) * students).sum(dim=-1)
-    loses = torch.arange(len(stream_logits), device=labels.device)[:, None] != winner
-    return hard + loses * temperature**2 * soft
-
-
-def ensemble_weights(
-    teacher_logits: TeacherLogits,
-    labels: Labels,
-    *,
-    weighting: Literal["uniform", "sample", "dataset"] = "uniform",
-    temperature: float = 1.0,
-) -> EnsembleWeights:
-    """How much each teacher counts (Radevski et al., 2023; their code), a sum of 1 over teachers.
-
-    "sample": softmin over teachers of the clip's cross-entropy / temperature, (teachers, batch).
-    "dataset": softmin of the mean cross-entropy, (teachers, 1); give it held-out clips.
-    """
-    if weighting not in ("uniform", "sample", "dataset"):
-        raise LabError.mismatch(
-            None, "weighting uniform, sample or dataset", repr(weighting), "use one of them"
-        )
-    errors = _cross_entropies(teacher_logits, labels).detach()
-    if weighting == "uniform":
-        return torch.full_like(errors, 1 / len(errors))
-    if weighting == "dataset":
-        errors = errors.mean(dim=1, keepdim=True)
-    return F.softmin(errors / temperature, dim=0)
-
-
-def ensemble_distillation_loss(
-    student_logits: Logits,
-    teacher_logits: TeacherLogits,
-    weights: EnsembleWeights,
-    labels: Labels,
-    *,
-    temperature: float = 1.0,
-    soft_weight: float = 1.0,
-    hard_weight: float = 0.0,
-) -> Scalar:
-    """Radevski et al. (2023; defaults of their code): the student learns the teachers' mean logits.
-
-    soft_weight * T^2 * KL(ensemble || student) + hard_weight * cross-entropy, mean over clips.
-    """
-    ensemble = (weights[..., None] * teacher_logits).sum(dim=0).detach()
-    student = F.log_softmax(student_logits / temperature, dim=-1)
-    teacher = F.log_softmax(ensemble / temperature, dim=-1)
-    soft = temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return soft_weight * soft + hard_weight * F.cross_entropy(student_logits, labels)
-
-
-def cosine_distance(student: Vectors, teacher: Vectors) -> PerClip:
-    """Graph distillation (Luo et al., ECCV 2018; their code): 1 - cosine, per clip, of logits or features."""
-    return 1 - F.cosine_similarity(student, teacher.detach(), dim=-1)
-
-
-def focal_channels(teacher: ChannelMaps, count: int) -> ChannelIndices:
-    """The `count` channels that FCKD-style losses transfer, strongest first.
-
-    FCKD (Gan et al., IEEE Access 2023) transfers a focal subset of channels; only its abstract was
-    at hand. Inferred: the importance is the teacher's mean activation over clips and positions.
-    """
-    return teacher.mean(dim=(0, 2)).topk(count).indices
-
-
-def channel_distribution_loss(
-    student: ChannelMaps, teacher: ChannelMaps, *, temperature: float = 4.0
-) -> Scalar:
-    """FCKD-style: T^2 * KL of each channel's softmax over positions, mean over channels and clips.
-
-    Inferred from channel-wise distillation, the family that the abstract's words point to.
-    """
-    student = F.log_softmax(student / temperature, dim=-1)
-    teacher = F.log_softmax(teacher.detach() / temperature, dim=-1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
-    return temperature**2 * divergence.mean()
-
-
-def channel_correlation_loss(student: ChannelMaps, teacher: ChannelMaps) -> Scalar:
-    """FCKD-style: squared distance of the channels' cosine matrices / channels, mean over clips.
-
-    Inferred from inter-channel correlation distillation, as above.
-    """
-    gap = _gram(student) - _gram(teacher.detach())
-    return gap.square().sum(dim=(1, 2)).mean() / student.shape[1]
-
-
-def admd_discriminator_loss(real: Logits, fake: Logits, labels: Labels) -> Scalar:
-    """ADMD (Garcia, Morerio, Murino; their code): the discriminator's half of the game.
-
-    It sorts the teacher's features (`real`) into classes 1 to K and the student's (`fake`) into
-    class 0, the mean of two cross-entropies. One row of (rows, K+1) per frame; labels 0 to K-1.
-    """
-    return (F.cross_entropy(real, labels + 1) + F.cross_entropy(fake, torch.zeros_like(labels))) / 2
-
-
-def admd_generator_loss(fake: Logits, labels: Labels) -> Scalar:
-    """ADMD, the student's half: its features should pass for the teacher's, of the right class."""
-    return F.cross_entropy(fake, labels + 1)
-
-
-def _cross_entropies(logits: TeacherLogits, labels: Labels) -> Float[Tensor, "teachers batch"]:
-    return torch.stack([F.cross_entropy(one, labels, reduction="none") for one in logits])
-
-
-def _gram(maps: ChannelMaps) -> Float[Tensor, "batch channel channel"]:
-    rows = F.normalize(maps, dim=-1)
-    return rows @ rows.transpose(1, 2)
+    pairs = [(student.blocks[layer - 1], teacher.blocks[layer - 1]) for layer in config.feature_layers]
+    if config.feature_form == "normalized":
+        return torch.stack([normalized_feature_loss(*pair) for pair in pairs]).mean()
+    num_frames = len(student.features) // len(labels)
+    reduction = config.feature_reduction
+    return torch.stack([hallucination_loss(*pair, reduction=reduction, num_frames=num_frames) for pair in pairs]).sum()

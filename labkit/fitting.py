@@ -18,6 +18,7 @@ from . import machine
 from .config import TrainConfig
 from .feeds import Batch, Feed
 from .lab import Lab
+from .lessons import Lessons
 from .metrics import wilson_interval
 from .model import TwoStream, set_bn_momentum
 from .progress import Progress
@@ -37,9 +38,11 @@ class Task:
     model: nn.Module
     trained: dict[str, nn.Module]  # by role; what the run keeps
     modalities: tuple[str, ...]
-    forward: Callable[[nn.Module, Batch], Any]
-    losses: Callable[[Any, Tensor], dict[str, Tensor]]  # named scalars, "total" among them
+    forward: Callable[[nn.Module, Batch, Any], Any]  # network, batch and lesson to output
+    losses: Callable[[Any, Any, Tensor], dict[str, Tensor]]  # output, lesson, labels to scalars, "total" among them
     read: Callable[[Batch], dict[str, Tensor]]  # logits by name of reading; the first one chooses the epoch
+    teach: Callable[[Batch], Any] | None = None  # what frozen teachers say; the lesson of the two above, else None
+    teachers: nn.Module | None = None
 
 
 class Training:
@@ -53,17 +56,23 @@ class Training:
         layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
         task.model.to(device, memory_format=layout)
         set_bn_momentum(task.model, config.bn_momentum)
+        if task.teachers is not None:
+            task.teachers.to(device, memory_format=layout)
         parameters = [p for module in task.trained.values() for p in module.parameters()]
         optimizer = make_optimizer(config, parameters, self.speed.fused_adam)
         self.model, self.optimizer = self.accelerator.prepare(task.model, optimizer)
         self.session = Session(run, task.trained, self.optimizer, self.speed, CHECKPOINT_SECONDS)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         self.feeds = {
-            part: Feed(lab, getattr(lab.split, part), task.modalities, device=device, share=share)
+            part: Feed(lab, getattr(lab.split, part), task.modalities, device=device, share=share, train=config)
             for part in ("train", "validation", "test")
         }
+        self.lessons = Lessons(task.teach, self.feeds["train"], self.autocast) if task.teach else lambda batch: None
         per_epoch = len(self.feeds["train"].epoch(0, config.batch_size))
         self.total_steps = -(-per_epoch // config.accumulate) * config.epochs
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16")
 
 
 def fit(run: Run, task: Task, lab: Lab, config: TrainConfig) -> None:
@@ -106,10 +115,10 @@ def train_step(training: Training, group: list[list[str]]) -> dict[str, float]:
     sums: dict[str, float] = {}
     for ids in group:
         batch = training.feeds["train"].train_batch(ids, at.epoch)
-        half = training.speed.precision == "bf16"
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=half):
-            output = task.forward(training.model, batch)
-        terms = task.losses(output, batch.labels)
+        lesson = training.lessons(batch)
+        with training.autocast():
+            output = task.forward(training.model, batch, lesson)
+        terms = task.losses(output, lesson, batch.labels)
         values = {name: float(term.detach()) for name, term in terms.items()}
         if not all(map(math.isfinite, values.values())):
             _name_culprit(task, batch, terms)
@@ -149,7 +158,14 @@ def _end_epoch(training: Training) -> str:
     shown = {f"validation {name}": value for name, value in accuracy.items()}
     at.history.append({"epoch": at.epoch, **means, **shown})
     at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
+    if at.epoch in training.config.snapshots and training.accelerator.is_main_process:
+        training.run.save_tensors(snapshot_name(at.epoch), training.session.weights())
     return f"loss {means['total']:.2f}, validation {100 * primary:.0f} %"
+
+
+def snapshot_name(epoch: int) -> str:
+    """The artefact with the weights as they were after that many epochs."""
+    return f"snapshot-{epoch:04d}.safetensors"
 
 
 def _finish(training: Training) -> None:

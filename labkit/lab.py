@@ -20,7 +20,8 @@ PROTOCOLS: dict[str, Callable] = {"cross-subject": datasets.cross_subject, "cros
 
 # The modules whose code decides what a training ends in.
 TRAINING_CODE = (
-    "clips", "feeds", "backbones", "model", "losses", "distillers", "sessions", "fitting", "trainers",
+    "clips", "augment", "feeds", "backbones", "model", "losses", "system_losses", "distillers", "lessons",
+    "sessions", "fitting", "trainers", "systems",
 )  # fmt: skip
 
 
@@ -46,7 +47,8 @@ class Lab:
     def spec(self, step: str, config: dict, parents: tuple[Run, ...] = ()) -> RunSpec:
         """The specification of a run on this bench; the same inputs name the same folder."""
         common = {"seed": self.seed, "classes": self.num_classes, "clips": asdict(self.profile.clips)}
-        data = sha256_json([self.clips.fingerprint, self.split.train, self.split.validation, self.split.test])
+        pixels = self.clips.fingerprint_of(tuple(sorted(set(config["modalities"].values()))))
+        data = sha256_json([pixels, self.split.train, self.split.validation, self.split.test])
         return RunSpec(
             step, {**common, **config}, data, code_version(*TRAINING_CODE), tuple(run.id for run in parents)
         )

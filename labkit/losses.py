@@ -78,6 +78,16 @@ def hallucination_loss(
     return total / num_clips
 
 
+def normalized_feature_loss(student_features: Features, teacher_features: Features) -> Scalar:
+    """Mean squared difference of two maps over the variance of the teacher's: 1 is no better than its mean.
+
+    Not the paper's: eq. 3 squashes maps by a sigmoid and grows with their size; this is the same
+    for every layer, whatever its scale.
+    """
+    teacher = _wide(teacher_features.detach())
+    return F.mse_loss(_wide(student_features), teacher) / teacher.var().clamp_min(1e-6)
+
+
 def distillation_loss(
     student_logits: Logits,
     teacher_logits: Logits,

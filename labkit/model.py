@@ -166,23 +166,39 @@ class Stream(nn.Module):
             raise LabError.mismatch(
                 None, f"{self.num_frames} frames a clip", clip.shape[1], "set num_frames alike"
             )
+        return self.finish(self.begin(clip), signals, connection)
+
+    def begin(self, clip: Clip) -> Features:
+        """Block 1's unit sum before ReLU: all that comes before the first connection, whatever is injected."""
         net = self.backbone
         frames = rearrange(clip, "b t c h w -> (b t) c h w")
         frames = frames.contiguous(memory_format=torch.channels_last)
-        x = net.maxpool(net.relu(net.bn1(net.conv1(frames))))
+        return self._unit_sum(self.layers[0], net.maxpool(net.relu(net.bn1(net.conv1(frames)))))
+
+    def finish(
+        self,
+        unit_sum: Features,
+        signals: Sequence[Tensor | None] | None = None,
+        connection: Connection = "multiply",
+    ) -> StreamOutput:
+        """The rest of `forward`, from what `begin` returned; that tensor is left as it was."""
         handed, blocks = [], []
         injected = (None,) * NUM_BLOCKS if signals is None else signals
-        for layer, temporal, signal in zip(self.layers, self.temporal, injected, strict=True):
-            first, second, *others = layer
-            identity = x if first.downsample is None else first.downsample(x)
-            unit_sum = _residual_branch(first, x).add_(identity)
+        for number, (layer, temporal, signal) in enumerate(zip(self.layers, self.temporal, injected, strict=True)):
+            unit_sum = unit_sum if number == 0 else self._unit_sum(layer, blocks[-1])
             shortcut, x = inject(unit_sum, signal, connection)
+            second, *others = layer[1:]
             x = second.relu(_residual_branch(second, x, temporal).add_(shortcut))
             for unit in others:
                 x = unit(x)
             handed.append(shortcut)
             blocks.append(x)
-        return StreamOutput(self._classify(x), tuple(handed), x, tuple(blocks))
+        return StreamOutput(self._classify(blocks[-1]), tuple(handed), blocks[-1], tuple(blocks))
+
+    @staticmethod
+    def _unit_sum(layer: nn.Sequential, x: Features) -> Features:
+        first = layer[0]
+        return _residual_branch(first, x).add_(x if first.downsample is None else first.downsample(x))
 
     def _classify(self, features: Features) -> Logits:
         pooled = reduce(features, "n c h w -> n c", "mean")
@@ -238,10 +254,31 @@ class TwoStream(nn.Module):
 
     def run_target(self, clip: Clip, signals: Sequence[Tensor]) -> StreamOutput:
         """The target alone, with the source's `signals` where it is connected."""
+        return self.target(clip, *self.injected(signals))
+
+    def injected(self, signals: Sequence[Tensor]) -> tuple:
+        """What the target's forward takes beside its clip: the signals where it is connected, and how."""
         if self.connection is None:
-            return self.target(clip)
-        chosen = [s if block in self.connect_at else None for block, s in enumerate(signals, 1)]
-        return self.target(clip, chosen, self.connection)
+            return ()
+        return [s if block in self.connect_at else None for block, s in enumerate(signals, 1)], self.connection
+
+
+class ThreeStreams(nn.Module):
+    """Streams without connections that are trained together (Hoffman et al.): RGB, depth and hallucination.
+
+    (RGB clip, depth clip) to one `StreamOutput` by role; the hallucination sees RGB.
+    """
+
+    def __init__(self, rgb: Stream, depth: Stream, hallucination: Stream):
+        super().__init__()
+        self.rgb, self.depth, self.hallucination = rgb, depth, hallucination
+
+    def forward(self, rgb_clip: Clip, depth_clip: Clip) -> dict[str, StreamOutput]:
+        return {
+            "rgb": self.rgb(rgb_clip),
+            "depth": self.depth(depth_clip),
+            "hallucination": self.hallucination(rgb_clip),
+        }
 
 
 def build_stream(config: ModelConfig, num_classes: int, num_frames: int) -> Stream:

@@ -18,11 +18,12 @@ from torch.nn import functional as F
 
 from .clips import clip_seed
 from .config import DistillConfig, ModelConfig, TrainConfig
-from .distillers import DISTILLERS
+from .distillers import DISTILLERS, layers_needed
 from .errors import LabError
+from .feeds import Batch
 from .fitting import Task, fit
 from .lab import Lab
-from .model import Stream, TwoStream, build_stream, freeze
+from .model import NUM_BLOCKS, Stream, StreamOutput, TwoStream, build_stream, freeze
 from .runs import WEIGHTS, Run, RunSpec, of_role
 
 PROFILE = "profile"  # stands for "the connection that the profile names"; None means no connection
@@ -45,12 +46,12 @@ def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
             model=stream,
             trained={"stream": stream},
             modalities=(modality,),
-            forward=lambda model, batch: model(batch[modality]).logits,
-            losses=lambda logits, labels: {"total": F.cross_entropy(logits.float(), labels)},
+            forward=lambda model, batch, _: model(batch[modality]).logits,
+            losses=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
             read=lambda batch: {"stream": stream(batch[modality]).logits},
         )
 
-    return _obtain(lab, lab.spec("step1", config), lab.profile.step1, task)
+    return obtain(lab, lab.spec("step1", config), lab.profile.step1, task)
 
 
 def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | None = PROFILE) -> Run:
@@ -66,14 +67,14 @@ def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | No
 def finetune_rgb_only(
     lab: Lab, hallucination: Run, two_stream: Run, *, connection: str | None = PROFILE
 ) -> Run:
-    """Step 4: the hallucination of step 3 takes the source's place beside step 2's target (row 15).
+    """Step 4: the hallucination of step 3 takes its teacher's place in step 2's network (row 15).
 
-    Both see the target's modality, everything is trained, no depth is read. Readings: "fused",
-    "source" (the hallucination), "target".
+    Both see the modality that is left, everything is trained, no depth is read. Readings: "fused",
+    "source" (the hallucination in the paper), "target".
     """
-    return _joint(
-        lab, "step4", (hallucination, "hallucination"), (two_stream, "target"), lab.profile.step4, connection
-    )
+    streams = {"source": (two_stream, "source"), "target": (two_stream, "target")}
+    streams[hallucination.spec.config["distill"]["missing"]] = (hallucination, "hallucination")
+    return _joint(lab, "step4", *streams.values(), lab.profile.step4, connection)
 
 
 def _joint(
@@ -91,7 +92,7 @@ def _joint(
     def task() -> Task:
         pair = TwoStream(load_stream(*source), load_stream(*target), model.connection, model.connect_at)
 
-        def forward(network, batch):
+        def forward(network, batch, _=None):
             return network(batch[modalities["target"]], batch[modalities["source"]])
 
         def read(batch):
@@ -104,11 +105,11 @@ def _joint(
             trained={"source": pair.source, "target": pair.target},
             modalities=tuple(dict.fromkeys(modalities.values())),
             forward=forward,
-            losses=lambda output, labels: {"total": F.cross_entropy(output.logits.float(), labels)},
+            losses=lambda output, _, labels: {"total": F.cross_entropy(output.logits.float(), labels)},
             read=read,
         )
 
-    return _obtain(lab, lab.spec(step, config, (source[0], target[0])), train, task)
+    return obtain(lab, lab.spec(step, config, (source[0], target[0])), train, task)
 
 
 def distill_hallucination(
@@ -117,57 +118,41 @@ def distill_hallucination(
     *,
     distill: DistillConfig | None = None,
     connection: str | None = PROFILE,
+    train: TrainConfig | None = None,
 ) -> Run:
-    """Step 3: a copy of step 2's source sees the target's modality and learns to act as the source (rows 10-14).
+    """Step 3: a stream that sees the target's modality learns to act as step 2's source (rows 10-14).
 
-    The teacher is frozen, batch statistics included. With connections the teacher's signals flow into
-    the hallucination while it trains, so two readings are kept apart: "with_depth", an oracle that
-    still receives them, and "alone", the honest RGB-only figure. Without connections there is
-    only "alone". The epoch is chosen on the stream as trained, that is on the first of them.
+    It starts as a copy of its teacher (`distill.start`), which is frozen, batch statistics included.
+    With connections the teacher's signals flow into the hallucination while it trains, so two readings
+    are kept apart: "with_depth", an oracle that still receives them, and "alone", the honest RGB-only
+    figure. Without connections there is only "alone". Where the epoch is chosen on validation clips,
+    that is done on the stream as trained, on the first of them.
 
-    The objective "labels" has no teacher at all: the control trained on labels for as long.
+    The objective "labels" has no teacher at all: the control trained on labels for as long. `train`
+    stands in for the profile's step 3.
     """
-    distill = distill or lab.profile.distill
+    distill, train = distill or lab.profile.distill, train or lab.profile.step3
     taught = distill.objective != "labels"
     model = _with_connection(lab, connection if taught else None)
+    seen = "target" if distill.missing == "source" else "source"
     modalities = {
-        "teacher": modality_of(two_stream, "source"),
-        "hallucination": modality_of(two_stream, "target"),
+        "teacher": modality_of(two_stream, distill.missing),
+        "hallucination": modality_of(two_stream, seen),
     }
     config = {
         "model": asdict(model),
-        "train": asdict(lab.profile.step3),
+        "train": asdict(train),
         "modalities": modalities,
         "distill": asdict(distill),
     }
 
     def task() -> Task:
-        student = load_stream(two_stream, "source")
+        student = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
         if not taught:
             return _labels_task(student, modalities["hallucination"])
-        pair = TwoStream(
-            freeze(load_stream(two_stream, "source")), student, model.connection, model.connect_at
-        )
-        objective = DISTILLERS[distill.objective]
+        return _taught_task(_Teaching(two_stream, distill, model), student, modalities)
 
-        def forward(network, batch):
-            return network(batch[modalities["hallucination"]], batch[modalities["teacher"]])
-
-        def read(batch):
-            readings = {"with_depth": forward(pair, batch).target_logits} if model.connection else {}
-            return {**readings, "alone": student(batch[modalities["hallucination"]]).logits}
-
-        return Task(
-            title=f"step 3 {modalities['hallucination']} learns {modalities['teacher']}",
-            model=pair,
-            trained={"hallucination": student},
-            modalities=tuple(modalities.values()),
-            forward=forward,
-            losses=lambda output, labels: objective(output.target, output.source, labels, distill),
-            read=read,
-        )
-
-    return _obtain(lab, lab.spec("step3", config, (two_stream,)), lab.profile.step3, task)
+    return obtain(lab, lab.spec("step3", config, (two_stream,)), train, task)
 
 
 def _labels_task(student: Stream, modality: str) -> Task:
@@ -176,10 +161,68 @@ def _labels_task(student: Stream, modality: str) -> Task:
         model=student,
         trained={"hallucination": student},
         modalities=(modality,),
-        forward=lambda model, batch: model(batch[modality]).logits,
-        losses=lambda logits, labels: {"total": F.cross_entropy(logits.float(), labels)},
+        forward=lambda model, batch, _: model(batch[modality]).logits,
+        losses=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
         read=lambda batch: {"alone": student(batch[modality]).logits},
     )
+
+
+def _taught_task(teaching: _Teaching, student: Stream, modalities: dict[str, str]) -> Task:
+    distill, seen = teaching.distill, modalities["hallucination"]
+    objective = DISTILLERS[distill.objective]
+
+    def read(batch):
+        alone = {"alone": student(batch[seen]).logits}
+        if not teaching.connected:
+            return alone
+        return {"with_depth": student(batch[seen], *teaching.injected(teaching(batch))).logits, **alone}
+
+    return Task(
+        title=f"step 3 {seen} learns {modalities['teacher']}",
+        model=student,
+        trained={"hallucination": student},
+        modalities=tuple(dict.fromkeys(modalities.values())),
+        forward=lambda model, batch, lesson: model(batch[seen], *teaching.injected(lesson)),
+        losses=lambda output, lesson, labels: objective(output, lesson, labels, distill),
+        read=read,
+        teach=teaching,
+        teachers=teaching.pair,
+    )
+
+
+class _Teaching:
+    """What the frozen network of step 2 teaches about a batch; a call returns the teacher's `StreamOutput`.
+
+    Only what the objective and the connections read is kept in it. "fused" logits are the whole
+    network's. A teacher that is step 2's target keeps receiving the source's signals.
+    """
+
+    def __init__(self, two_stream: Run, distill: DistillConfig, model: ModelConfig):
+        self.distill, self.connected = distill, model.connection is not None
+        joined = ModelConfig(**two_stream.spec.config["model"])
+        source, target = (freeze(load_stream(two_stream, role)) for role in ("source", "target"))
+        self.pair = TwoStream(source, target, joined.connection, joined.connect_at)
+        self._link = TwoStream(source, target, model.connection, model.connect_at)
+        self._sees = [modality_of(two_stream, role) for role in ("target", "source")]
+
+    def __call__(self, batch: Batch) -> StreamOutput:
+        target, source = (batch[modality] for modality in self._sees)
+        if self.distill.missing == "source" and self.distill.teacher_logits == "stream":
+            output = self.pair.source(source)
+        else:
+            both = self.pair(target, source)
+            output = getattr(both, self.distill.missing)
+            output = output._replace(logits=both.logits) if self.distill.teacher_logits == "fused" else output
+        needed = layers_needed(self.distill)
+        return output._replace(
+            signals=output.signals if self.connected else (),
+            blocks=tuple(maps if block in needed else None for block, maps in enumerate(output.blocks, 1)),
+            features=output.features if NUM_BLOCKS in needed else None,
+        )
+
+    def injected(self, lesson: StreamOutput) -> tuple:
+        """What the student's forward takes beside its clip."""
+        return self._link.injected(lesson.signals)
 
 
 # -- shared ----------------------------------------------------------------------------------------
@@ -218,7 +261,7 @@ def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
     return lab.profile.model if connection == PROFILE else replace(lab.profile.model, connection=connection)
 
 
-def _obtain(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task]) -> Run:
+def obtain(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task]) -> Run:
     """The finished run of that specification, trained now if it is not there yet."""
     run = lab.runs.open(spec)
     if lab.dry or (run.done and not run.checkpoints()):

@@ -1,0 +1,138 @@
+"""Every training that some number rests on, by name, with the trainings it starts from.
+
+A training is named here once; a run, its outcome, is named by its inputs. Two names that come to the
+same inputs are one run, so nothing is trained twice. `make` is the plain way through; `graph` walks
+the same dictionary with many workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from .config import DistillConfig
+from .errors import LabError
+from .lab import Lab
+from .runs import Run
+from .systems import distill_stream, fuse_predictions, train_jointly
+from .trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
+
+
+@dataclass(frozen=True)
+class Training:
+    """One node of the graph: `make(lab, *runs of parents)` returns the run, trained if it is not there yet."""
+
+    name: str
+    make: Callable[..., Run]
+    parents: tuple[str, ...] = ()
+
+
+def _stream(modality: str, twin: int = 0) -> Callable[..., Run]:
+    return lambda lab: train_stream(lab, modality, twin=twin)
+
+
+def _distilled(connection: str | None = "profile", **changes) -> Callable[..., Run]:
+    """Step 3 with changes to the profile's `DistillConfig`."""
+
+    def make(lab: Lab, two_stream: Run) -> Run:
+        distill = replace(lab.profile.distill, **changes)
+        return distill_hallucination(lab, two_stream, distill=distill, connection=connection)
+
+    return make
+
+
+def _jointly(objective: str) -> Callable[..., Run]:
+    def make(lab: Lab, depth: Run, rgb: Run) -> Run:
+        return train_jointly(lab, depth, rgb, distill=replace(lab.profile.distill, objective=objective))
+
+    return make
+
+
+def _student(objective: str, **settings) -> Callable[..., Run]:
+    distill = DistillConfig(objective=objective, **settings)
+    return lambda lab, *teachers: distill_stream(lab, teachers, distill=distill)
+
+
+RADEVSKI = ("rgb", "flow", "layout")  # the teachers of their own setting: RGB, optical flow, object boxes
+RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's defaults: a = 1, b = 0, T = 1
+
+TRAININGS: dict[str, Training] = {
+    training.name: training
+    for training in (
+        # step 1
+        Training("depth", _stream("depth")),
+        Training("rgb", _stream("rgb")),
+        Training("rgb_twin", _stream("rgb", twin=1)),
+        Training("flow", _stream("flow")),
+        Training("skeleton", _stream("skeleton")),
+        Training("layout", _stream("layout")),
+        # step 2
+        Training("two_stream", train_two_stream, ("depth", "rgb")),
+        Training("two_stream_unconnected", lambda lab, source, target:
+                 train_two_stream(lab, source, target, connection=None), ("depth", "rgb")),
+        Training("inverted", train_two_stream, ("rgb", "depth")),
+        Training("two_rgb_streams", train_two_stream, ("rgb_twin", "rgb")),
+        # one stage (Hoffman et al.)
+        Training("joint_features", _jointly("hallucination"), ("depth", "rgb")),
+        Training("joint_soft_labels", _jointly("generalized"), ("depth", "rgb")),
+        Training("joint_all", _jointly("distillation"), ("depth", "rgb")),
+        # step 3; method: "whether row 10's teacher is row 8's or row 9's is unstated", row 8's is taken
+        Training("features_unconnected", _distilled(None, objective="hallucination"), ("two_stream",)),
+        Training("features", _distilled(objective="hallucination"), ("two_stream",)),
+        Training("soft_labels", _distilled(objective="generalized"), ("two_stream",)),
+        Training("hallucination", _distilled(), ("two_stream",)),
+        Training("hallucination_unconnected", _distilled(None), ("two_stream",)),
+        Training("inverted_hallucination", _distilled(), ("inverted",)),
+        Training("undistilled", _distilled(objective="labels"), ("two_rgb_streams",)),
+        # step 4
+        Training("rgb_only", finetune_rgb_only, ("hallucination", "two_stream")),
+        Training("inverted_only", finetune_rgb_only, ("inverted_hallucination", "inverted")),
+        Training("rgb_only_undistilled", finetune_rgb_only, ("undistilled", "two_rgb_streams")),
+        # other readings of what the paper leaves open
+        Training("features_unconnected_row9", _distilled(None, objective="hallucination"), ("two_stream_unconnected",)),
+        Training("inverted_hallucination_rgb", _distilled(missing="target"), ("inverted",)),
+        Training("inverted_only_rgb", finetune_rgb_only, ("inverted_hallucination_rgb", "inverted")),
+        # other systems: one stage, one RGB stream, several teachers
+        Training("generalized", _student("generalized"), ("depth",)),
+        Training("mars", _student("mars"), ("depth",)),
+        Training("focal", _student("focal"), ("depth",)),
+        Training("focal_several", _student("focal"), ("depth", "flow", "skeleton")),
+        Training("ensemble_depth", _student("ensemble", **RADEVSKI_SETTINGS), ("rgb", "depth")),
+        Training("ensemble_uniform", _student("ensemble", **RADEVSKI_SETTINGS), RADEVSKI),
+        Training("ensemble_sample", _student("ensemble", weighting="sample", **RADEVSKI_SETTINGS), RADEVSKI),
+        Training("ensemble_dataset", _student("ensemble", weighting="dataset", **RADEVSKI_SETTINGS), RADEVSKI),
+        Training("teachers", lambda lab, *runs: fuse_predictions(lab, runs), RADEVSKI),
+        Training("teachers_depth", lambda lab, *runs: fuse_predictions(lab, runs), ("rgb", "depth")),
+    )
+}  # fmt: skip
+
+
+def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:
+    """The run of a training, after those it starts from; with `lab.dry` nothing is trained."""
+    made = {} if _made is None else _made
+    if name not in made:
+        training = get_training(name)
+        made[name] = training.make(lab, *(make(parent, lab, made) for parent in training.parents))
+    return made[name]
+
+
+def get_training(name: str) -> Training:
+    """A training by name; LabError lists the names there are."""
+    if name not in TRAININGS:
+        raise LabError.mismatch(None, f"a training among {', '.join(TRAININGS)}", repr(name), "use one of them")
+    return TRAININGS[name]
+
+
+def with_parents(names: Iterable[str]) -> list[str]:
+    """Trainings and all they start from, parents first, each once."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name not in ordered:
+            for parent in get_training(name).parents:
+                visit(parent)
+            ordered[name] = None
+
+    for name in names:
+        visit(name)
+    return list(ordered)
