@@ -29,11 +29,12 @@ ROLES = {
     "hallucination": "#CC79A7",  # purple
     "two_stream": "#009E73",  # green
     "rgb_only": "#D55E00",  # vermilion: the model the paper is about
+    "other": "#56B4E9",  # sky blue: another published system
     "control": "#4D4D4D",  # dark grey: the same capacity and budget, no depth
     "paper": "#8C8C8C",  # grey, always hollow: a number that is not ours
 }
 MARKERS = {
-    "depth": "s", "rgb": "o", "hallucination": "D", "two_stream": "P", "rgb_only": "o", "control": "v",
+    "depth": "s", "rgb": "o", "hallucination": "D", "two_stream": "P", "rgb_only": "o", "control": "v", "other": "X",
     "paper": "o",
 }  # fmt: skip
 
@@ -65,9 +66,10 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     def drawn(*arguments, **options) -> Figure:
         with rc_context(STYLE):
             figure = draw(*arguments, **options)
-            for _ in range(LAYOUT_PASSES):
-                figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            if figure.get_layout_engine() is not None:
+                for _ in range(LAYOUT_PASSES):
+                    figure.draw_without_rendering()
+                figure.set_layout_engine("none")
         return figure
 
     return drawn
@@ -87,10 +89,11 @@ def bare(axes: Axes) -> Axes:
     return axes
 
 
-def picture_bytes(figure: Figure, kind: str, caption: str = "") -> bytes:
+def picture_bytes(figure: Figure, kind: str, caption: str = "", dpi: float | None = None) -> bytes:
     """The figure as "svg", "pdf" or "png"; the same figure gives the same bytes on every day.
 
-    The caption rides inside the file; dates and program versions do not.
+    The caption rides inside the file; dates and program versions do not. `dpi` other than the style's is for
+    pictures on a screen.
     """
     metadata = {
         "svg": {"Date": None, "Creator": None, "Description": caption},
@@ -99,7 +102,7 @@ def picture_bytes(figure: Figure, kind: str, caption: str = "") -> bytes:
     }[kind]
     buffer = io.BytesIO()
     with rc_context(STYLE):
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=dpi or STYLE["savefig.dpi"])
     return buffer.getvalue()
 
 
