@@ -7,6 +7,7 @@ function of (seed, purpose, epoch, clip id): no generator state is carried from 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's weights, 0..1
 VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255
+STILL = 128  # level of no movement in the first two channels of a flow map (see `maps`)
 FIXED_RANGE = (0, 4500)  # millimetres, the reliable reach of a Kinect v2
 VOID = "void"  # Table 3: the depth image replaced by zeros
 DepthRange = Literal["frame", "fixed"] | tuple[float, float]
@@ -70,16 +72,22 @@ def sample_frames(num_available: int, num_frames: int = 5, mode: str = "uniform"
     return np.arange(num_frames) * (num_available - 1) // max(num_frames - 1, 1)
 
 
-def flip_clip(frames: np.ndarray, flip: np.ndarray | bool) -> np.ndarray:
+def flip_clip(frames: np.ndarray, flip: np.ndarray | bool, modality: str = "rgb") -> np.ndarray:
     """Mirror clips left to right: (B,T,H,W) or (B,T,H,W,3), with `flip` (B,) bool or one for all.
 
-    One decision per clip, for all of its frames; use the same `flip` for every modality.
+    One decision per clip, for all of its frames; use the same `flip` for every modality. The result is
+    the map of the mirrored scene: "flow" to the right becomes flow to the left, and of a "skeleton" the
+    left limbs become right ones. Mirroring twice gives the very same pixels.
     """
     chosen = np.broadcast_to(np.asarray(flip, dtype=bool), len(frames))
     if not chosen.any():
         return frames
     flipped = frames.copy()
     flipped[chosen] = frames[chosen, :, :, ::-1]
+    if modality == "flow":
+        flipped[chosen, ..., 0] = -flipped[chosen, ..., 0]  # modulo 256, so 128 + dx becomes 128 - dx
+    if modality == "skeleton":
+        flipped[chosen, ..., :2] = flipped[chosen, ..., 1::-1]
     return flipped
 
 
@@ -164,17 +172,29 @@ def add_speckle(images: np.ndarray, sigma: float | str, rng: np.random.Generator
     return saturate(images * (1 + np.float32(std) * noise))
 
 
-def to_clip(frames: np.ndarray, config: ClipConfig | None = None) -> Tensor:
+def to_clip(frames: np.ndarray, config: ClipConfig | None = None, modality: str = "rgb") -> Tensor:
     """Stored frames as a stream's input: float32 (B,T,3,H,W), its frames channels-last in memory.
 
-    uint16 (B,T,H,W) is depth and is coloured first; uint8 (B,T,H,W,3) is RGB. For coloured depth
-    that was changed on the way, say by `add_speckle`, see `normalize`.
+    uint16 (B,T,H,W) is depth, whatever `modality` says, and is coloured first; uint8 (B,T,H,W,3) is RGB
+    or a map. Maps are scaled so that 0 is nothing there, whatever `config.normalization` is: value / 255,
+    but for dx and dy of "flow", value / 128 - 1, from -1 to 1. For coloured depth that was changed on
+    the way, say by `add_speckle`, see `normalize`.
     """
     config = config or ClipConfig()
     if frames.dtype == np.uint16:
         colored = colorize_depth(frames, config.depth_encoding, config.depth_range)
         return normalize(colored, config.normalization, "depth")
+    if modality in _MAP_SCALES:
+        return _scaled(_checked(frames), *_MAP_SCALES[modality])
     return normalize(frames, config.normalization, "rgb")
+
+
+_PER_LEVEL = (1 / 255, 1 / 255, 1 / 255)
+_MAP_SCALES = {  # factor and shift of each channel
+    "flow": ((1 / STILL, 1 / STILL, 1 / 255), (-1, -1, 0)),
+    "skeleton": (_PER_LEVEL, (0, 0, 0)),
+    "layout": (_PER_LEVEL, (0, 0, 0)),
+}
 
 
 def normalize(images: np.ndarray, normalization: str = "imagenet", modality: str = "rgb") -> Tensor:
@@ -186,18 +206,32 @@ def normalize(images: np.ndarray, normalization: str = "imagenet", modality: str
     """
     import torch
 
-    if images.dtype != np.uint8 or images.shape[-1] != 3 or normalization not in ("imagenet", "vgg"):
-        found = f"{images.dtype} {images.shape}, {normalization!r}"
-        expected = 'uint8 (B,T,H,W,3) and "imagenet" or "vgg"'
-        raise LabError.mismatch(None, expected, found, "encode the frames first")
+    if normalization not in ("imagenet", "vgg"):
+        expected = 'normalization "imagenet" or "vgg"'
+        raise LabError.mismatch(None, expected, repr(normalization), "use one of those names")
     if normalization == "vgg":
         if modality == "rgb":
-            images = saturate(images - np.float32(VGG_MEAN))
-        return torch.from_numpy(images.astype(np.float32)).permute(0, 1, 4, 2, 3)
+            images = saturate(_checked(images) - np.float32(VGG_MEAN))
+        return torch.from_numpy(_checked(images).astype(np.float32)).permute(0, 1, 4, 2, 3)
+    scales = [1 / (255 * std) for std in IMAGENET_STD]
+    shifts = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    return _scaled(_checked(images), scales, shifts)
+
+
+def _checked(images: np.ndarray) -> np.ndarray:
+    if images.dtype != np.uint8 or images.shape[-1] != 3:
+        found = f"{images.dtype} {images.shape}"
+        raise LabError.mismatch(None, "uint8 (B,T,H,W,3)", found, "encode the frames first")
+    return images
+
+
+def _scaled(images: np.ndarray, scales: Sequence[float], shifts: Sequence[float]) -> Tensor:
+    """value * scale + shift of each channel: uint8 (B,T,H,W,3) to float32 (B,T,3,H,W)."""
+    import torch
+
     # One long row of repeated constants per image row: far faster than a last axis of three.
     width = images.shape[-2]
-    scale = torch.tensor([1 / (255 * std) for std in IMAGENET_STD]).repeat(width)
-    shifts = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
     rows = torch.from_numpy(np.ascontiguousarray(images)).reshape(-1, 3 * width).to(torch.float32)
-    rows.mul_(scale).add_(torch.tensor(shifts).repeat(width))
+    rows.mul_(torch.tensor(scales, dtype=torch.float32).repeat(width))
+    rows.add_(torch.tensor(shifts, dtype=torch.float32).repeat(width))
     return rows.reshape(images.shape).permute(0, 1, 4, 2, 3)

@@ -7,7 +7,6 @@ are found again. A clip that cannot be read is excluded with its reason, never r
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,23 +17,23 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from .alignment import align_pair, fit_alignment
-from .clips import sample_frames
 from .config import ClipConfig
 from .errors import LabError
 from .files import sha256_file, sha256_json
 from .machine import available_cores
-from .media import count_frames, depth_files, read_depth_frames, read_video
+from .maps import read_boxes
+from .media import depth_files
 from .parallel import ordered_map
 from .progress import Progress
-from .protocols import NTU60, Entry, Index, Split, cross_subject, cross_view, first_third
-from .skeletons import read_skeleton
+from .protocols import NTU60, Entry, Index, Split, compositional, cross_subject, cross_view, first_third
+from .reading import read_aligned
 from .store import (
+    ARRAYS,
     INDEX,
     ClipStore,
     Row,
     Shard,
-    content_hash,
+    content_hashes,
     find_shards,
     remove_leftovers,
     shard_name,
@@ -43,10 +42,11 @@ from .store import (
 )
 
 __all__ = [
-    "NTU60", "ClipStore", "Entry", "Index", "Split", "cross_subject", "cross_view", "first_third", "prepare",
+    "NTU60", "ClipStore", "Entry", "Index", "Split", "compositional", "cross_subject", "cross_view",
+    "first_third", "prepare", "read_aligned",
 ]  # fmt: skip
 
-PIXELS_VERSION = 1  # raise it when a change to this code alters what is stored for the same files
+PIXELS_VERSION = 2  # raise it when a change to this code alters what is stored for the same files
 MAX_SHARD_CLIPS = 256
 MAX_SHARD_BYTES = 128 << 20  # written at once; a kill loses no more than this
 VERIFY_BYTES = 1 << 30  # a larger store is verified shard by shard when read, not as a whole before
@@ -67,7 +67,7 @@ class _Outcome:
     """A record, with pixels where they had to be made; or the reason why there is none."""
 
     record: dict | None = None
-    pixels: tuple[np.ndarray, np.ndarray] | None = None
+    pixels: dict[str, np.ndarray] | None = None
     reason: str = ""
 
 
@@ -76,26 +76,40 @@ def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, cli
     """The store of all usable clips of an index (or of an NTU data root), made or brought up to date.
 
     Per clip: `clips.stored_frames` evenly spaced frames over the shorter of RGB and depth, cropped to
-    what both cameras see (`clips.alignment`) and resized to `clips.size`. `workers` processes share
-    the work (one per core by default). Of two calls at once on one store, one waits. Clips that could
-    not be read are in the store's `excluded`; `built` counts those whose pixels this call made.
-    Raises LabError when no clip is left, or when a worker process dies.
+    what both cameras see (`clips.alignment`) and resized to `clips.size`, in each of
+    `clips.modalities`. `workers` processes share the work (one per core by default). Of two calls at
+    once on one store, one waits. Clips that could not be read are in the store's `excluded`; `built`
+    counts those whose pixels this call made.
+    Raises LabError for an unknown modality, when no clip is left, or when a worker process dies.
     """
+    clips = clips or ClipConfig()
+    _check_modalities(clips.modalities)
     index = source if isinstance(source, Index) else NTU60.index(source)
     folder = Path(store_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        built = _update(index, folder, clips or ClipConfig(), workers or available_cores(), progress)
+        built = _update(index, folder, clips, workers or available_cores(), progress)
         store = ClipStore(folder)
     store.built = built
     return store
+
+
+def _check_modalities(modalities: tuple[str, ...]) -> None:
+    if not modalities or not set(modalities) <= set(ARRAYS) or len(set(modalities)) < len(modalities):
+        expected = f"some of {', '.join(ARRAYS)}, each once"
+        raise LabError.mismatch(None, expected, modalities, "correct ClipConfig.modalities")
 
 
 def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progress: bool) -> int:
     """Bring the shards and the index of a store up to date; returns how many clips were made."""
     size = sum(path.stat().st_size for path in folder.glob("*.npy"))
     shards = find_shards(folder, verify=size <= VERIFY_BYTES)
-    pixels = {(r["id"], r["sha256"]): (old, n) for old in shards.values() for n, r in enumerate(old.records)}
+    pixels = {
+        (record["id"], modality, sha256): (old, number)
+        for old in shards.values()
+        for number, record in enumerate(old.records)
+        for modality, sha256 in record["sha256"].items()
+    }
     outcomes = _outcomes(_tasks(index, config, shards), workers, progress)
     names, labels, excluded, built = [], [], dict(index.excluded), 0
     while chunk := list(islice(outcomes, _clips_per_shard(config))):
@@ -110,14 +124,18 @@ def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progre
         raise LabError.mismatch(index.root, "at least one usable clip", found, "mend the files named here")
     write_sealed(folder / INDEX, {
         "shards": names, "labels": labels, "class_names": list(index.class_names), "excluded": excluded,
-        "config": {"size": config.size, "alignment": config.alignment, "stored_frames": config.stored_frames},
+        "config": {
+            "size": config.size, "alignment": config.alignment, "stored_frames": config.stored_frames,
+            "modalities": list(config.modalities),
+        },
     })  # fmt: skip
     remove_leftovers(folder, names)
     return built
 
 
 def _clips_per_shard(config: ClipConfig) -> int:
-    clip_bytes = config.stored_frames * config.size**2 * 5  # 3 of RGB and 2 of depth per pixel
+    pixel_bytes = sum(2 if modality == "depth" else 3 for modality in config.modalities)
+    clip_bytes = config.stored_frames * config.size**2 * pixel_bytes
     return min(MAX_SHARD_CLIPS, max(1, MAX_SHARD_BYTES // clip_bytes))
 
 
@@ -126,16 +144,16 @@ def _tasks(index: Index, config: ClipConfig, shards: dict[str, Shard]) -> list[_
     known: dict[str, list[dict]] = {}
     for shard in shards.values():
         for record in shard.records:
-            if record["recipe"] == recipe:
+            if record["recipe"] == recipe and set(config.modalities) <= set(record["sha256"]):
                 known.setdefault(record["id"], []).append(record)
     return [_Task(entry, config, recipe, tuple(known.get(entry.id, ()))) for entry in index.entries]
 
 
-def _row(outcome: _Outcome, pixels: dict[tuple[str, str], tuple[Shard, int]]) -> Row:
+def _row(outcome: _Outcome, pixels: dict[tuple[str, str, str], tuple[Shard, int]]) -> Row:
     if outcome.pixels is not None:
-        return Row(outcome.record, *outcome.pixels)
-    shard, number = pixels[outcome.record["id"], outcome.record["sha256"]]
-    return Row(outcome.record, shard.rgb[number], shard.depth[number])
+        return Row(outcome.record, outcome.pixels)
+    homes = {m: pixels[outcome.record["id"], m, sha256] for m, sha256 in outcome.record["sha256"].items()}
+    return Row(outcome.record, {m: shard.array(m)[number] for m, (shard, number) in homes.items()})
 
 
 def _keep(folder: Path, rows: list[Row], shards: dict[str, Shard]) -> str:
@@ -180,73 +198,46 @@ def _untouched(task: _Task) -> dict | None:
         stamp = _stamp(task.entry) if task.known else None
     except OSError:
         return None
-    return next((record for record in task.known if record["stamp"] == stamp), None)
+    found = next((record for record in task.known if record["stamp"] == stamp), None)
+    return found and _renewed(found, task)
 
 
-def _source_hashes(entry: Entry) -> dict[str, str]:
-    """SHA-256 of each modality; of a folder, over the names and hashes of its images."""
-    return {
+def _renewed(record: dict, task: _Task, **changes: object) -> dict:
+    """A record that still holds, without modalities that are no longer asked for."""
+    kept = {m: sha256 for m, sha256 in record["sha256"].items() if m in task.config.modalities}
+    sources = {m: sha256 for m, sha256 in record["sources"].items() if m != "boxes" or "layout" in kept}
+    return {**record, "sha256": kept, "sources": sources, **changes}
+
+
+def _source_hashes(entry: Entry, config: ClipConfig) -> dict[str, str]:
+    """SHA-256 of each file; of a folder, over the names and hashes of its images.
+
+    Of a sidecar only the boxes count, and only for the layout: the rest makes no pixel.
+    """
+    paths = entry.paths
+    boxes = paths.pop("boxes", None)
+    hashes = {
         modality: sha256_json([[file.name, sha256_file(file)] for file in depth_files(path)])
         if path.is_dir()
         else sha256_file(path)
-        for modality, path in entry.paths.items()
+        for modality, path in paths.items()
     }
+    return hashes | ({"boxes": sha256_json(read_boxes(boxes))} if boxes and "layout" in config.modalities else {})
 
 
 def _look(task: _Task) -> _Outcome:
     """Hash a clip's files, and make its pixels unless a known record has the same hashes."""
     entry = task.entry
     try:
-        now = {"stamp": _stamp(entry), "sources": _source_hashes(entry)}
+        now = {"stamp": _stamp(entry), "sources": _source_hashes(entry, task.config), "about": entry.about}
         for record in task.known:
-            if record["sources"] == now["sources"]:
-                return _Outcome({**record, **now})
-        rgb, depth, found = read_aligned(entry, task.config)
+            if now["sources"].items() <= record["sources"].items():
+                return _Outcome(_renewed(record, task, **now))
+        pixels, found = read_aligned(entry, task.config)
     except LabError as error:
         where = f"{Path(error.path).name}: " if error.path else ""
         return _Outcome(reason=f"{where}{error.reason}")
     except OSError as error:
         return _Outcome(reason=f"{Path(error.filename or '').name}: {error.strerror or error}")
-    record = {"id": entry.id, "recipe": task.recipe, "sha256": content_hash(rgb, depth), **now, **found}
-    return _Outcome(record, (rgb, depth))
-
-
-def read_aligned(entry: Entry, config: ClipConfig) -> tuple[np.ndarray, np.ndarray, dict]:
-    """One clip from its files: RGB uint8 (T,S,S,3), depth uint16 (T,S,S) in mm, and what was found.
-
-    Frames are evenly spaced over the shorter of RGB and depth, since recordings differ by a frame or
-    more. Raises LabError when a file is missing or damaged.
-    """
-    skeleton = read_skeleton(entry.paths["skeleton"], allow_nan=True)
-    counts = {
-        "rgb": count_frames(entry.paths["rgb"]),
-        "depth": len(depth_files(entry.paths["depth"])),
-        "skeleton": skeleton.num_frames,
-    }
-    frames = sample_frames(min(counts["rgb"], counts["depth"]), config.stored_frames)
-    color = read_video(entry.paths["rgb"], frames)
-    depth = read_depth_frames(entry.paths["depth"], frames)
-    sizes = {"depth_size": depth.shape[2:0:-1], "color_size": color.shape[2:0:-1]}  # (width, height)
-    alignment = fit_alignment(skeleton, config.alignment, **sizes)
-    pairs = [align_pair(rgb, mm, alignment, config.size) for rgb, mm in zip(color, depth, strict=True)]
-    notes = {
-        "frame counts differ": len(set(counts.values())) > 1,
-        "some frames are repeated": len(set(frames.tolist())) < len(frames),
-        f"{skeleton.nan_joints} joints are not numbers": skeleton.nan_joints > 0,
-        "too few tracked joints, the camera's usual alignment is used": alignment.fallback,
-    }
-    found = {
-        "frames": frames.tolist(),
-        "counts": counts,
-        "alignment": {
-            "method": alignment.method,
-            "ratio": alignment.ratio,
-            "scale": list(alignment.scale),
-            "offset": list(alignment.offset),
-            "residual_px": None if math.isnan(alignment.residual_px) else alignment.residual_px,
-            "fallback": alignment.fallback,
-        },
-        "notes": [note for note, applies in notes.items() if applies],
-    }
-    rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
-    return rgb, depth, found
+    record = {"id": entry.id, "recipe": task.recipe, "sha256": content_hashes(pixels), **now, **found}
+    return _Outcome(record, pixels)

@@ -16,7 +16,11 @@ from .machine import find_home
 from .puppets import make_puppets
 from .runs import Run, RunSpec, RunStore, code_version
 
-PROTOCOLS: dict[str, Callable] = {"cross-subject": datasets.cross_subject, "cross-view": datasets.cross_view}
+PROTOCOLS: dict[str, Callable] = {
+    "cross-subject": datasets.cross_subject,
+    "cross-view": datasets.cross_view,
+    "compositional": datasets.compositional,
+}
 
 # The modules whose code decides what a training ends in.
 TRAINING_CODE = (

@@ -14,16 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from .maps import BONES
 from .style import INK, PAGE, ROLES, bare, new_figure, styled
 
 GAP = 2  # white pixels between frames
-
-# Kinect v2's 25 joints, in NTU's order, as the lines of a stick figure.
-BONES = (
-    (0, 1), (1, 20), (20, 2), (2, 3), (20, 4), (4, 5), (5, 6), (6, 7), (7, 21), (7, 22), (20, 8), (8, 9),
-    (9, 10), (10, 11), (11, 23), (11, 24), (0, 12), (12, 13), (13, 14), (14, 15), (0, 16), (16, 17),
-    (17, 18), (18, 19),
-)  # fmt: skip
 
 
 def tile(frames: np.ndarray) -> np.ndarray:

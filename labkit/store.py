@@ -1,8 +1,9 @@
 """The clip store: aligned clips in memory-mapped shards that notice their own damage.
 
-A shard is three files named by its content: `<name>.rgb.npy` uint8 (n,T,S,S,3), `<name>.depth.npy`
-uint16 (n,T,S,S) in millimetres, and last `<name>.json` with the SHA-256 of both and a record of each
-clip. `index.json` names the shards of a finished store. Shards are never changed, only replaced.
+A shard is a few files named by its content: one array per modality, `<name>.rgb.npy`, `.flow.npy`,
+`.skeleton.npy`, `.layout.npy` uint8 (n,T,S,S,3) and `<name>.depth.npy` uint16 (n,T,S,S) in millimetres,
+and last `<name>.json` with the SHA-256 of each and a record of each clip. `index.json` names the shards
+of a finished store. Arrays are never changed, only replaced.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ import numpy as np
 from .errors import LabError
 from .files import atomic_path, read_json, sha256_bytes, sha256_file, sha256_json, write_json
 
-ARRAYS = {"rgb": np.dtype("uint8"), "depth": np.dtype("<u2")}
+ARRAYS = {  # what a store may hold
+    "rgb": np.dtype("uint8"), "depth": np.dtype("<u2"), "flow": np.dtype("uint8"),
+    "skeleton": np.dtype("uint8"), "layout": np.dtype("uint8"),
+}  # fmt: skip
 INDEX = "index.json"
-_OURS = re.compile(r"\.?([0-9a-f]{16})\.(rgb\.npy|depth\.npy|json)(\.\d+\.tmp)?", re.ASCII)
+_OURS = re.compile(rf"\.?([0-9a-f]{{16}})\.((?:{'|'.join(ARRAYS)})\.npy|json)(\.\d+\.tmp)?", re.ASCII)
 _FIX = "prepare this data root again: only what is damaged is rebuilt"
 
 
@@ -31,13 +34,12 @@ class Row:
     """One prepared clip: its record and its pixels."""
 
     record: dict[str, Any]
-    rgb: np.ndarray  # uint8 (T,S,S,3)
-    depth: np.ndarray  # uint16 (T,S,S), mm
+    pixels: dict[str, np.ndarray]  # by modality: (T,S,S,3), or (T,S,S) for depth
 
 
-def content_hash(rgb: np.ndarray, depth: np.ndarray) -> str:
-    """SHA-256 of one clip's pixels."""
-    return sha256_bytes(rgb.tobytes() + depth.astype(ARRAYS["depth"]).tobytes())
+def content_hashes(pixels: dict[str, np.ndarray]) -> dict[str, str]:
+    """SHA-256 of one clip's pixels, by modality."""
+    return {m: sha256_bytes(images.astype(ARRAYS[m], copy=False).tobytes()) for m, images in pixels.items()}
 
 
 class Shard:
@@ -47,17 +49,20 @@ class Shard:
         self.folder, self.name, self.verify = folder, name, verify
         self.manifest = read_sealed(folder / f"{name}.json")
         self.records: list[dict] = self.manifest["clips"]
+        self._arrays: dict[str, np.ndarray] = {}
 
-    @cached_property
-    def rgb(self) -> np.ndarray:
-        return self._map("rgb")
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.manifest["arrays"])
 
-    @cached_property
-    def depth(self) -> np.ndarray:
-        return self._map("depth")
+    def array(self, modality: str) -> np.ndarray:
+        """All clips of the shard in one modality, mapped."""
+        if modality not in self._arrays:
+            self._arrays[modality] = self._map(modality)
+        return self._arrays[modality]
 
     def _map(self, kind: str) -> np.ndarray:
-        path, known = self.folder / f"{self.name}.{kind}.npy", self.manifest[kind]
+        path, known = self.folder / f"{self.name}.{kind}.npy", self.manifest["arrays"][kind]
         try:
             if self.verify and (found := sha256_file(path)) != known["sha256"]:
                 raise LabError.mismatch(path, f"SHA-256 {known['sha256'][:12]}", found[:12], _FIX)
@@ -76,13 +81,13 @@ def write_shard(folder: Path, rows: Sequence[Row]) -> str:
     The manifest comes last, so that after a kill a shard is there as a whole or not at all.
     """
     name = shard_name([row.record for row in rows])
-    manifest: dict[str, Any] = {"clips": [row.record for row in rows]}
-    for kind, dtype in ARRAYS.items():
-        array = np.stack([getattr(row, kind) for row in rows]).astype(dtype, copy=False)
+    manifest: dict[str, Any] = {"clips": [row.record for row in rows], "arrays": {}}
+    for kind in rows[0].pixels:
+        array = np.stack([row.pixels[kind] for row in rows]).astype(ARRAYS[kind], copy=False)
         with atomic_path(folder / f"{name}.{kind}.npy") as temporary:
             with open(temporary, "wb") as file:
                 np.save(file, array, allow_pickle=False)
-            manifest[kind] = {"sha256": sha256_file(temporary), "shape": list(array.shape)}
+            manifest["arrays"][kind] = {"sha256": sha256_file(temporary), "shape": list(array.shape)}
     write_sealed(folder / f"{name}.json", manifest)
     return name
 
@@ -100,7 +105,7 @@ def find_shards(folder: Path, *, verify: bool) -> dict[str, Shard]:
             continue
         try:
             shard = Shard(folder, path.stem, verify=verify)
-            if len(shard.rgb) == len(shard.depth) == len(shard.records):
+            if all(len(shard.array(kind)) == len(shard.records) for kind in shard.modalities):
                 shards[path.stem] = shard
         except (LabError, KeyError, TypeError):  # damaged: what it held is prepared again
             continue
@@ -143,6 +148,8 @@ class ClipStore:
     def __init__(self, path: str | os.PathLike, *, verify: bool = True):
         self.path = Path(path)
         index = read_sealed(self.path / INDEX)
+        if "modalities" not in index["config"]:
+            raise LabError.mismatch(self.path, "a store of this version of labkit", "an older one", _FIX)
         self.shards = [Shard(self.path, name, verify=verify) for name in index["shards"]]
         self.records = [record for shard in self.shards for record in shard.records]
         self.ids: list[str] = [record["id"] for record in self.records]
@@ -152,6 +159,8 @@ class ClipStore:
         self.class_names: tuple[str, ...] = tuple(index["class_names"])
         self.excluded: dict[str, str] = index["excluded"]  # reason by clip id
         self.config: dict[str, Any] = index["config"]
+        self.modalities: tuple[str, ...] = tuple(self.config["modalities"])
+        self._fingerprints: dict[tuple[str, ...], str] = {}
         self.built = 0  # clips made by the call of `prepare` that returned this store
         self.num_frames: int = self.config["stored_frames"]
         self.size: int = self.config["size"]
@@ -161,12 +170,30 @@ class ClipStore:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, labels, class names and pixels: equal stores are equal in any folder."""
-        labels = self.labels.tolist()
-        clips = sorted((r["id"], label, r["sha256"]) for r, label in zip(self.records, labels, strict=True))
-        return sha256_json([self.class_names, clips])
+        """`fingerprint_of` all modalities that the store holds."""
+        return self.fingerprint_of(self.modalities)
+
+    def fingerprint_of(self, modalities: Iterable[str]) -> str:
+        """SHA-256 over ids, labels, class names and the pixels of these modalities, in any order.
+
+        Equal stores are equal in any folder, and what else a store holds does not matter. Raises
+        LabError for a modality that is not here.
+        """
+        chosen = tuple(sorted(set(modalities)))
+        if chosen not in self._fingerprints:
+            self._check(chosen)
+            clips = sorted(
+                (record["id"], label, *(record["sha256"][modality] for modality in chosen))
+                for record, label in zip(self.records, self.labels.tolist(), strict=True)
+            )
+            self._fingerprints[chosen] = sha256_json([self.class_names, chosen, clips])
+        return self._fingerprints[chosen]
+
+    def about(self, ids: Iterable[str]) -> list[dict[str, str | int]]:
+        """What is known of each clip beside its pixels: see `roots.Entry.about`."""
+        return [self.records[row]["about"] for row in self.rows(ids)]
 
     def rows(self, ids: Iterable[str]) -> np.ndarray:
         """Row numbers of clip ids; LabError names an id that is not here, and why if it was excluded."""
@@ -181,23 +208,34 @@ class ClipStore:
 
     def rgb(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint8 (len(rows),T,S,S,3), RGB."""
-        return self._gather("rgb", rows)
+        return self.images("rgb", rows)
 
     def depth(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint16 (len(rows),T,S,S), millimetres, 0 where there is no reading or background."""
-        return self._gather("depth", rows)
+        return self.images("depth", rows)
 
-    def _gather(self, kind: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    def images(self, modality: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Clips in one modality: uint8 (len(rows),T,S,S,3); for "depth" uint16 (len(rows),T,S,S) in mm.
+
+        Raises LabError for a modality that was not prepared.
+        """
+        self._check((modality,))
         chosen = np.atleast_1d(np.asarray(rows, dtype=np.int64))
         if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(self):
             expected, found = f"rows from 0 to {len(self) - 1}", f"{chosen.min()} to {chosen.max()}"
             raise LabError.mismatch(self.path, expected, found, "get row numbers from rows(ids)")
-        channels = (3,) if kind == "rgb" else ()
-        clips = np.empty((len(chosen), self.num_frames, self.size, self.size, *channels), ARRAYS[kind])
+        channels = () if modality == "depth" else (3,)
+        clips = np.empty((len(chosen), self.num_frames, self.size, self.size, *channels), ARRAYS[modality])
         homes = np.searchsorted(self._ends, chosen, side="right")
         for home in np.unique(homes):
             here, shard = np.flatnonzero(homes == home), self.shards[home]
-            array, first = getattr(shard, kind), self._ends[home] - len(shard.records)
+            array, first = shard.array(modality), self._ends[home] - len(shard.records)
             for place in here:
                 clips[place] = array[chosen[place] - first]
         return clips
+
+    def _check(self, modalities: Iterable[str]) -> None:
+        missing = [modality for modality in modalities if modality not in self.modalities]
+        if missing:
+            fix = f"add {missing[0]!r} to ClipConfig.modalities and prepare again"
+            raise LabError.mismatch(self.path, f"modality {missing[0]!r}", ", ".join(self.modalities), fix)

@@ -37,6 +37,19 @@ class MemoryStore:
     def rows(self, ids) -> np.ndarray:
         return np.array([self.ids.index(clip) for clip in ids], dtype=np.int64)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return ("rgb", "depth")
+
+    def images(self, modality: str, rows) -> np.ndarray:
+        return {"rgb": self.rgb, "depth": self.depth}[modality](rows)
+
+    def fingerprint_of(self, modalities) -> str:
+        return sha256_bytes(b"".join(getattr(self, f"_{modality}").tobytes() for modality in sorted(modalities)))
+
+    def about(self, ids) -> list[dict]:
+        return [{} for _ in ids]
+
     def rgb(self, rows) -> np.ndarray:
         return self._rgb[rows]
 
