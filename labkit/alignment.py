@@ -234,9 +234,13 @@ def align_pair(
             found = f"{image.shape} {image.dtype}"
             raise LabError.mismatch(None, expected, found, "read the image without conversion")
     depth_box, color_box = alignment.crop_boxes(depth.shape[1::-1], color.shape[1::-1])
-    picture = Image.fromarray(color).resize((size, size), Image.Resampling.BILINEAR, box=color_box)
     centres = (np.arange(size) + 0.5) / size
     left, top, right, bottom = depth_box
     rows = (top + centres * (bottom - top)).astype(int)
     columns = (left + centres * (right - left)).astype(int)
-    return np.array(picture), depth[np.ix_(rows, columns)]
+    return crop_color(color, color_box, size), depth[np.ix_(rows, columns)]
+
+
+def crop_color(color: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """The part of an RGB image (H, W, 3) uint8 in `box`, averaged over area to (size, size, 3)."""
+    return np.array(Image.fromarray(color).resize((size, size), Image.Resampling.BILINEAR, box=box))

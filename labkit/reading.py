@@ -11,9 +11,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from .alignment import Alignment, align_pair, fit_alignment
+from .alignment import Alignment, align_pair, crop_color, fit_alignment
 from .clips import sample_frames
 from .config import ClipConfig
 from .errors import LabError
@@ -65,19 +64,16 @@ def read_aligned(entry: Entry, config: ClipConfig) -> tuple[dict[str, np.ndarray
     for modality in config.modalities:
         if modality not in pixels:
             pixels[modality] = _MAPS[modality](view)
-    return {m: pixels[m] for m in config.modalities}, _found(skeleton, frames, counts, alignment)
+    crop = {"box": list(view.color_box), "of": list(sizes["color_size"])}  # colour pixels; width, height
+    return {m: pixels[m] for m in config.modalities}, {**_found(skeleton, frames, counts, alignment), "crop": crop}
 
 
 def _flow(view: _View) -> np.ndarray:
     """From the crop at FLOW_SIDE pixels, where that is more than its size."""
     side = max(view.size, FLOW_SIDE)
 
-    def crop(frame: int) -> np.ndarray:
-        picture = Image.fromarray(view.video[frame])
-        return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, box=view.color_box))
-
     pairs = [flow_pair(frame, view.num_frames) for frame in view.frames.tolist()]
-    crops = {frame: crop(frame) for pair in pairs for frame in pair}
+    crops = {frame: crop_color(view.video[frame], view.color_box, side) for pair in pairs for frame in pair}
     return np.stack([flow_map(crops[before], crops[after], size=view.size) for before, after in pairs])
 
 
