@@ -10,7 +10,7 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 from torch.nn import functional as F
 
-from labkit import distillers
+from labkit import distillers, losses
 from labkit.config import DistillConfig
 from labkit.distillers import DISTILLERS
 from labkit.errors import LabError
@@ -31,6 +31,18 @@ def pair_of_streams(connection) -> TwoStream:
 # -- the paper ---------------------------------------------------------------------------------------
 
 
+def pooled(output):
+    return output.features.unflatten(0, (2, 5)).mean(dim=(1, 3, 4))
+
+
+def focal_terms(student, teacher):
+    """Both losses over the half of the teacher's channels that is most active."""
+    mine, theirs = (x.features.unflatten(0, (2, 5)).transpose(1, 2).flatten(2) for x in (student, teacher))
+    focal = theirs.mean(dim=(0, 2)).argsort(descending=True)[: theirs.shape[1] // 2]
+    mine, theirs = mine[:, focal], theirs[:, focal]
+    return distillers.channel_correlation_loss(mine, theirs) + distillers.channel_distribution_loss(mine, theirs)
+
+
 @pytest.mark.parametrize("objective", DISTILLERS)
 def test_objectives_are_the_papers_losses(objective):
     output = pair_of_streams("multiply")(torch.randn(2, 5, 3, 32, 32), torch.randn(2, 5, 3, 32, 32))
@@ -49,6 +61,12 @@ def test_objectives_are_the_papers_losses(objective):
             student.logits, teacher.logits, labels, student.features, teacher.features,
             feature_weight=0.2, hall_weight=0.7, **soft,
         ),
+        "ensemble": distillers.ensemble_distillation_loss(
+            student.logits, teacher.logits[None], torch.ones(1, 2), labels, temperature=4.0, soft_weight=0.3,
+            hard_weight=0.7,
+        ),
+        "focal": F.cross_entropy(student.logits, labels) + focal_terms(student, teacher),
+        "mars": distillers.mars_loss(student.logits, labels, pooled(student), pooled(teacher)),
     }  # fmt: skip
     terms = DISTILLERS[objective](student, teacher, labels, config)
     torch.testing.assert_close(terms["total"], expected[objective])
@@ -219,3 +237,37 @@ def test_no_gradient_reaches_a_teacher():
         getattr(distillers, name)(*arguments(student, teacher)).sum().backward()
         assert teacher.grad is None, name
         assert student.grad is not None, name
+
+
+def test_several_teachers():
+    """Each teacher adds its own focal terms; an ensemble is the mean of the teachers' logits."""
+    output = pair_of_streams("multiply")(torch.randn(2, 5, 3, 32, 32), torch.randn(2, 5, 3, 32, 32))
+    student, teacher, labels = output.target, output.source, torch.tensor([0, 2])
+    config = replace(DistillConfig(), temperature=1.0, imitation=1.0)
+    one, two = (DISTILLERS["focal"](student, [teacher] * count, labels, config) for count in (1, 2))
+    torch.testing.assert_close(two["total"] - two["hard"], 2 * (one["total"] - one["hard"]))
+    other = teacher._replace(logits=-teacher.logits)
+    flat = DISTILLERS["ensemble"](student, [teacher, other], labels, config)["total"]
+    uniform = torch.full_like(student.logits, 1 / student.logits.shape[1])
+    torch.testing.assert_close(flat, F.kl_div(student.logits.log_softmax(-1), uniform, reduction="batchmean"))
+
+
+def test_joint_terms_sum_up():
+    output = pair_of_streams(None)(torch.randn(2, 5, 3, 32, 32), torch.randn(2, 5, 3, 32, 32))
+    streams = {"rgb": output.target, "depth": output.source, "hallucination": output.target}
+    labels, config = torch.tensor([0, 2]), DistillConfig(objective="hallucination", joint_weight=3.0)
+    terms = distillers.joint_terms(streams, DISTILLERS["hallucination"], labels, config)
+    hard = {"rgb", "depth", "hallucination", "rgb+depth", "rgb+hallucination"}
+    assert set(terms) == hard | {"hall", "total"}
+    torch.testing.assert_close(terms["total"], sum(terms[name] for name in hard) + 3 * terms["hall"])
+    torch.testing.assert_close(terms["rgb+depth"], F.cross_entropy(output.logits, labels))
+
+
+def test_normalized_maps_do_not_depend_on_their_scale():
+    """1 is a student that puts out the teacher's mean everywhere."""
+    teacher = torch.randn(4, 3, 5, 5) * 7 + 2
+    mean = teacher.mean().expand_as(teacher)
+    torch.testing.assert_close(losses.normalized_feature_loss(mean, teacher), torch.tensor(1.0), rtol=1e-2, atol=0)
+    half = losses.normalized_feature_loss(teacher / 2, teacher)
+    torch.testing.assert_close(losses.normalized_feature_loss(5 * teacher / 2, 5 * teacher), half)
+    assert losses.normalized_feature_loss(teacher, teacher) == 0

@@ -17,6 +17,7 @@ from tiny import MemoryStore, tiny_lab
 from labkit import fitting, trainers
 from labkit.config import PAPER
 from labkit.errors import LabError
+from labkit.feeds import Feed
 from labkit.model import build_stream
 from labkit.sessions import learning_rate
 from labkit.trainers import distill_hallucination, finetune_rgb_only, load_stream, train_stream, train_two_stream
@@ -108,9 +109,9 @@ def test_teacher_of_step_3_is_left_as_it_was(trained, monkeypatch):
     real_fit = fitting.fit
 
     def watch(run, task, lab, config):
-        before = {name: value.clone() for name, value in task.model.source.state_dict().items()}
+        before = {name: value.clone() for name, value in task.teachers.state_dict().items()}
         real_fit(run, task, lab, config)
-        seen["same"] = all(torch.equal(v, before[k]) for k, v in task.model.source.state_dict().items())
+        seen["same"] = all(torch.equal(v, before[k]) for k, v in task.teachers.state_dict().items())
         seen["roles"] = list(task.trained)
 
     monkeypatch.setattr(trainers, "fit", watch)
@@ -123,6 +124,59 @@ def test_rgb_only_model_reads_no_depth(trained, monkeypatch):
     monkeypatch.setattr(type(lab.clips), "depth", lambda *_: pytest.fail("depth was read"))
     run = finetune_rgb_only(lab.with_seed(3), hallucination, joint)
     assert run.done
+
+
+def test_snapshots_show_the_hallucination_on_its_way(trained):
+    """The profile keeps the weights after some epochs of step 3, and nothing after a training's end."""
+    _, (*_, hallucination, _) = trained
+    kept = sorted(name for name in hallucination.manifest() if name.startswith("snapshot-"))
+    assert kept == [fitting.snapshot_name(epoch) for epoch in (1, 5, 10)]  # of 12 epochs
+    first, later = (hallucination.load_tensors(name)[0] for name in kept[:2])
+    final, _ = hallucination.load_tensors("weights.safetensors")
+    assert first.keys() == later.keys() == final.keys()
+    moved = [float(sum((final[name] - part[name]).square().sum() for name in final)) for part in (first, later)]
+    assert moved[0] > moved[1] > 0
+
+
+def test_hallucination_may_start_from_the_stream_it_sees(trained, monkeypatch):
+    lab, (_, _, joint, *_) = trained
+    started = {}
+
+    def look(run, task, lab, config):
+        started.update(task.trained["hallucination"].state_dict())
+
+    monkeypatch.setattr(trainers, "fit", look)
+    distill_hallucination(lab, joint, distill=replace(lab.profile.distill, start="seen"))
+    same_weights(started, load_stream(joint, "target"))
+
+
+def test_fused_teacher_logits_are_the_whole_networks(trained, monkeypatch):
+    lab, (_, _, joint, *_) = trained
+    lessons = {}
+
+    def look(run, task, lab, config):
+        batch = Feed(lab, lab.split.test, task.modalities).view(list(lab.split.test), False)
+        lessons[config.epochs] = task.teach(batch)
+
+    monkeypatch.setattr(trainers, "fit", look)
+    predicted, _ = joint.load_tensors("predictions.safetensors")
+    for epochs, kind, reading in ((1, "stream", "source"), (2, "fused", "fused")):
+        distill = replace(lab.profile.distill, teacher_logits=kind)
+        distill_hallucination(lab, joint, distill=distill, train=replace(lab.profile.step3, epochs=epochs))
+        torch.testing.assert_close(lessons[epochs].logits, predicted[f"test/{reading}"], rtol=1e-4, atol=1e-4)
+
+
+def test_inverted_roles_and_their_other_reading(trained):
+    """RGB is the source. Either it is missing at test, or, in the other reading, depth is."""
+    lab, (depth, rgb, *_) = trained
+    inverted = train_two_stream(lab, rgb, depth)
+    for missing, seen in (("source", "depth"), ("target", "rgb")):
+        hallucination = distill_hallucination(
+            lab, inverted, distill=replace(lab.profile.distill, missing=missing), train=replace(lab.profile.step3, epochs=1)
+        )
+        final = finetune_rgb_only(lab, hallucination, inverted)
+        assert hallucination.spec.config["modalities"]["hallucination"] == seen
+        assert set(final.spec.config["modalities"].values()) == {seen}
 
 
 def test_control_of_step_3_has_no_teacher(trained):

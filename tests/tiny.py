@@ -64,7 +64,7 @@ def tiny_profile(**train) -> Profile:
         clips=replace(SMOKE.clips, size=32),
         model=replace(SMOKE.model, width=8),
     )
-    return profile.steps(**{"epochs": 2, "batch_size": 6, "precision": "fp32", **train})
+    return profile.steps(**{"epochs": 2, "batch_size": 6, "precision": "fp32", "selection": "best", **train})
 
 
 def tiny_lab(root: str | Path, seed: int = 0, **train) -> Lab:
