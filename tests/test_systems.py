@@ -39,9 +39,11 @@ def test_one_stage_trains_three_streams(taught, objective):
 def test_joint_hallucination_starts_from_depth_and_reads_rgb(taught, monkeypatch):
     lab, depth, rgb = taught
     started = {}
-    monkeypatch.setattr(
-        "labkit.trainers.fit", lambda run, task, *_: started.update({k: v.state_dict() for k, v in task.trained.items()})
-    )
+
+    def look(run, task, *_):
+        started.update({role: module.state_dict() for role, module in task.trained.items()})
+
+    monkeypatch.setattr("labkit.trainers.fit", look)
     distill = replace(lab.profile.distill, objective="hallucination")
     run = train_jointly(lab.with_seed(3), depth, rgb, distill=distill)
     assert run.spec.config["modalities"] == {"rgb": "rgb", "depth": "depth", "hallucination": "rgb"}

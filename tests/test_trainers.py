@@ -171,9 +171,8 @@ def test_inverted_roles_and_their_other_reading(trained):
     lab, (depth, rgb, *_) = trained
     inverted = train_two_stream(lab, rgb, depth)
     for missing, seen in (("source", "depth"), ("target", "rgb")):
-        hallucination = distill_hallucination(
-            lab, inverted, distill=replace(lab.profile.distill, missing=missing), train=replace(lab.profile.step3, epochs=1)
-        )
+        distill, train = replace(lab.profile.distill, missing=missing), replace(lab.profile.step3, epochs=1)
+        hallucination = distill_hallucination(lab, inverted, distill=distill, train=train)
         final = finetune_rgb_only(lab, hallucination, inverted)
         assert hallucination.spec.config["modalities"]["hallucination"] == seen
         assert set(final.spec.config["modalities"].values()) == {seen}
