@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from filelock import FileLock
 from .config import ClipConfig
 from .errors import LabError
 from .files import sha256_file, sha256_json
+from .frames import Frames
 from .machine import available_cores
 from .maps import read_boxes
-from .media import depth_files
 from .parallel import ordered_map
 from .progress import Progress
 from .protocols import NTU60, Entry, Index, Split, compositional, cross_subject, cross_view, first_third
 from .reading import read_aligned
+from .roots import Recording
 from .store import (
     ARRAYS,
     INDEX,
@@ -126,7 +127,7 @@ def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progre
         "shards": names, "labels": labels, "class_names": list(index.class_names), "excluded": excluded,
         "config": {
             "size": config.size, "alignment": config.alignment, "stored_frames": config.stored_frames,
-            "modalities": list(config.modalities),
+            "modalities": list(config.modalities), "data_name": index.data_name, **asdict(index.recording),
         },
     })  # fmt: skip
     remove_leftovers(folder, names)
@@ -140,7 +141,10 @@ def _clips_per_shard(config: ClipConfig) -> int:
 
 
 def _tasks(index: Index, config: ClipConfig, shards: dict[str, Shard]) -> list[_Task]:
-    recipe = sha256_json([PIXELS_VERSION, config.size, config.alignment, config.stored_frames])
+    recipe = sha256_json([
+        PIXELS_VERSION, config.size, config.alignment, config.stored_frames,
+        *([asdict(index.recording)] if index.recording != Recording() else []),
+    ])  # fmt: skip
     known: dict[str, list[dict]] = {}
     for shard in shards.values():
         for record in shard.records:
@@ -186,7 +190,10 @@ def _stamp(entry: Entry) -> str:
     """Names, sizes and modification times of a clip's files, as one hash."""
     seen = []
     for modality, path in sorted(entry.paths.items()):
-        files = sorted(os.scandir(path), key=lambda item: item.name) if path.is_dir() else [path]
+        if path.is_dir():
+            files = sorted(os.scandir(path), key=lambda item: item.name)
+        else:
+            files = Frames(path).files if "*" in path.name else (path,)
         stats = [(file.name, file.stat()) for file in files]
         seen.append([modality, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]])
     return sha256_json(seen)
@@ -196,7 +203,7 @@ def _untouched(task: _Task) -> dict | None:
     """The record that still holds as far as sizes and times tell."""
     try:
         stamp = _stamp(task.entry) if task.known else None
-    except OSError:
+    except (OSError, LabError):
         return None
     found = next((record for record in task.known if record["stamp"] == stamp), None)
     return found and _renewed(found, task)
@@ -217,9 +224,9 @@ def _source_hashes(entry: Entry, config: ClipConfig) -> dict[str, str]:
     paths = entry.paths
     boxes = paths.pop("boxes", None)
     hashes = {
-        modality: sha256_json([[file.name, sha256_file(file)] for file in depth_files(path)])
-        if path.is_dir()
-        else sha256_file(path)
+        modality: sha256_file(path)
+        if path.is_file()
+        else sha256_json([[file.name, sha256_file(file)] for file in Frames(path).files])
         for modality, path in paths.items()
     }
     return hashes | ({"boxes": sha256_json(read_boxes(boxes))} if boxes and "layout" in config.modalities else {})

@@ -13,16 +13,21 @@ from typing import Protocol
 import numpy as np
 
 from .errors import LabError
-from .roots import MISSING_LIST, NTU, NTU60, NTU_ACTIONS, SIDECARS, ClipName, Entry, Index
+from .ntu import MISSING_LIST, NTU, NTU60, NTU120, NTU_ACTIONS
+from .roots import SIDECARS, ClipName, Entry, Index
 
 __all__ = [
-    "MISSING_LIST", "NTU", "NTU60", "NTU_ACTIONS", "ClipName", "Entry", "Index", "Split",
-    "compositional", "cross_subject", "cross_view", "first_third",
+    "MISSING_LIST", "NTU", "NTU60", "NTU120", "NTU_ACTIONS", "ClipName", "Entry", "Index", "Split",
+    "compositional", "cross_setup", "cross_subject", "cross_subject_120", "cross_view", "first_third",
 ]  # fmt: skip
 
 # Cross-subject trains on these 20 of the 40 people, cross-view on these two of the three cameras.
 CS_TRAIN_SUBJECTS = frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38))
 CV_TRAIN_CAMERAS = frozenset((2, 3))
+CS_TRAIN_SUBJECTS_120 = CS_TRAIN_SUBJECTS | {  # 53 of 106 people (NTU RGB+D 120)
+    45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94,
+    95, 97, 98, 100, 103,
+}  # fmt: skip
 CS_VALIDATION_SUBJECT = 1  # paper's supplement; released code
 CV_VALIDATION_SHARE = 0.05  # released code: int(0.05 * 37,646) // 60 = 31 clips per class
 COMPOSITIONAL_OTHERS = 2  # objects that remain of an action, and actions that remain of an object
@@ -55,7 +60,7 @@ def cross_subject(clips: HasIds, dataset: NTU = NTU60) -> Split:
     names = _names(clips, dataset)
     train, test = _divide(names, lambda name: name.subject in CS_TRAIN_SUBJECTS)
     validation = [clip for clip in train if names[clip].subject == CS_VALIDATION_SUBJECT]
-    return _split("cross-subject", train, validation, test)
+    return make_split("cross-subject", train, validation, test)
 
 
 def cross_view(clips: HasIds, dataset: NTU = NTU60) -> Split:
@@ -72,7 +77,23 @@ def cross_view(clips: HasIds, dataset: NTU = NTU60) -> Split:
         mine = [clip for clip in train if names[clip].action == action]
         chosen = np.random.RandomState(0).choice(len(mine), min(per_class, len(mine)), replace=False)
         validation += [mine[number] for number in chosen]
-    return _split("cross-view", train, validation, test)
+    return make_split("cross-view", train, validation, test)
+
+
+def cross_subject_120(clips: HasIds) -> Split:
+    """53 of the 106 people of NTU RGB+D 120 train; no validation clips were published, see `hold_out`."""
+    return _split_120(clips, "cross-subject", lambda name: name.subject in CS_TRAIN_SUBJECTS_120)
+
+
+def cross_setup(clips: HasIds) -> Split:
+    """NTU RGB+D 120: setups with an even number train, the others test; validation by `hold_out`."""
+    return _split_120(clips, "cross-setup", lambda name: name.setup % 2 == 0)
+
+
+def _split_120(clips: HasIds, name: str, trains: Callable[[ClipName], bool]) -> Split:
+    names = _names(clips, NTU120)
+    train, test = _divide(names, trains)
+    return make_split(name, train, hold_out({clip: names[clip].action for clip in train}), test)
 
 
 def compositional(clips: HasFacts, dataset: NTU = NTU60) -> Split:
@@ -94,7 +115,7 @@ def compositional(clips: HasFacts, dataset: NTU = NTU60) -> Split:
     test = [clip for clip in names if pairs[clip] in held_out]
     train = [clip for clip in names if pairs[clip] not in held_out]
     validation = [clip for clip in train if names[clip].subject == CS_VALIDATION_SUBJECT]
-    return _split("compositional", train, validation, test)
+    return make_split("compositional", train, validation, test)
 
 
 def held_out_pairs(pairs: set[tuple[int, str]], trained: set[tuple[int, str]]) -> set[tuple[int, str]]:
@@ -134,11 +155,15 @@ def first_third(split: Split) -> Split:
 def _names(clips: HasIds, dataset: NTU) -> dict[str, ClipName]:
     """Parsed names by id, in the order of the ids."""
     names = {clip: dataset.parse(clip) for clip in sorted(clips.ids)}
-    strange = [clip for clip, name in names.items() if name is None]
+    refuse_ids([clip for clip, name in names.items() if name is None], "clip ids like S001C001P001R001A001")
+    return names
+
+
+def refuse_ids(strange: Sequence[str], expected: str) -> None:
+    """LabError when there is an id that does not belong to the data set of a protocol."""
     if strange:
         fix = "use a protocol of the data set these clips belong to"
-        raise LabError.mismatch(None, "clip ids like S001C001P001R001A001", repr(strange[0]), fix)
-    return names
+        raise LabError.mismatch(None, expected, repr(strange[0]), fix)
 
 
 def _divide(names: dict[str, ClipName], trains: Callable[[ClipName], bool]) -> tuple[list[str], list[str]]:
@@ -146,7 +171,23 @@ def _divide(names: dict[str, ClipName], trains: Callable[[ClipName], bool]) -> t
     return train, [clip for clip, name in names.items() if not trains(name)]
 
 
-def _split(name: str, train: list[str], validation: list[str], test: list[str]) -> Split:
+def hold_out(keys: Mapping[str, Hashable]) -> list[str]:
+    """Training clips to validate on, where nobody published which: 5 % of each class, one at least.
+
+    `keys` is the class of each training clip. A class of one clip gives none. As in DMCL's code for
+    N-UCLA, the generator is seeded with the number of the class.
+    """
+    classes = {key: [clip for clip in sorted(keys) if keys[clip] == key] for key in set(keys.values())}
+    held = []
+    for number, key in enumerate(sorted(classes, key=str)):
+        mine = classes[key]
+        count = max(1, int(CV_VALIDATION_SHARE * len(mine))) if len(mine) > 1 else 0
+        held += [mine[place] for place in np.random.RandomState(number).choice(len(mine), count, replace=False)]
+    return held
+
+
+def make_split(name: str, train: Sequence[str], validation: Sequence[str], test: Sequence[str]) -> Split:
+    """A `Split` in which the validation clips do not train; LabError when nothing trains or is tested."""
     held_out = set(validation)
     kept = [clip for clip in train if clip not in held_out]
     if not kept or not test:

@@ -1,8 +1,9 @@
 """One clip from its files to aligned pixels in all modalities asked for.
 
-Frames are evenly spaced over the shorter of RGB and depth, since recordings differ by a frame or more.
-A frame of the skeleton or of the boxes is the one of the same number; where the skeleton ends before,
-its last one.
+Frames are evenly spaced over those that RGB and depth share (`frames.pair_frames`): recordings differ by
+a frame or more. A frame of the skeleton or of the boxes is the one of the same number; where the
+skeleton ends before, its last one. The skeleton's joints register the two images; without a skeleton
+both are resized as they are.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .alignment import Alignment, align_pair, crop_color, fit_alignment
+from .alignment import Alignment, align_pair, crop_color, fit_alignment, plain_alignment
 from .clips import sample_frames
 from .config import ClipConfig
 from .errors import LabError
+from .frames import Frames, pair_frames
 from .maps import FLOW_SIDE, flow_map, flow_pair, layout_map, read_boxes, skeleton_map
-from .media import count_frames, depth_files, read_depth_frames, read_video
-from .roots import SIDECARS, Entry
+from .roots import SETTINGS, SIDECARS, Entry
 from .skeletons import Skeleton, read_skeleton
 
 
@@ -30,7 +31,7 @@ class _View:
     frames: np.ndarray  # (T,) the stored ones
     num_frames: int  # there are in the shorter of RGB and depth
     video: dict[int, np.ndarray]  # colour frames by number, whole
-    skeleton: Skeleton
+    skeleton: Skeleton | None
     depth_box: tuple
     color_box: tuple
     size: int
@@ -41,22 +42,21 @@ def read_aligned(entry: Entry, config: ClipConfig) -> tuple[dict[str, np.ndarray
 
     Raises LabError when a file is missing or damaged.
     """
-    skeleton = read_skeleton(entry.paths["skeleton"], allow_nan=True)
-    counts = {
-        "rgb": count_frames(entry.paths["rgb"]),
-        "depth": len(depth_files(entry.paths["depth"])),
-        "skeleton": skeleton.num_frames,
-    }
-    shorter = min(counts["rgb"], counts["depth"])
+    paths = entry.paths
+    skeleton = read_skeleton(paths["skeleton"], allow_nan=True) if "skeleton" in paths else None
+    sources = {modality: Frames(paths[modality]) for modality in ("rgb", "depth")}
+    shared = pair_frames(sources)
+    shorter = len(shared["rgb"])
     frames = sample_frames(shorter, config.stored_frames)
     wanted = frames.tolist()
     if "flow" in config.modalities:
         wanted = [number for frame in frames.tolist() for number in (frame, *flow_pair(frame, shorter))]
     wanted = sorted(set(wanted))
-    video = dict(zip(wanted, read_video(entry.paths["rgb"], wanted), strict=True))
-    depth = read_depth_frames(entry.paths["depth"], frames)
-    sizes = {"depth_size": depth.shape[2:0:-1], "color_size": video[wanted[0]].shape[1::-1]}  # (width, height)
-    alignment = fit_alignment(skeleton, config.alignment, **sizes)
+    pictures = sources["rgb"].rgb([shared["rgb"][number] for number in wanted])
+    video = dict(zip(wanted, pictures, strict=True))
+    depth = sources["depth"].depth([shared["depth"][number] for number in frames], entry.recording.depth_unit)
+    sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
+    alignment = _alignment(entry, skeleton, config, sizes)
     pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
     rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
     pixels = {"rgb": rgb, "depth": depth}
@@ -64,8 +64,21 @@ def read_aligned(entry: Entry, config: ClipConfig) -> tuple[dict[str, np.ndarray
     for modality in config.modalities:
         if modality not in pixels:
             pixels[modality] = _MAPS[modality](view)
+    counts = {modality: source.count for modality, source in sources.items()}
     crop = {"box": list(view.color_box), "of": list(sizes["color_size"])}  # colour pixels; width, height
     return {m: pixels[m] for m in config.modalities}, {**_found(skeleton, frames, counts, alignment), "crop": crop}
+
+
+def _alignment(entry: Entry, skeleton: Skeleton | None, config: ClipConfig, sizes: dict[str, tuple]) -> Alignment:
+    """By the joints where there are some, unless the images are registered already."""
+    if skeleton is not None and not entry.recording.registered:
+        return fit_alignment(skeleton, config.alignment, **sizes)
+    (width, height), (color_width, color_height) = sizes["depth_size"], sizes["color_size"]
+    if entry.recording.registered and abs(width * color_height - height * color_width) > max(color_width, color_height):
+        found = f"depth {width}x{height}, RGB {color_width}x{color_height}"
+        fix = f'set "registered" to false in {SETTINGS}'
+        raise LabError.mismatch(entry.paths["depth"], "registered images of one shape", found, fix)
+    return plain_alignment(**sizes)
 
 
 def _flow(view: _View) -> np.ndarray:
@@ -78,6 +91,9 @@ def _flow(view: _View) -> np.ndarray:
 
 
 def _skeleton(view: _View) -> np.ndarray:
+    if view.skeleton is None:
+        fix = "leave skeleton out of ClipConfig.modalities"
+        raise LabError.mismatch(None, f"a skeleton of {view.entry.id}", "none", fix)
     joints, drawn = view.skeleton, np.zeros((len(view.frames), view.size, view.size, 3), np.uint8)
     for place, frame in enumerate(np.minimum(view.frames, joints.num_frames - 1)):
         if frame >= 0:  # a recording may hold no frame of the skeleton at all
@@ -108,12 +124,15 @@ def _layout(view: _View) -> np.ndarray:
 _MAPS = {"flow": _flow, "skeleton": _skeleton, "layout": _layout}
 
 
-def _found(skeleton: Skeleton, frames: np.ndarray, counts: dict[str, int], alignment: Alignment) -> dict:
+def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int], alignment: Alignment) -> dict:
     """What a record keeps of how a clip was read."""
+    nan_joints = 0
+    if skeleton is not None:
+        counts, nan_joints = counts | {"skeleton": skeleton.num_frames}, skeleton.nan_joints
     notes = {
         "frame counts differ": len(set(counts.values())) > 1,
         "some frames are repeated": len(set(frames.tolist())) < len(frames),
-        f"{skeleton.nan_joints} joints are not numbers": skeleton.nan_joints > 0,
+        f"{nan_joints} joints are not numbers": nan_joints > 0,
         "too few tracked joints, the camera's usual alignment is used": alignment.fallback,
     }
     return {

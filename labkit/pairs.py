@@ -1,0 +1,209 @@
+"""Any pair of RGB and depth: folders of a class each, or a table of clips.
+
+Folders: ROOT/<class>/<stem>_color.* and <stem>_depth.*, where a clip is two images, two folders of
+images or two videos (`frames.Frames`); ROOT/train, ROOT/validation and ROOT/test may stand before the
+classes. A table: ROOT/clips.csv (or a CSV file given as the root) with the columns clip, label, rgb,
+depth and, where known, split, skeleton, subject, camera; paths are relative to the table.
+
+Depth has 16 bits and 0 means no reading. ROOT/labkit.json may say more (`roots.Settings`): millimetres per
+count, whether the two images are registered, clips to leave out, the name of the data set.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import LabError
+from .files import sha256_json
+from .frames import natural
+from .protocols import HasFacts, Split, hold_out, make_split
+from .roots import Index, Settings, make_index, read_settings
+
+TABLE = "clips.csv"
+ENDINGS = {"color": "rgb", "rgb": "rgb", "depth": "depth"}  # what follows the last _ of a stem
+SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+REQUIRED, OPTIONAL = ("rgb", "depth"), ("skeleton",)  # modalities of a table
+TEST_SHARE = 0.3  # of a "random" split, where nobody gave one
+MAX_TABLE_BYTES = 256 << 20
+
+
+# --------------------------------------------------------------------------- folders
+
+
+def index_folders(root: str | os.PathLike) -> Index:
+    """The clips of ROOT/<class>/ or ROOT/<split>/<class>/; reads names only, no clip.
+
+    A clip's id is <class>/<stem>, behind the split where there is one. A stem that lacks RGB or depth
+    is excluded; names without a known ending are strangers.
+    """
+    root, settings = Path(root), read_settings(root)
+    found: dict[str, dict[str, str]] = {modality: {} for modality in REQUIRED}
+    labels: dict[str, str] = {}
+    facts: dict[str, dict[str, str]] = {}
+    twice, strangers = {}, []
+    for folder, split in class_folders(root):
+        for item in sorted(os.scandir(folder), key=lambda item: natural(item.name)):
+            stem, _, ending = Path(item.name).stem.rpartition("_")
+            modality = ENDINGS.get(ending)
+            if not stem or modality is None:
+                strangers.append(Path(item.path).relative_to(root).as_posix())
+                continue
+            clip = f"{Path(folder).relative_to(root).as_posix()}/{stem}"
+            labels[clip] = folder.name
+            facts[clip] = {"label": folder.name} | ({"split": split} if split else {})
+            if found[modality].setdefault(clip, item.path) != item.path:
+                twice[clip] = f"{modality} found twice"
+    classes = {name: name for name in sorted(set(labels.values()), key=natural)}
+    return make_index(
+        root, found, labels, classes, facts=facts, known=twice | settings.exclude, strangers=strangers,
+        **_as_index(root, settings),
+    )  # fmt: skip
+
+
+def _as_index(root: Path, settings: Settings) -> dict[str, Any]:
+    return {"data_name": settings.name or root.resolve().name, "recording": settings.recording}
+
+
+def class_folders(root: Path) -> Iterator[tuple[Path, str]]:
+    """The folder of each class, and the split it stands in, "" where the root is not divided."""
+    tops = sorted((path for path in root.iterdir() if _is_shown(path)), key=lambda path: natural(path.name))
+    divided = bool(tops) and all(path.name.lower() in SPLITS for path in tops)
+    for top in tops:
+        if not divided:
+            yield top, ""
+        else:
+            inner = sorted(filter(_is_shown, top.iterdir()), key=lambda path: natural(path.name))
+            yield from ((path, SPLITS[top.name.lower()]) for path in inner)
+
+
+def _is_shown(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def looks_paired(root: Path) -> bool:
+    """Whether some class folder holds a name that ends in _color, _rgb or _depth."""
+    return any(
+        Path(name).stem.rpartition("_")[2] in ENDINGS and Path(name).stem.rpartition("_")[0]
+        for folder, _ in class_folders(root)
+        for name in os.listdir(folder)
+    )
+
+
+# --------------------------------------------------------------------------- a table
+
+
+def index_table(path: str | os.PathLike) -> Index:
+    """The clips of a CSV file; a row that cannot be used is excluded with the reason.
+
+    Raises LabError when the file is no table, or lacks a column.
+    """
+    path = Path(path)
+    root, settings = path.parent, read_settings(path.parent)
+    found: dict[str, dict[str, str]] = {modality: {} for modality in (*REQUIRED, *OPTIONAL)}
+    labels: dict[str, str] = {}
+    facts: dict[str, dict[str, str]] = {}
+    known, strangers = {}, []
+    for number, row in _rows(path):
+        clip, problems = row.pop("clip"), []
+        if not clip:
+            strangers.append(f"{path.name} line {number}: no clip id")
+            continue
+        if clip in facts:
+            known[clip] = f"listed twice in {path.name}"
+            continue
+        label, split = row.pop("label"), row.pop("split", "")
+        problems += ["no label"] * (not label)
+        problems += [f"split {split!r}, not train, validation or test"] * (bool(split) and split.lower() not in SPLITS)
+        for modality in found:
+            value = row.pop(modality, "")
+            if value and _there(root / value):
+                found[modality][clip] = str(root / value)
+            elif value:
+                problems.append(f"no {modality}: {value} is not there")
+        labels[clip] = label
+        facts[clip] = {"label": label} | {key: value for key, value in row.items() if key and value}
+        facts[clip] |= {"split": SPLITS[split.lower()]} if split.lower() in SPLITS else {}
+        if problems:
+            known[clip] = "; ".join(problems)
+    if not found["skeleton"]:
+        del found["skeleton"]
+    classes = {name: name for name in sorted({label for label in labels.values() if label}, key=natural)}
+    return make_index(
+        root, found, labels, classes, facts=facts, known=known | settings.exclude, strangers=strangers,
+        **_as_index(root, settings),
+    )  # fmt: skip
+
+
+def _there(path: Path) -> bool:
+    """A path with a * counts when its folder is there; which frames there are is read later."""
+    return path.exists() or ("*" in path.name and path.parent.is_dir())
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, cells by column), without blank lines; columns in lower case, cells without outer blanks."""
+    needed = ("clip", "label", *REQUIRED)
+    fix = f"write a CSV in UTF-8 whose first line names {', '.join(needed)} and, where known, split and subject"
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise LabError.mismatch(path, f"a table of at most {MAX_TABLE_BYTES} bytes", path.stat().st_size, fix)
+        text = path.read_bytes().decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        columns = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            raise LabError.mismatch(path, f"a column {missing[0]}", ", ".join(columns)[:80] or "none", fix)
+        for row in reader:
+            cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
+            if any(cells.values()):
+                yield reader.line_num, cells
+    except (OSError, ValueError, csv.Error) as error:
+        raise LabError.mismatch(path, "a table of clips", error, fix) from error
+
+
+# --------------------------------------------------------------------------- protocols
+
+
+def given_split(clips: HasFacts) -> Split:
+    """The split that folders or table give. Without validation clips, some training clips are held out.
+
+    Clips that no part claims are in none. Raises LabError when there is nothing to train or test on.
+    """
+    about = dict(zip(clips.ids, clips.about(clips.ids), strict=True))
+    parts = {part: [clip for clip, facts in about.items() if facts.get("split") == part] for part in SPLITS.values()}
+    validation = parts["validation"] or hold_out({clip: _label(about[clip]) for clip in parts["train"]})
+    return make_split("given", [*parts["train"], *parts["validation"]], validation, parts["test"])
+
+
+def random_split(clips: HasFacts) -> Split:
+    """30 % of the clips of each class test, drawn by a hash of their ids; all others train.
+
+    Where subjects are known, 30 % of the subjects test instead, so that nobody is in both parts. Clips
+    of one scene may well be: a split that somebody thought about is worth more than this one.
+    """
+    about = dict(zip(clips.ids, clips.about(clips.ids), strict=True))
+    by_subject = all(facts.get("subject") for facts in about.values())
+    groups: dict[str, dict[str, list[str]]] = {}
+    for clip, facts in about.items():
+        stratum, unit = ("", str(facts["subject"])) if by_subject else (_label(facts), clip)
+        groups.setdefault(stratum, {}).setdefault(unit, []).append(clip)
+    test = [clip for units in groups.values() for unit in _drawn(units) for clip in units[unit]]
+    train = sorted(set(about) - set(test))
+    return make_split("random", train, hold_out({clip: _label(about[clip]) for clip in train}), test)
+
+
+def _drawn(units: Mapping[str, object]) -> list[str]:
+    order = sorted(units, key=lambda unit: sha256_json(["test", unit]))
+    return order[: max(1, round(TEST_SHARE * len(order)))] if len(order) > 1 else []
+
+
+def _label(facts: Mapping[str, object]) -> str:
+    return str(facts["label"])
+
+
+PROTOCOLS = {"given": given_split, "random": random_split}
