@@ -29,7 +29,7 @@ DEPTH_FORMAT = "gray16le"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _FETCH = "fetch this file again from its source, or leave the clip out"
 # Only containers that hold their own frames, only from the disk: a play list could name other files.
-_CONTAINERS = {"protocol_whitelist": "file", "format_whitelist": "avi,mov,mp4,matroska"}
+CONTAINERS = "avi,mov,mp4,matroska"
 
 
 def read_video(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
@@ -53,7 +53,7 @@ def read_depth_video(path: str | os.PathLike, indices: Sequence[int] | None = No
 
 def check_video(path: str | os.PathLike) -> tuple[int, int, int]:
     """Decode every frame and keep none: (frames, width, height), or the LabError of `read_video`."""
-    with _video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         packets = _packets(path, container, stream)
         for index, frame in _decode_all(stream.codec_context, packets, range(len(packets))):
             if frame.is_corrupt:
@@ -68,20 +68,23 @@ def read_video_whole(path: str | os.PathLike, indices: Sequence[int] | None = No
 
 def count_frames(path: str | os.PathLike) -> int:
     """Number of frames of a video, counted in the file and compared with what its header declares."""
-    with _video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         return len(_packets(path, container, stream))
 
 
 @contextmanager
-def _video(path: str | os.PathLike) -> Iterator[tuple]:
-    """An open container and its video stream; whatever goes wrong inside becomes a LabError."""
+def open_video(path: str | os.PathLike, containers: str = CONTAINERS) -> Iterator[tuple]:
+    """An open container of one of those kinds and its video stream; whatever goes wrong inside becomes a LabError."""
     try:
         _check_riff_size(path)
-        with av.open(os.path.abspath(path), options=_CONTAINERS) as container:
+        options = {"protocol_whitelist": "file", "format_whitelist": containers}
+        with av.open(os.path.abspath(path), options=options) as container:
             if not container.streams.video:
                 raise LabError.mismatch(path, "a video", "a file without a video stream", _FETCH)
             stream = container.streams.video[0]
             context = stream.codec_context
+            if context is None:
+                raise LabError.mismatch(path, "a codec that can be decoded", "an unknown one", _FETCH)
             if not 0 < context.width * context.height <= MAX_VIDEO_PIXELS:
                 size = f"{context.width}x{context.height}"
                 raise LabError.mismatch(path, f"frames of at most {MAX_VIDEO_PIXELS} pixels", size, _FETCH)
@@ -124,7 +127,7 @@ def _check_indices(path: str | os.PathLike, wanted: Sequence[int] | np.ndarray, 
 def _collect(
     path: str | os.PathLike, indices: Sequence[int] | None, decode: Callable, pixels: str = "rgb24"
 ) -> np.ndarray:
-    with _video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         packets = _packets(path, container, stream)
         wanted = np.arange(len(packets)) if indices is None else np.asarray(indices, dtype=int)
         _check_indices(path, wanted, len(packets))

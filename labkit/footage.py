@@ -1,0 +1,207 @@
+"""Video from outside the lab, any file that PyAV reads or a camera, as the few frames a model asks for.
+
+A recording of the lab is cropped to what its depth camera saw, too. Here there is no depth camera: the
+average crop of the training clips stands in (`crop_box`), and nothing but the video is read.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .alignment import Box, crop_color
+from .clips import sample_frames
+from .errors import LabError
+from .media import CONTAINERS, MAX_VIDEO_PIXELS, open_video
+
+# Kinds that hold their own frames. Play lists and picture sequences, which name other files, are not among them.
+FOREIGN = f"{CONTAINERS},mpegts,mpeg,mpegvideo,flv,asf,gif,ogg,mxf,nut,dv,ivf,rm,wtv,h264,hevc,m4v"
+SAME_SHAPE = 0.03  # width over height may differ by that share from the training frames'
+CUT_SHORT = 0.05, 0.15  # share of the declared duration, and seconds: a file is cut where more than both is missing
+COUNTED = ("mpegts", "mpeg", "gif")  # kinds whose frames or duration PyAV guesses from the bytes there are
+HIDDEN_FRAMES = {"vp8", "vp9", "av1"}  # codecs whose packets need not show a frame
+MAX_CAMERA_FRAMES = 1000
+_FIX = "convert it to MP4 again from its source, or name another video"
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a model is shown: `frames` uint8 (T,S,S,3) RGB, numbers `indices` (T,) of the `total` there are."""
+
+    source: str
+    frames: np.ndarray
+    indices: tuple[int, ...]
+    total: int
+    notes: tuple[str, ...] = ()
+
+
+def crop_box(width: int, height: int, crop: Mapping | None) -> Box:
+    """The part of a frame to keep, in pixels.
+
+    `crop` is {"box": average crop of the training clips as fractions of the frame, "shape": width over
+    height of those frames}. Frames of that shape are cropped alike; of another shape, the largest
+    centred part as wide and high as the training crop is in proportion; without `crop`, all is kept.
+    """
+    if crop is None:
+        return 0.0, 0.0, float(width), float(height)
+    left, top, right, bottom = crop["box"]
+    if abs(width / height / crop["shape"] - 1) <= SAME_SHAPE:
+        return left * width, top * height, right * width, bottom * height
+    shape = (right - left) / (bottom - top) * crop["shape"]
+    wide, high = min(width, height * shape), min(height, width / shape)
+    return (width - wide) / 2, (height - high) / 2, (width + wide) / 2, (height + high) / 2
+
+
+def read_footage(path: str | os.PathLike, num_frames: int, size: int, crop: Mapping | None = None) -> Footage:
+    """`num_frames` evenly spaced frames of a video file, first and last included, cropped and resized to `size`.
+
+    The file is decoded to count its frames, and again to pick them. Raises LabError when it is missing,
+    no video, damaged, cut, or holds another number of frames than it declares. A video with fewer frames
+    than asked for shows some of them more than once, and a note says so.
+    """
+    if not Path(path).is_file():
+        found = "a folder" if Path(path).is_dir() else "none"
+        raise LabError.mismatch(path, "a video file", found, "give the path of a video")
+    survey = _Survey()
+    for _ in _decoded(path, survey):
+        pass
+    indices = sample_frames(survey.check(path), num_frames)
+    kept = {}
+    for number, frame in _decoded(path, _Survey()):
+        if number in indices:
+            image = np.rot90(frame.to_ndarray(format="rgb24", threads=1), round(frame.rotation / 90))
+            kept[number] = _cropped(path, image, size, crop)
+        if number == indices[-1]:
+            break
+    frames = np.stack([kept[number] for number in indices.tolist()])
+    notes = (*_repeats(survey.decoded, num_frames), *survey.notes)
+    return Footage(os.fspath(path), frames, tuple(indices.tolist()), survey.decoded, notes)
+
+
+def _cropped(path: str | os.PathLike, image: np.ndarray, size: int, crop: Mapping | None) -> np.ndarray:
+    height, width = image.shape[:2]
+    if width * height > MAX_VIDEO_PIXELS:  # the size can change within a stream
+        raise LabError.mismatch(path, f"frames of at most {MAX_VIDEO_PIXELS} pixels", f"{width}x{height}", _FIX)
+    return crop_color(np.ascontiguousarray(image), crop_box(width, height, crop), size)
+
+
+def _repeats(total: int, num_frames: int) -> tuple[str, ...]:
+    if total >= num_frames:
+        return ()
+    return (f"only {total} of {num_frames} frames: some are shown more than once",)
+
+
+@dataclass
+class _Survey:
+    """What a file declares and what it turned out to hold."""
+
+    packets: int = 0
+    discarded: int = 0  # packets that an edit list leaves out
+    damaged: int = 0
+    decoded: int = 0
+    end: float = 0.0  # seconds from the first frame's start to the last one's end
+    declared: int = 0
+    duration: float | None = None  # of the video as declared, seconds
+    codec: str = ""
+    start: float | None = None
+
+    def check(self, path: str | os.PathLike) -> int:
+        """The number of frames; raises LabError where the file is not as declared."""
+        expected, found = f"{self.packets - self.discarded} frames", self.decoded
+        if self.declared and self.declared != self.packets:
+            expected, found = f"{self.declared} frames as its header declares", self.packets
+        elif self.damaged:
+            expected, found = "whole frames", f"{self.damaged} damaged ones"
+        elif not self.decoded:
+            expected, found = "a video", "no frame in it"
+        elif self.duration and self.duration - self.end > max(CUT_SHORT[0] * self.duration, CUT_SHORT[1]):
+            expected, found = f"{self.duration:.1f} s as its header declares", f"{self.end:.1f} s (cut off)"
+        elif self.decoded == self.packets - self.discarded or self.codec in HIDDEN_FRAMES:
+            return self.decoded
+        raise LabError.mismatch(path, expected, found, _FIX)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        told = self.declared or self.duration
+        return () if told else ("the file does not declare its length: a cut one cannot be told from a short one",)
+
+
+def _decoded(path: str | os.PathLike, survey: _Survey) -> Iterator[tuple]:
+    """(number, frame) of all frames a player would show, noting in `survey` what is met on the way."""
+    with open_video(path, FOREIGN) as (container, stream):
+        survey.codec = stream.codec_context.name
+        if container.format.name not in COUNTED:
+            survey.declared, survey.duration = stream.frames, _declared_duration(container, stream)
+        for packet in container.demux(stream):
+            survey.packets += packet.size > 0
+            survey.discarded += packet.size > 0 and packet.is_discard
+            survey.damaged += packet.is_corrupt
+            for frame in packet.decode():
+                survey.damaged += frame.is_corrupt
+                if frame.time is not None:
+                    survey.start = frame.time if survey.start is None else survey.start
+                    length = float((frame.duration or 0) * frame.time_base)
+                    survey.end = max(survey.end, frame.time - survey.start + length)
+                yield survey.decoded, frame
+                survey.decoded += 1
+
+
+def _declared_duration(container, stream) -> float | None:
+    """Seconds of video as written in the header, None where there is no such figure for the video alone."""
+    if tagged := stream.metadata.get("DURATION"):  # Matroska, "00:00:01.500000000"
+        hours, minutes, seconds = tagged.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    alone = len(container.streams) == 1
+    return container.duration / 1e6 if alone and container.duration else None
+
+
+def capture_footage(camera: int, num_frames: int, size: int, crop: Mapping | None = None,
+                    seconds: float = 3.0) -> Footage:  # fmt: skip
+    """The same from a webcam that is watched for some seconds; LabError when there is none or it falls silent."""
+    import cv2
+
+    capture = cv2.VideoCapture(camera)
+    try:
+        if not capture.isOpened():
+            fix = "plug a webcam in and allow its use, try another number, or give a video file"
+            raise LabError.mismatch(None, f"a camera number {camera}", "none", fix)
+        images = list(_watched(capture, camera, seconds, size, crop))
+    finally:
+        capture.release()
+    indices = sample_frames(len(images), num_frames).tolist()
+    frames = np.stack([images[number] for number in indices])
+    return Footage(f"camera {camera}", frames, tuple(indices), len(images), _repeats(len(images), num_frames))
+
+
+def _watched(capture, camera: int, seconds: float, size: int, crop: Mapping | None) -> Iterator[np.ndarray]:
+    """Frames until the time is over, already small: a few seconds of whole ones would fill the memory."""
+    until = time.monotonic() + seconds
+    for number in range(MAX_CAMERA_FRAMES):
+        arrived, image = capture.read()
+        if not arrived:
+            fix = "close other programs that use the camera, or give a video file"
+            raise LabError.mismatch(None, f"pictures from camera {camera}", f"none after {number}", fix)
+        yield _cropped(f"camera {camera}", image[..., ::-1], size, crop)
+        if time.monotonic() >= until:
+            return
+
+
+def shown(text: str | os.PathLike) -> str:
+    """A name fit for a terminal, a figure or JSON: what is not printable, or no UTF-8, is escaped."""
+    plain = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in plain)
+
+
+def average_crop(records: Sequence[Mapping]) -> dict | None:
+    """The `crop` of `crop_box` from the records of clips (`reading.read_aligned`); None where none tells it."""
+    crops = [record["crop"] for record in records if "crop" in record]
+    if not crops:
+        return None
+    boxes = [np.divide(crop["box"], [*crop["of"], *crop["of"]]) for crop in crops]
+    shapes = [width / height for width, height in (crop["of"] for crop in crops)]
+    return {"box": np.mean(boxes, axis=0).tolist(), "shape": float(np.mean(shapes))}
