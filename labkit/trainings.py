@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from .config import DistillConfig
 from .errors import LabError
 from .lab import Lab
+from .noise import measure_noise
 from .runs import Run
 from .systems import distill_stream, fuse_predictions, train_jointly
 from .trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
@@ -72,6 +73,7 @@ TRAININGS: dict[str, Training] = {
                  train_two_stream(lab, source, target, connection=None), ("depth", "rgb")),
         Training("inverted", train_two_stream, ("rgb", "depth")),
         Training("two_rgb_streams", train_two_stream, ("rgb_twin", "rgb")),
+        Training("noise", measure_noise, ("two_stream",)),  # Table 3: nothing is trained
         # one stage (Hoffman et al.)
         Training("joint_features", _jointly("hallucination"), ("depth", "rgb")),
         Training("joint_soft_labels", _jointly("generalized"), ("depth", "rgb")),
