@@ -25,13 +25,14 @@ from .step_checks import (  # noqa: F401  offered here, too
     check_paired_interval,
     check_temporal_conv,
 )
-from .tutor import Function, answer, expect, numbers, well_done
+from .tutor import Function, answer, expect, numbers, patient, well_done
 
 # -- 00 The question -------------------------------------------------------------------------------
 
 VERDICTS = ("depth helped", "not shown to be depth", "no gain shown")
 
 
+@patient
 def check_verdict(verdict: Function) -> None:
     """Exercise 0.1: the intervals of row 15 minus row 2 and of row 15 minus its control, to a verdict."""
     exercise = "exercise 0.1"
@@ -49,6 +50,7 @@ def check_verdict(verdict: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_gap_closed(gap_closed: Function) -> None:
     """Exercise 0.2: share of the way from a baseline to an upper bound that a student has gone."""
     exercise = "exercise 0.2"
@@ -66,6 +68,7 @@ def check_gap_closed(gap_closed: Function) -> None:
 # -- 01 RGB-D clips --------------------------------------------------------------------------------
 
 
+@patient
 def check_sample_frames(sample_frames: Function) -> None:
     """Exercise 1.1: evenly spaced indices of so many frames, the first and the last among them."""
     exercise = "exercise 1.1"
@@ -81,6 +84,7 @@ def check_sample_frames(sample_frames: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_depth_levels(depth_levels: Function) -> None:
     """Exercise 1.2: a depth frame in mm to 0..1 by its own nearest and farthest reading; background is 0."""
     exercise = "exercise 1.2"
@@ -114,6 +118,7 @@ def _joints(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return depth, color, tracked
 
 
+@patient
 def check_estimate_ratio(estimate_ratio: Function) -> None:
     """Exercise 2.1: r of the supplement, the mean over both axes of the median ratio of joint distances."""
     exercise = "exercise 2.1"
@@ -135,6 +140,7 @@ def check_estimate_ratio(estimate_ratio: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_offset(offset: Function) -> None:
     """Exercise 2.2: where the colour image's corner falls in the depth image, in depth pixels."""
     exercise = "exercise 2.2"

@@ -21,7 +21,7 @@ DESCRIPTION = (
     "`labkit --version` prints the version."
 )
 
-app, data = SubcommandApp(), SubcommandApp()
+app, data, course = SubcommandApp(), SubcommandApp(), SubcommandApp()
 
 
 @app.command
@@ -208,7 +208,24 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     _print_excluded(clips.excluded)
 
 
+@course.command
+def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> None:
+    """Make the student, solution and nbgrader forms of all notebooks.
+
+    Args:
+        out: Folder for student/, solution/ and nbgrader/; by default HOME/build/course.
+        home: The project folder; by default the one that holds notebooks/.
+    """
+    from . import course, machine
+
+    base = machine.find_home(home)
+    folder = out or base / "build" / "course"
+    written = course.build_course(machine.find_notebooks(base), folder)
+    print(f"{len(written)} files in {folder}")
+
+
 app.command(data, name="data", help="Make, check or prepare a data root.")
+app.command(course, name="course", help="Make the course's forms from the notebooks.")
 
 
 def _at_least_one(**counts: int) -> None:

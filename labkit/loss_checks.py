@@ -8,11 +8,12 @@ from torch.nn import functional as F
 
 from . import losses
 from .errors import LabError
-from .tutor import Function, answer, expect, numbers, well_done
+from .tutor import Function, answer, expect, numbers, patient, well_done
 
 # -- 07 Losses -------------------------------------------------------------------------------------
 
 
+@patient
 def check_soft_targets(soft_targets: Function) -> None:
     """Exercise 7.1: eq. 6, the softmax of logits (classes,) over a temperature."""
     exercise = "exercise 7.1"
@@ -33,6 +34,7 @@ def check_soft_targets(soft_targets: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_generalized_distillation(generalized_distillation: Function) -> None:
     """Exercise 7.2: eq. 5 for one clip from both logits (classes,), the label, lambda and T."""
     exercise = "exercise 7.2"
@@ -65,6 +67,7 @@ def check_generalized_distillation(generalized_distillation: Function) -> None:
 # -- 08 Step 3: hallucination ----------------------------------------------------------------------
 
 
+@patient
 def check_hallucination_loss(hallucination_loss: Function) -> None:
     """Exercise 8.1: eq. 3, the squared distance of the sigmoids of two maps, summed."""
     exercise, case = "exercise 8.1", "four activations"
@@ -87,6 +90,7 @@ def check_hallucination_loss(hallucination_loss: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_teacher_is_a_target(hallucination_loss: Function) -> None:
     """Exercise 8.2: eq. 3 on tensors, with a gradient for the student and none for the teacher."""
     exercise = "exercise 8.2"

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from . import model
-from .tutor import Function, answer, expect, numbers, well_done
+from .tutor import Function, answer, expect, numbers, patient, well_done
 
 # -- 03 One stream ---------------------------------------------------------------------------------
 
@@ -18,6 +18,7 @@ def _mixed(frames: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return sum(padded[tap : tap + len(frames)] @ weight[:, :, tap].T for tap in range(3))
 
 
+@patient
 def check_temporal_conv(temporal_conv: Function) -> None:
     """Exercise 3.1: frames (time, in) and weight (out, in, 3), taps before, now and after, to (time, out)."""
     exercise = "exercise 3.1"
@@ -43,6 +44,7 @@ def check_temporal_conv(temporal_conv: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_identity_kernel(identity_kernel: Function) -> None:
     """Exercise 3.2: the weight (channels, channels, 3) of a temporal convolution that changes nothing."""
     exercise, case = "exercise 3.2", "4 channels"
@@ -63,6 +65,7 @@ def check_identity_kernel(identity_kernel: Function) -> None:
 # -- 05 Step 1 -------------------------------------------------------------------------------------
 
 
+@patient
 def check_clip_logits(clip_logits: Function) -> None:
     """Exercise 5.1: logits (batch*time, classes) of frames to logits (batch, classes) of clips."""
     exercise = "exercise 5.1"
@@ -84,6 +87,7 @@ def check_clip_logits(clip_logits: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_class_accuracy(class_accuracy: Function) -> None:
     """Exercise 5.2: from a confusion matrix (true, predicted) of counts to one accuracy a class."""
     exercise = "exercise 5.2"
@@ -105,6 +109,7 @@ def check_class_accuracy(class_accuracy: Function) -> None:
 # -- 06 Step 2 -------------------------------------------------------------------------------------
 
 
+@patient
 def check_inject(inject: Function) -> None:
     """Exercise 6.1: (shortcut, branch input) from a unit's sum, the other stream's signal and the connection."""
     exercise = "exercise 6.1"
@@ -140,6 +145,7 @@ def _expect_gradient(exercise: str, connection: str, inject: Function, unit_sum,
     expect(exercise, f"{connection}, backwards into the signal", "a gradient", found, hint)
 
 
+@patient
 def check_joint_loss(joint_loss: Function) -> None:
     """Exercise 6.2: step 2's loss from the two streams' logits (batch, classes) and the labels."""
     exercise = "exercise 6.2"
@@ -169,6 +175,7 @@ def check_joint_loss(joint_loss: Function) -> None:
 # -- 09 Step 4: RGB only ---------------------------------------------------------------------------
 
 
+@patient
 def check_fused_prediction(fused_prediction: Function) -> None:
     """Exercise 9.1: frame logits (T, K) of both streams to the fused logits (K,) of section 3.1."""
     exercise = "exercise 9.1"
@@ -188,6 +195,7 @@ def check_fused_prediction(fused_prediction: Function) -> None:
     well_done(exercise)
 
 
+@patient
 def check_paired_interval(paired_interval: Function) -> None:
     """Exercise 9.2: 95 % interval of an accuracy difference over the same clips, subjects resampled whole.
 

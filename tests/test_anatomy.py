@@ -11,9 +11,13 @@ from statistics import median
 import nbformat
 import pytest
 
+from labkit.course import read_exercises
+from labkit.notebooks import read_notebook
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {"profile": "mini", "protocol": "cross-subject", "seeds": 1}
 WORD = re.compile(r"[\w'’.,%]+")
+FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -53,7 +57,7 @@ def test_cells_are_few_and_short(notebook):
     prose, code = cells(notebook, "markdown"), cells(notebook, "code")
     assert 15 <= len(prose) <= 25 and 12 <= len(code) <= 20
     assert max(map(code_lines, code)) <= 20 and median(map(code_lines, code)) <= 8
-    assert 900 <= sum(len(WORD.findall(cell.source)) for cell in prose) <= 1800
+    assert 900 <= sum(len(WORD.findall(FOLDED.sub("", cell.source))) for cell in prose) <= 1800
 
 
 def test_it_closes_with_a_summary_exercises_and_a_record(notebook):
@@ -62,8 +66,24 @@ def test_it_closes_with_a_summary_exercises_and_a_record(notebook):
     ]
     assert headings[-2:] == ["## Summary", "## Exercises"]
     assert "record(" in cells(notebook, "code")[-1].source
-    checked = [cell for cell in cells(notebook, "code") if "checks.check_" in cell.source]
-    assert len(checked) >= 2
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_two_exercises_are_checked_and_two_are_open(path):
+    source = read_notebook(path)
+    exercises = read_exercises(source)
+    assert sum(exercise.checked for exercise in exercises) >= 2
+    assert sum(not exercise.checked for exercise in exercises) >= 2
+    number = int(path.stem[:2])
+    assert [exercise.number for exercise in exercises] == [f"{number}.{k}" for k in range(1, len(exercises) + 1)]
+    assert all(1 <= exercise.minutes <= 60 for exercise in exercises)
+    summary, heading = (
+        next(place for place, cell in enumerate(source.notebook.cells) if f"## {title}" in cell.source)
+        for title in ("Summary", "Exercises")
+    )
+    assert summary < heading == exercises[0].place
+    called = [place for place, cell in enumerate(source.notebook.cells) if "checks.check_" in cell.source]
+    assert called == [exercise.place + 1 for exercise in exercises if exercise.checked]
 
 
 def test_a_picture_comes_early(notebook):

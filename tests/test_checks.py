@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from einops import reduce
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from torch.nn import functional as F
 
 from labkit import alignment, checks, clips, losses, metrics, model
 from labkit.errors import LabError
+from labkit.tutor import Advice, Blank, grade
 
 
 def verdict(over_rgb, over_control):
@@ -260,11 +263,41 @@ def test_a_right_solution_passes_with_one_line(check, capsys):
 
 @pytest.mark.parametrize(("check", "solution", "hint"), MISTAKES)
 def test_a_typical_mistake_gets_its_own_hint(check, solution, hint):
-    with pytest.raises(LabError) as caught:
+    with pytest.raises(Advice) as caught:
         check(solution)
     assert hint in caught.value.fix
     assert caught.value.path.startswith("exercise")
     assert caught.value.reason.startswith("expected ") and ", found " in caught.value.reason
+
+
+@pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.__name__)
+def test_a_blank_is_told_so_and_is_no_error(check, capsys):
+    """A check without `@tutor.patient` would stop a notebook that nobody has solved yet."""
+    assert check(lambda *arguments: ...) is None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("exercise ") and "not answered yet" in line and "help folds out" in line
+
+
+@pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.__name__)
+def test_a_grader_lets_no_blank_pass(check):
+    grade(check, RIGHT[check])
+    with pytest.raises(Blank):
+        grade(check, lambda *arguments: ...)
+
+
+def test_half_an_answer_is_still_a_blank(capsys):
+    checks.check_inject(lambda u, s, connection: (F.relu(u), ...))
+    assert "not answered yet" in capsys.readouterr().out
+
+
+def test_a_notebook_shows_the_advice_and_not_the_way_through_the_check():
+    shell = InteractiveShell()
+    shell.user_ns["checks"] = checks
+    with capture_output() as shown:
+        shell.run_cell("checks.check_gap_closed(lambda student, baseline, upper: student / upper)")
+    first, hint = shown.stdout.strip().splitlines()
+    assert first.startswith("exercise 0.2: expected 0.5 for 70.0, 60.0, 80.0, found 0.875")
+    assert hint == "Hint: the student's gain over the baseline, divided by the upper bound's."
 
 
 @pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.__name__)

@@ -1,0 +1,252 @@
+"""The course: solutions pass, blanks are met with patience, and every form is what it says it is."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import runpy
+import textwrap
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit import cli
+from labkit.course import (
+    Exercise,
+    build_course,
+    nbgrader_form,
+    read_exercises,
+    solution_form,
+    student_form,
+)
+from labkit.errors import LabError
+from labkit.notebooks import Source, read_notebook
+from labkit.tutor import Blank
+
+SOURCES = [read_notebook(path) for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))]
+CHECKED = [(source, exercise) for source in SOURCES for exercise in read_exercises(source) if exercise.checked]
+
+
+@pytest.fixture(params=SOURCES, ids=lambda source: source.name)
+def source(request) -> Source:
+    return request.param
+
+
+def each_checked(test):
+    names = [exercise.number for _, exercise in CHECKED]
+    return pytest.mark.parametrize(("source", "exercise"), CHECKED, ids=names)(test)
+
+
+# -- what the exercises do ---------------------------------------------------------------------------
+
+
+def is_literal(node: ast.stmt) -> bool:
+    try:
+        return isinstance(node, ast.Assign) and ast.literal_eval(node.value) is not None
+    except ValueError:
+        return False
+
+
+def light_part(source: Source, upto: int) -> str:
+    """What a notebook defines before a cell without computing: imports, functions, classes, plain constants."""
+    code = [cell.source for cell in source.notebook.cells[:upto] if cell.cell_type == "code"]
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    nodes = [node for cell in code for node in ast.parse(cell).body]
+    kept = [ast.unparse(node) for node in nodes if isinstance(node, kinds) or is_literal(node)]
+    tried = [f"with suppress(NameError):\n{textwrap.indent(lines, '    ')}" for lines in kept]
+    return "\n".join(["from contextlib import suppress", *tried, ""])
+
+
+def run(source: Source, exercise: Exercise, cell: str, folder: Path) -> None:
+    """Run a cell in place of the exercise's own, after what the notebook defines before it."""
+    script = folder / "cell.py"
+    script.write_text(f"{light_part(source, exercise.place)}\n{cell}\n", encoding="utf-8")
+    runpy.run_path(str(script))
+
+
+@each_checked
+def test_the_blank_cell_runs_and_says_so(source, exercise, tmp_path, capsys):
+    cell = source.notebook.cells[exercise.place + 1]
+    run(source, exercise, cell.source, tmp_path)
+    told = capsys.readouterr().out
+    assert told.startswith(f"exercise {exercise.number}: not answered yet; ")
+    assert "".join(output.get("text", "") for output in cell.outputs) in ("", told)  # what is committed is what comes
+
+
+@each_checked
+def test_the_folded_solution_passes(source, exercise, tmp_path, capsys):
+    run(source, exercise, f"{exercise.answer}\n{exercise.check}", tmp_path)
+    assert capsys.readouterr().out == f"exercise {exercise.number}: right.\n"
+
+
+@each_checked
+def test_a_solution_that_returns_nothing_is_told_so(source, exercise, tmp_path):
+    forgetful = re.sub(r"^(    )return ", r"\1found = ", exercise.answer, flags=re.MULTILINE)
+    with pytest.raises(LabError, match="end it with `return") as caught:
+        run(source, exercise, f"{forgetful}\n{exercise.check}", tmp_path)
+    assert caught.value.path == f"exercise {exercise.number}"
+
+
+# -- forms -------------------------------------------------------------------------------------------
+
+
+def cell_named(notebook, name: str):
+    return next(cell for cell in notebook.cells if cell.id == name)
+
+
+def exercise_cells(source: Source) -> set[str]:
+    cells = source.notebook.cells
+    return {cells[e.place + step].id for e in read_exercises(source) for step in range(1 + e.checked)}
+
+
+@pytest.mark.parametrize("form", [student_form, solution_form, nbgrader_form])
+def test_a_form_is_a_valid_notebook_with_the_walk_untouched(source, form):
+    before, made = copy.deepcopy(source.notebook), form(source)
+    nbformat.validate(made)
+    assert source.notebook == before
+    assert len({cell.id for cell in made.cells}) == len(made.cells)
+    for cell in before.cells:
+        if cell.id not in exercise_cells(source):
+            kept = copy.deepcopy(cell_named(made, cell.id))
+            kept.metadata.pop("nbgrader", None)
+            assert kept == cell
+
+
+def test_students_get_hints_and_blanks_and_nothing_else(source):
+    made = student_form(source)
+    text = "\n".join(cell.source for cell in made.cells)
+    exercises = read_exercises(source)
+    assert text.count("<summary>Hint</summary>") == len(exercises) and "<summary>Solution</summary>" not in text
+    for exercise in exercises:
+        assert exercise.task in text and exercise.hint in text and exercise.solution not in text
+        if exercise.checked:
+            cell = next(cell for cell in made.cells if exercise.check in cell.source)
+            assert "return ..." in cell.source and not cell.outputs and cell.execution_count is None
+    assert text.count("*Your answer:*") == sum(not exercise.checked for exercise in exercises)
+
+
+def test_the_solution_form_is_solved_in_place(source):
+    made = solution_form(source)
+    for exercise in read_exercises(source):
+        if exercise.checked:
+            cell = next(cell for cell in made.cells if exercise.check in cell.source)
+            assert cell.source == f"{exercise.answer}\n\n\n{exercise.check}" and not cell.outputs
+        else:
+            assert any(cell.source == exercise.solution for cell in made.cells)
+    assert not any("return ..." in cell.source for cell in made.cells)
+
+
+# the documented keys of nbgrader's cell metadata, schema 3
+NBGRADER = {"schema_version": int, "grade": bool, "solution": bool, "locked": bool, "task": bool, "grade_id": str}
+
+
+def test_nbgrader_finds_its_metadata(source):
+    made, exercises = nbgrader_form(source), read_exercises(source)
+    marked = [cell for cell in made.cells if "nbgrader" in cell.metadata]
+    for cell in marked:
+        about = dict(cell.metadata.nbgrader)
+        points = about.pop("points", None)
+        assert {key: type(value) for key, value in about.items()} == NBGRADER
+        assert about["schema_version"] == 3 and not about["task"]
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", about["grade_id"])
+        assert (points is not None) == about["grade"] and (points is None or points > 0)
+        if cell.cell_type == "markdown":
+            assert about["grade"] == about["solution"]  # an answer graded by hand, or neither
+        else:
+            assert not (about["grade"] and about["solution"])  # the answer here, its test there
+            assert about["locked"] != about["solution"]
+    names = [cell.metadata.nbgrader.grade_id for cell in marked]
+    assert len(set(names)) == len(names)
+    worth = sum(cell.metadata.nbgrader.get("points", 0) for cell in marked)
+    assert worth == sum(exercise.difficulty for exercise in exercises)
+    locked = {cell.metadata.nbgrader.grade_id for cell in marked if cell.metadata.nbgrader.locked}
+    assert {"parameters", "set-up"} | {f"{exercise.slug}-task" for exercise in exercises} <= locked
+
+
+def released(cell: str) -> str:
+    """A cell as nbgrader hands it out: solutions and hidden tests taken away."""
+    cell = re.sub(r"( *)### BEGIN SOLUTION\n.*?### END SOLUTION", r"\1return ...", cell, flags=re.DOTALL)
+    return re.sub(r"### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS", "", cell, flags=re.DOTALL)
+
+
+@each_checked
+def test_nbgrader_gives_points_for_the_solution_and_none_for_the_blank(source, exercise, tmp_path, capsys):
+    marked = [cell for cell in nbgrader_form(source).cells if "nbgrader" in cell.metadata]
+    cells = {cell.metadata.nbgrader.grade_id: cell.source for cell in marked}
+    solved, test = cells[exercise.slug], cells[f"{exercise.slug}-grade"]
+    run(source, exercise, f"{solved}\n{test}", tmp_path)
+    assert capsys.readouterr().out.count("right.") == 2
+    run(source, exercise, f"{released(solved)}\n{released(test)}", tmp_path)  # runs green before it is solved
+    assert "not answered yet" in capsys.readouterr().out
+    with pytest.raises(Blank):
+        run(source, exercise, f"{released(solved)}\n{test}", tmp_path)
+
+
+def test_one_command_writes_all_forms_alike_each_time(tmp_path, capsys):
+    out = tmp_path / "course"
+    assert cli.main(["course", "build", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in (source.name for source in SOURCES):
+        assert {f"student/{name}.ipynb", f"solution/{name}.ipynb", f"nbgrader/source/{name}/{name}.ipynb"} <= set(files)
+    assert len(files) == 3 * len(SOURCES) + 1
+    assert {path: path.read_bytes() for path in build_course([source.path for source in SOURCES], out)} == {
+        out / name: data for name, data in files.items()
+    }
+
+
+# -- the convention ----------------------------------------------------------------------------------
+
+TASK = "**7.1** (difficulty 2 of 3, 10 minutes) Add one."
+HINT = "<details><summary>Hint</summary>\n\nPlus.\n\n</details>"
+ANSWER = "<details><summary>Solution</summary>\n\n```python\ndef f(x):\n    return x + 1\n```\n\nSo.\n\n</details>"
+CODE = "def f(x):\n    return ...  # here\n\n\nchecks.check_gap_closed(f)"
+
+
+def notebook_of(prose: str, code: str | None) -> Source:
+    cells = [nbformat.v4.new_markdown_cell(prose, id="a")]
+    cells += [nbformat.v4.new_code_cell(code, id="b")] if code else []
+    return Source(Path("07_x.ipynb"), nbformat.v4.new_notebook(cells=cells))
+
+
+def test_the_parts_of_an_exercise_are_read():
+    (found,) = read_exercises(notebook_of(f"## Exercises\n\nTry.\n\n{TASK}\n\n{HINT}\n\n{ANSWER}\n", CODE))
+    assert (found.number, found.difficulty, found.minutes) == ("7.1", 2, 10)
+    assert (found.task, found.hint) == ("Add one.", "Plus.")
+    assert found.answer == "def f(x):\n    return x + 1" and found.check == "checks.check_gap_closed(f)"
+    (found,) = read_exercises(notebook_of(f"{TASK.replace('(', '(open, ')}\n\n{HINT}\n\n{ANSWER}", None))
+    assert not found.checked and found.solution.endswith("So.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("difficulty 2 of 3, ", "", "one exercise: "),
+        (", 10 minutes", "", "one exercise: "),
+        ("difficulty 2", "difficulty 4", "one exercise: "),
+        (HINT, "", "one exercise: "),
+        (ANSWER, "", "one exercise: "),
+        (ANSWER, f"{ANSWER}\n\n**7.2** more", "one exercise: "),
+        ("(difficulty", "(open, difficulty", "no check after an open exercise"),
+        (CODE, "1 + 1", "or the word open"),
+        ("return ...", "return x", "one function that returns"),
+        ("```python", "```", "one fence of Python in the solution"),
+        ("def f(x):\n    return x + 1", "def g(x):\n    return x + 1", "a solution that defines def f(x):"),
+        ("def f(x):\n    return x + 1", "def f(x, y):\n    return x + 1", "a solution that defines def f(x):"),
+        ("return x + 1", "return x +", "expected Python"),
+        ("def f(x):\n    return x + 1", "from os import path", "one function and nothing else"),
+    ],
+)  # fmt: skip
+def test_an_exercise_of_another_form_is_refused(old, new, told, tmp_path):
+    prose, code = f"{TASK}\n\n{HINT}\n\n{ANSWER}", CODE
+    source = notebook_of(prose.replace(old, new), code.replace(old, new) if old not in prose else code)
+    with pytest.raises(LabError) as caught:
+        read_exercises(source)
+    assert told in str(caught.value) and "07_x.ipynb, cell a" in str(caught.value)
+    path = tmp_path / "07_x.ipynb"
+    nbformat.write(source.notebook, path)
+    with pytest.raises(LabError):
+        build_course([path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # nothing half done
