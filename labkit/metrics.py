@@ -1,7 +1,12 @@
 """Accuracy, and how sure one may be of it.
 
-Accuracies are fractions of 1. "correct" is one value per clip: whether it was right, or over seeds
-the fraction of times it was. Every function refuses NaN, which no number of the lab may hide.
+Accuracies are fractions of 1. "correct" is one value per clip (clips,): whether it was right, or over
+seeds the fraction of times it was; or a row per seed (seeds, clips). Every function refuses NaN, which
+no number of the lab may hide.
+
+What an interval covers: `wilson_interval` other clips of the same people, one training; `seed_interval`
+other seeds, these test clips; `paired_bootstrap` and `gap_closed` other clips, or other people where
+`groups` names them, and other seeds where there is a row for each of several.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import nct
 from scipy.stats import t as student_t
 
 from .errors import LabError
@@ -64,15 +70,74 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     return max(low, 0.0) if correct else 0.0, min(high, 1.0) if correct < total else 1.0
 
 
-def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Mean over seeds and its t interval; one seed has no interval."""
+def seed_interval(
+    values: ArrayLike, confidence: float = 0.95, *, bounds: tuple[float, float] | None = (0.0, 1.0)
+) -> Interval:
+    """Mean over seeds and its t interval; one seed has no interval.
+
+    With two or three seeds the t interval of an accuracy can reach beyond 0 and 1, where no accuracy
+    lies: it is cut at `bounds`. None leaves it whole, as a difference or a logarithm needs.
+    """
     values = _finite(values)
     mean = float(values.mean())
     if len(values) == 1:
         return Interval(mean, None, None)
     error = float(values.std(ddof=1)) / sqrt(len(values))
     half = float(student_t.ppf((1 + confidence) / 2, len(values) - 1)) * error
-    return Interval(mean, mean - half, mean + half)
+    low, high = bounds or (-np.inf, np.inf)
+    return Interval(mean, max(mean - half, low), min(mean + half, high))
+
+
+def seeds_needed(
+    differences: ArrayLike,
+    effect: float = 0.015,
+    *,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    spread: float | None = None,
+    most: int = 1000,
+) -> int | None:
+    """How many seeds a paired two-sided t test takes to see `effect` with that power; None beyond `most`.
+
+    `differences` (seeds,) are the differences of two targets' accuracies, seed by seed. Their standard
+    deviation is the spread; from two or three seeds it is itself known to a factor of two only. One seed
+    has none: then `spread` must be assumed, such as `clip_spread`. It is about other seeds on these very
+    test clips; no number of seeds stands in for more people.
+    Raises LabError for one seed without `spread`.
+    """
+    differences = _finite(differences)
+    if spread is None:
+        if len(differences) < 2:
+            fix = "train one seed more, or assume a spread (see clip_spread)"
+            raise LabError.mismatch(None, "two seeds or more, or a spread", f"{len(differences)} seed", fix)
+        spread = float(differences.std(ddof=1))
+    if effect == 0:
+        return None
+    if spread == 0:
+        return 2
+    counts = np.arange(2, most + 1)
+    shift = abs(effect) / spread * np.sqrt(counts)
+    critical = student_t.ppf(1 - alpha / 2, counts - 1)
+    enough = nct.sf(critical, counts - 1, shift) + nct.cdf(-critical, counts - 1, shift) >= power
+    return int(counts[enough.argmax()]) if enough.any() else None
+
+
+def clip_spread(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
+    """Standard deviation of a difference if each clip were answered anew: a stand-in for that over seeds.
+
+    Answers (clips,) of one seed; an assumption, for seeds change answers of many clips together.
+    """
+    a = _finite(correct_a)
+    return float((a - _same_length(_finite(correct_b), a)).std() / sqrt(len(a)))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """p values (tests,) adjusted for being several (Holm 1979), in the order given: reject below alpha."""
+    p = _finite(p_values)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
 
 
 def paired_bootstrap(
@@ -87,11 +152,14 @@ def paired_bootstrap(
     """Accuracy of a minus that of b over the same clips, by resampling clips with replacement.
 
     `groups` (clips,), such as subjects, are resampled whole: clips of one subject resemble each
-    other, so the interval over clips alone is too narrow. p is twice the smaller share of resamples
-    on one side of zero, at least 2 / (samples + 1).
+    other, so the interval over clips alone is too narrow. Of (seeds, clips), where row s of a and b
+    are of one seed, the seeds are resampled, too. Simulated with 20 people and a spread over seeds of
+    up to that over people, such 95 % intervals of two to five seeds hold the truth in 92 to 99 % of
+    cases; those of a single seed, which leaves out how much a seed matters, in 71 to 94 %. p is twice
+    the smaller share of resamples on one side of zero, at least 2 / (samples + 1).
     """
     a, b = _finite(correct_a), _finite(correct_b)
-    means = _resampled_means(np.stack([a, _same_length(b, a)]), groups, samples, seed)
+    means = _resampled_means(np.stack([a, _same_shape(b, a)]), groups, samples, seed)
     differences = means[0] - means[1]
     tolerance = 1e-12  # equal accuracies may differ by rounding
     beyond = min((differences <= tolerance).sum(), (differences >= -tolerance).sum())
@@ -112,8 +180,8 @@ def gap_closed(
 ) -> Interval:
     """Share of the gap from `baseline` to `upper` that `student` closes; 1 is all of it.
 
-    Each is correctness per clip, over the same clips, or a single accuracy; a single accuracy gives
-    no interval. Nor is there one when too many resamples have no gap to close.
+    Each is correctness (clips,) or (seeds, clips), over the same clips, or a single accuracy; a single
+    accuracy gives no interval. Nor is there one when too many resamples have no gap to close.
     Raises LabError when `upper` is not above `baseline`.
     """
     three = [np.atleast_1d(_finite(values)) for values in (student, baseline, upper)]
@@ -122,9 +190,9 @@ def gap_closed(
         found = f"{means[2]:.4f} against {means[1]:.4f}"
         raise LabError.mismatch(None, "an upper bound above the baseline", found, "compare others")
     value = (means[0] - means[1]) / (means[2] - means[1])
-    if any(len(values) == 1 for values in three):
+    if any(values.size == 1 for values in three):
         return Interval(value, None, None)
-    stacked = np.stack([_same_length(values, three[0]) for values in three])
+    stacked = np.stack([_same_shape(values, three[0]) for values in three])
     resampled = _resampled_means(stacked, groups, samples, seed)
     gaps = resampled[2] - resampled[1]
     kept = gaps > 0
@@ -138,18 +206,34 @@ def gap_closed(
 def _resampled_means(values: np.ndarray, groups, samples: int, seed: int) -> np.ndarray:
     """(rows, samples): means of `values` (rows, clips) over resampled clips, or groups of clips.
 
-    Drawing clips with replacement is drawing how often each distinct column occurs, so that a
-    resample costs as much as there are distinct columns, not clips.
+    Of values (rows, seeds, clips) clips and seeds are resampled, independently of one another. Drawing
+    clips with replacement is drawing how often each distinct column occurs, so that a resample costs as
+    much as there are distinct columns, not clips.
     """
-    columns = np.vstack([values, np.ones(values.shape[1])])
+    rows, clips = len(values), values.shape[-1]
+    columns = np.vstack([values.reshape(-1, clips), np.ones(clips)])
     if groups is not None:
-        _, member = np.unique(_same_length(groups, values[0]), return_inverse=True)
+        _, member = np.unique(_same_length(groups, columns[0]), return_inverse=True)
         columns = np.stack([np.bincount(member, weights=row) for row in columns])
     distinct, counts = np.unique(columns, axis=1, return_counts=True)
     total = counts.sum()
-    drawn = np.random.default_rng(seed).multinomial(total, counts / total, size=samples)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(total, counts / total, size=samples)
     sums = distinct @ drawn.T
-    return sums[:-1] / sums[-1]
+    means = (sums[:-1] / sums[-1]).reshape(rows, -1, samples)
+    centre = means.mean(axis=1)
+    return centre + np.einsum("rsn,ns->rn", means - centre[:, None], _seed_weights(means.shape[1], samples, rng))
+
+
+def _seed_weights(count: int, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """(samples, count): how much each seed's deviation from the mean of all weighs in a resample.
+
+    Drawing from `count` seeds gives (count - 1) / count of the variance that their mean has, half of it
+    for two: the deviations are stretched to make up for that. A single seed has none.
+    """
+    if count == 1:
+        return np.ones((samples, 1))
+    return rng.multinomial(count, np.full(count, 1 / count), size=samples) / np.sqrt(count * (count - 1))
 
 
 def _tails(confidence: float) -> tuple[float, float]:
@@ -173,4 +257,11 @@ def _same_length(values: ArrayLike, like: ArrayLike) -> np.ndarray:
     values = np.asarray(values)
     if len(values) != len(np.asarray(like)):
         raise LabError.mismatch(None, f"{len(np.asarray(like))} clips", len(values), "compare the same clips")
+    return values
+
+
+def _same_shape(values: ArrayLike, like: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != like.shape:
+        raise LabError.mismatch(None, f"answers {like.shape}", values.shape, "compare the same clips and seeds")
     return values

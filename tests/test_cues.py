@@ -100,7 +100,7 @@ def test_sentences_say_where_the_interval_lies(answered):
 
 def test_predictions_are_those_of_the_run(tmp_path):
     lab = tiny_lab(tmp_path)
-    run = targets.depth_stream(lab)
+    run = targets.TARGETS["table2:1"].make(lab)
     logits, labels = targets.predictions(replace(lab, dry=True), "table2:1")
     assert logits.shape == (len(lab.split.test), lab.num_classes)
     assert (targets.answers(lab, "table2:1") == (logits.argmax(axis=1) == labels)).all()

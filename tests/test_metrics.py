@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student_t
 
 from labkit.errors import LabError
 from labkit.metrics import (
     Interval,
     accuracy,
+    clip_spread,
     confusion,
     gap_closed,
+    holm,
     paired_bootstrap,
     seed_interval,
+    seeds_needed,
     wilson_interval,
 )
 
@@ -41,6 +45,8 @@ def test_confusion_rows_are_true_classes():
         lambda nan: paired_bootstrap([1, 0], [0, nan]),
         lambda nan: gap_closed([1, nan], [0, 1], [1, 1]),
         lambda nan: gap_closed(0.7, nan, 0.8),
+        lambda nan: seeds_needed([0.01, nan]),
+        lambda nan: holm([0.01, nan]),
     ],
 )
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -85,13 +91,55 @@ def test_wilson_holds_the_proportion_and_solves_its_equation(counts):
 )
 def test_seed_interval_uses_students_t(count, quantile):
     values = np.linspace(0.5, 0.6, count)
-    found = seed_interval(values)
+    found = seed_interval(values, bounds=None)
     half = quantile * values.std(ddof=1) / np.sqrt(count)
     assert found == pytest.approx((0.55, 0.55 - half, 0.55 + half), abs=1e-5)
 
 
 def test_one_seed_has_no_interval():
     assert seed_interval([0.7]) == Interval(0.7, None, None)
+
+
+def test_the_interval_of_an_accuracy_stays_an_accuracy():
+    """Two seeds ten points apart: the t interval is wider than all there is."""
+    assert seed_interval([0.5, 0.6])[1:] == (0, 1)
+    low, high = seed_interval([0.96, 0.99])[1:]
+    assert 0 < low < 0.96 and high == 1
+
+
+def power_by_simulation(count: int, effect: float, spread: float, trials: int = 4000) -> float:
+    drawn = np.random.default_rng(0).normal(effect, spread, (trials, count))
+    t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / np.sqrt(count))
+    return float((np.abs(t) > student_t.ppf(0.975, count - 1)).mean())
+
+
+@pytest.mark.parametrize(("spread", "effect"), [(0.01, 0.015), (0.02, 0.015), (0.02, 0.05), (0.05, -0.05)])
+def test_seeds_needed_reach_the_power_and_no_fewer_do(spread, effect):
+    needed = seeds_needed([-spread / np.sqrt(2), spread / np.sqrt(2)], effect)  # whose deviation is `spread`
+    assert power_by_simulation(needed, effect, spread) > 0.78
+    assert needed == 2 or power_by_simulation(needed - 1, effect, spread) < 0.82
+
+
+def test_seeds_needed_at_the_limits():
+    assert seeds_needed([0.02, 0.02]) == 2
+    assert seeds_needed([-0.3, 0.3], 0.001) is None
+    assert seeds_needed([-0.3, 0.3], 0.0) is None
+    assert seeds_needed([0.01], spread=0.01) == seeds_needed([0.01, 0.02, 0.03])
+    with pytest.raises(LabError, match="assume a spread"):
+        seeds_needed([0.01])
+
+
+def test_clip_spread_is_that_of_answers_drawn_anew():
+    rng = np.random.default_rng(0)
+    right = rng.random((2000, 2, 400)) < np.array([0.7, 0.6])[:, None]
+    drawn = (right[:, 0].mean(axis=1) - right[:, 1].mean(axis=1)).std()
+    assert clip_spread(right[0, 0], right[0, 1]) == pytest.approx(drawn, rel=0.1)
+
+
+def test_holm_against_its_definition():
+    """Smallest first: each is multiplied by how many are left, and never falls below one before it."""
+    assert holm([0.04, 0.01, 0.03, 0.9]).tolist() == pytest.approx([0.09, 0.04, 0.09, 0.9])
+    assert holm([0.6, 0.7]).tolist() == [1, 1]
 
 
 @pytest.fixture
@@ -150,6 +198,66 @@ def test_seeds_may_be_averaged_per_clip(correctness):
     averaged = np.mean(correctness, axis=0)
     found = paired_bootstrap(averaged, correctness[0])
     assert found.low < found.value < found.high
+
+
+@pytest.fixture
+def two_way():
+    """(seeds, people, clips) answers of two models five points apart, with luck of seeds and of people."""
+
+    def draw(rng, seeds=3, people=20, clips=30, luck=0.02):
+        gain = 0.05 + rng.normal(0, luck, (seeds, 1, 1)) + rng.normal(0, luck, (1, people, 1))
+        drawn = rng.random((seeds, people, clips))
+        better, worse = drawn < 0.6 + gain / 2, np.abs(drawn - 0.2) < 0.3 - gain / 4
+        return better.reshape(seeds, -1), worse.reshape(seeds, -1), np.repeat(np.arange(people), clips)
+
+    return draw
+
+
+def test_resampling_people_and_seeds_equals_drawing_them_one_by_one(two_way):
+    better, worse, people = two_way(np.random.default_rng(0))
+    found = paired_bootstrap(better, worse, groups=people, samples=20_000)
+    per_person = (better.astype(float) - worse).reshape(3, 20, 30).mean(axis=2)
+    rng, slow = np.random.default_rng(1), []
+    for _ in range(5_000):
+        by_seed = per_person[:, rng.integers(20, size=20)].mean(axis=1)
+        centre, drawn = by_seed.mean(), by_seed[rng.integers(3, size=3)].mean()
+        slow.append(centre + (drawn - centre) * np.sqrt(3 / 2))
+    low, high = np.quantile(slow, [0.025, 0.975])
+    assert found.value == pytest.approx(per_person.mean())
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.004)
+
+
+def test_seeds_that_all_agree_add_nothing(two_way):
+    better, worse, people = two_way(np.random.default_rng(0), seeds=1)
+    one = paired_bootstrap(better[0], worse[0], groups=people)
+    three = paired_bootstrap(np.tile(better, (3, 1)), np.tile(worse, (3, 1)), groups=people)
+    assert three == pytest.approx(one, abs=1e-9)
+
+
+def test_seeds_that_differ_widen_the_interval(two_way):
+    better, worse, people = two_way(np.random.default_rng(0), luck=0.06)
+    found = paired_bootstrap(better, worse, groups=people)
+    blind = paired_bootstrap(better.ravel(), worse.ravel(), groups=np.tile(people, 3))
+    assert found.value == pytest.approx(blind.value)
+    assert found.high - found.low > 1.2 * (blind.high - blind.low)
+
+
+def test_the_two_way_interval_holds_the_truth(two_way):
+    rng, held, truth = np.random.default_rng(0), 0, []
+    cases = [two_way(rng) for _ in range(200)]
+    truth = np.mean([better.mean() - worse.mean() for better, worse, _ in cases])
+    for better, worse, people in cases:
+        found = paired_bootstrap(better, worse, groups=people, samples=500)
+        held += found.low <= truth <= found.high
+    assert 0.9 <= held / 200 <= 1
+
+
+def test_gap_closed_over_seeds(two_way):
+    better, worse, people = two_way(np.random.default_rng(0))
+    middle = np.where(np.arange(better.shape[1]) % 2, better, worse)
+    found = gap_closed(middle, worse, better, groups=people)
+    assert found.low < 0.5 < found.high
+    assert gap_closed(better, worse, better, groups=people) == pytest.approx((1, 1, 1))
 
 
 def test_gap_closed_of_the_papers_rows():
