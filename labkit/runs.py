@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from .errors import LabError
 from .files import atomic_path, read_json, sha256_bytes, sha256_file, sha256_json, write_json
+
+if TYPE_CHECKING:  # torch takes a second to load; only tensors need it
+    import torch
 
 MANIFEST = "manifest.json"
 RESULT = "result.json"
@@ -139,11 +139,15 @@ class Run:
 
     def save_tensors(self, name: str, tensors: dict[str, torch.Tensor], about: dict | None = None) -> None:
         """Tensors in one safetensors file; `about` (JSON) rides in its header, so both land together."""
+        from safetensors.torch import save_file
+
         tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         header = {"about": json.dumps(about or {}, sort_keys=True, allow_nan=False)}
         self.save(name, lambda path: save_file(tensors, path, metadata=header))
 
     def load_tensors(self, name: str) -> tuple[dict[str, torch.Tensor], dict]:
+        from safetensors import SafetensorError, safe_open
+
         path = self.artefact(name)
         try:
             with safe_open(path, framework="pt") as file:

@@ -1,25 +1,27 @@
 """The other systems: streams trained together, students of several teachers, and teachers' ensembles.
 
-The same streams, data and budget as the paper's steps; only what is learned from whom differs.
+The same streams, data and budget as the paper's steps; only what is learned from whom differs. As in
+`trainers`, what computes is imported where a task is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from .config import DistillConfig, TrainConfig
-from .distillers import DISTILLERS, ensemble_weights, joint_terms, layers_needed
 from .errors import LabError
-from .feeds import Batch
-from .fitting import Task, summary
 from .lab import Lab
-from .model import NUM_BLOCKS, StreamOutput, ThreeStreams, build_stream, freeze
 from .runs import PREDICTIONS, RESULT, Run
 from .trainers import load_stream, modality_of, obtain, seeded_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .feeds import Batch
+    from .fitting import Task
+    from .model import StreamOutput
 
 
 def train_jointly(lab: Lab, depth: Run, rgb: Run, *, distill: DistillConfig) -> Run:
@@ -36,6 +38,10 @@ def train_jointly(lab: Lab, depth: Run, rgb: Run, *, distill: DistillConfig) -> 
               "distill": asdict(distill)}  # fmt: skip
 
     def task() -> Task:
+        from .distillers import DISTILLERS, joint_terms
+        from .fitting import Task
+        from .model import ThreeStreams
+
         streams = ThreeStreams(*(load_stream(run, "stream") for run in (rgb, depth, depth)))
         objective = DISTILLERS[distill.objective]
 
@@ -81,6 +87,12 @@ def distill_stream(
               "modalities": {**{f"teacher {n}": name for n, name in enumerate(sees)}, "stream": modality}}  # fmt: skip
 
     def task() -> Task:
+        from torch import nn
+
+        from .distillers import DISTILLERS, layers_needed
+        from .fitting import Task
+        from .model import build_stream, freeze
+
         with seeded_weights(lab, f"step1 {modality} 0"):
             student = build_stream(lab.profile.model, lab.num_classes, lab.profile.clips.num_frames)
         streams = nn.ModuleList(freeze(load_stream(run, "stream")) for run in teachers)
@@ -107,6 +119,8 @@ def distill_stream(
 
 
 def _pruned(output: StreamOutput, weight: float, layers: tuple[int, ...]) -> StreamOutput:
+    from .model import NUM_BLOCKS, StreamOutput
+
     features = output.features if NUM_BLOCKS in layers else None
     return StreamOutput(output.logits * weight, (), features, (None, None, None, features))
 
@@ -124,6 +138,10 @@ def teacher_weights(lab: Lab, teachers: Sequence[Run], distill: DistillConfig) -
     Alike, but for weighting "dataset": the softmin of their mean cross-entropy on the validation
     clips, which no teacher was trained on (Radevski et al.; their code holds training clips out).
     """
+    import torch
+
+    from .distillers import ensemble_weights
+
     if distill.weighting != "dataset":
         return torch.full((len(teachers),), 1 / len(teachers))
     logits, labels = _predictions(lab, teachers, "validation", "stream")
@@ -141,6 +159,10 @@ def fuse_predictions(lab: Lab, teachers: Sequence[Run], *, weighting: str = "uni
     run = lab.runs.open(lab.spec("ensemble", {"modalities": modalities, "weighting": weighting}, tuple(teachers)))
     if lab.dry or run.done:
         return run
+    import torch
+
+    from .fitting import summary
+
     with run.lock():
         if run.done:
             return run
@@ -160,6 +182,8 @@ def fuse_predictions(lab: Lab, teachers: Sequence[Run], *, weighting: str = "uni
 
 def _predictions(lab: Lab, runs: Sequence[Run], part: str, reading: str) -> tuple[Tensor, Tensor]:
     """Kept logits (runs, clips, classes) and the clips' labels (clips,)."""
+    import torch
+
     kept = [run.load_tensors(PREDICTIONS) for run in runs]
     ids = list(getattr(lab.split, part))
     for run, (_, about) in zip(runs, kept, strict=True):

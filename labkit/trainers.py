@@ -4,6 +4,8 @@ Step 1 trains a stream per modality, step 2 ties depth to RGB, step 3 teaches a 
 that sees RGB to behave as the depth stream, step 4 fine-tunes hallucination and RGB together. Each
 function is "load the run if it exists, else train it". The controls of equal capacity and budget
 without depth are the same functions given two RGB streams and labels alone.
+
+What computes is imported where a task is made: to name a run, or to find it finished, needs no torch.
 """
 
 from __future__ import annotations
@@ -11,20 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
-
-import torch
-from accelerate import PartialState
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from .clips import clip_seed
 from .config import DistillConfig, ModelConfig, TrainConfig
-from .distillers import DISTILLERS, layers_needed
 from .errors import LabError
-from .feeds import Batch
-from .fitting import Task, fit
 from .lab import Lab
-from .model import NUM_BLOCKS, Stream, StreamOutput, TwoStream, build_stream, freeze
 from .runs import WEIGHTS, Run, RunSpec, of_role
+
+if TYPE_CHECKING:
+    from .feeds import Batch
+    from .fitting import Task
+    from .model import Stream, StreamOutput
 
 PROFILE = "profile"  # stands for "the connection that the profile names"; None means no connection
 
@@ -39,6 +39,11 @@ def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
               "modalities": {"stream": modality}, "twin": twin}  # fmt: skip
 
     def task() -> Task:
+        from torch.nn import functional as F
+
+        from .fitting import Task
+        from .model import build_stream
+
         with seeded_weights(lab, f"step1 {modality} {twin}"):
             stream = build_stream(lab.profile.model, lab.num_classes, lab.profile.clips.num_frames)
         return Task(
@@ -90,6 +95,11 @@ def _joint(
     config = {"model": asdict(model), "train": asdict(train), "modalities": modalities}
 
     def task() -> Task:
+        from torch.nn import functional as F
+
+        from .fitting import Task
+        from .model import TwoStream
+
         pair = TwoStream(load_stream(*source), load_stream(*target), model.connection, model.connect_at)
 
         def forward(network, batch, _=None):
@@ -156,6 +166,10 @@ def distill_hallucination(
 
 
 def _labels_task(student: Stream, modality: str) -> Task:
+    from torch.nn import functional as F
+
+    from .fitting import Task
+
     return Task(
         title=f"step 3 {modality} on labels alone (control)",
         model=student,
@@ -168,6 +182,9 @@ def _labels_task(student: Stream, modality: str) -> Task:
 
 
 def _taught_task(teaching: _Teaching, student: Stream, modalities: dict[str, str]) -> Task:
+    from .distillers import DISTILLERS
+    from .fitting import Task
+
     distill, seen = teaching.distill, modalities["hallucination"]
     objective = DISTILLERS[distill.objective]
 
@@ -198,7 +215,11 @@ class _Teaching:
     """
 
     def __init__(self, two_stream: Run, distill: DistillConfig, model: ModelConfig):
+        from .distillers import layers_needed
+        from .model import TwoStream, freeze
+
         self.distill, self.connected = distill, model.connection is not None
+        self._layers = layers_needed(distill)
         joined = ModelConfig(**two_stream.spec.config["model"])
         source, target = (freeze(load_stream(two_stream, role)) for role in ("source", "target"))
         self.pair = TwoStream(source, target, joined.connection, joined.connect_at)
@@ -213,11 +234,10 @@ class _Teaching:
             both = self.pair(target, source)
             output = getattr(both, self.distill.missing)
             output = output._replace(logits=both.logits) if self.distill.teacher_logits == "fused" else output
-        needed = layers_needed(self.distill)
         return output._replace(
             signals=output.signals if self.connected else (),
-            blocks=tuple(maps if block in needed else None for block, maps in enumerate(output.blocks, 1)),
-            features=output.features if NUM_BLOCKS in needed else None,
+            blocks=tuple(maps if block in self._layers else None for block, maps in enumerate(output.blocks, 1)),
+            features=output.features if len(output.blocks) in self._layers else None,
         )
 
     def injected(self, lesson: StreamOutput) -> tuple:
@@ -230,6 +250,8 @@ class _Teaching:
 
 def load_stream(run: Run, role: str) -> Stream:
     """A stream of a finished run by its role: "stream", "source", "target" or "hallucination"."""
+    from .model import build_stream
+
     weights, _ = run.load_tensors(WEIGHTS)
     chosen = of_role(weights, role)
     if not chosen:
@@ -252,6 +274,8 @@ def modality_of(run: Run, role: str) -> str:
 @contextmanager
 def seeded_weights(lab: Lab, purpose: str) -> Iterator[None]:
     """Initial weights as a function of (seed, purpose); the surrounding generator is left as it was."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(clip_seed(lab.seed, "weights", 0, purpose))
         yield
@@ -266,6 +290,10 @@ def obtain(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task
     run = lab.runs.open(spec)
     if lab.dry or (run.done and not run.checkpoints()):
         return run
+    from accelerate import PartialState
+
+    from .fitting import fit
+
     main = PartialState().is_main_process
     with run.lock() if main else nullcontext():
         if not run.done:

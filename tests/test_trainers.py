@@ -67,7 +67,7 @@ def test_the_tiny_task_is_learnt(trained):
 
 def test_a_finished_run_is_loaded_not_trained_again(trained, monkeypatch):
     lab, runs = trained
-    monkeypatch.setattr(trainers, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("trained again"))
     assert [run.id for run in four_steps(lab)] == [run.id for run in runs]
 
 
@@ -88,7 +88,7 @@ def test_streams_start_where_the_paper_says(trained, monkeypatch):
         started.update({role: {k: v.clone() for k, v in m.state_dict().items()} for role, m in task.trained.items()})
         raise LabError(None, "enough", "none")
 
-    monkeypatch.setattr(trainers, "fit", look)
+    monkeypatch.setattr(fitting, "fit", look)
     other = replace(lab, profile=lab.profile.steps(lr=9e-4))
     with pytest.raises(LabError):
         distill_hallucination(other, joint)
@@ -114,7 +114,7 @@ def test_teacher_of_step_3_is_left_as_it_was(trained, monkeypatch):
         seen["same"] = all(torch.equal(v, before[k]) for k, v in task.teachers.state_dict().items())
         seen["roles"] = list(task.trained)
 
-    monkeypatch.setattr(trainers, "fit", watch)
+    monkeypatch.setattr(fitting, "fit", watch)
     distill_hallucination(lab.with_seed(7), joint)
     assert seen == {"same": True, "roles": ["hallucination"]}
 
@@ -145,7 +145,7 @@ def test_hallucination_may_start_from_the_stream_it_sees(trained, monkeypatch):
     def look(run, task, lab, config):
         started.update(task.trained["hallucination"].state_dict())
 
-    monkeypatch.setattr(trainers, "fit", look)
+    monkeypatch.setattr(fitting, "fit", look)
     distill_hallucination(lab, joint, distill=replace(lab.profile.distill, start="seen"))
     same_weights(started, load_stream(joint, "target"))
 
@@ -158,7 +158,7 @@ def test_fused_teacher_logits_are_the_whole_networks(trained, monkeypatch):
         batch = Feed(lab, lab.split.test, task.modalities).view(list(lab.split.test), False)
         lessons[config.epochs] = task.teach(batch)
 
-    monkeypatch.setattr(trainers, "fit", look)
+    monkeypatch.setattr(fitting, "fit", look)
     predicted, _ = joint.load_tensors("predictions.safetensors")
     for epochs, kind, reading in ((1, "stream", "source"), (2, "fused", "fused")):
         distill = replace(lab.profile.distill, teacher_logits=kind)
@@ -291,7 +291,7 @@ def train_and_die(root: str, fail_point: int, kinds: tuple[str, ...], whole: boo
 def forkserver():
     """Children start from a process that has torch loaded but has not computed yet."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["labkit.trainers", "tiny"])
+    context.set_forkserver_preload(["labkit.fitting", "labkit.trainers", "tiny"])
     return context
 
 
@@ -394,7 +394,7 @@ def build_once(root: str) -> None:
             file.write("x")
         real(run, *rest)
 
-    trainers.fit = counted
+    fitting.fit = counted
     train_stream(tiny_lab(root), "rgb")
 
 
@@ -427,7 +427,7 @@ def test_paper_profile_trains_on_a_cpu(tmp_path, monkeypatch):
         moved = {role: not torch.equal(part.temporal[3].weight, before[role]) for role, part in task.trained.items()}
         seen[run.spec.step] = (terms, moved)
 
-    monkeypatch.setattr(trainers, "fit", one_step)
+    monkeypatch.setattr(fitting, "fit", one_step)
     monkeypatch.setattr(trainers, "load_stream", lambda run, role: build_stream(model, 60, 5))
     depth, rgb = train_stream(lab, "depth"), train_stream(lab, "rgb")
     joint = train_two_stream(lab, depth, rgb)
