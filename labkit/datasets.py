@@ -47,7 +47,7 @@ __all__ = [
     "first_third", "prepare", "read_aligned",
 ]  # fmt: skip
 
-PIXELS_VERSION = 2  # raise it when a change to this code alters what is stored for the same files
+PIXELS_VERSION = 3  # raise it when a change to this code alters what is stored for the same files
 MAX_SHARD_CLIPS = 256
 MAX_SHARD_BYTES = 128 << 20  # written at once; a kill loses no more than this
 VERIFY_BYTES = 1 << 30  # a larger store is verified shard by shard when read, not as a whole before
