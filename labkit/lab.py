@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from . import datasets
+from .catalog import PUPPETS, find_dataset
 from .config import Profile, PuppetsConfig, get_profile
 from .datasets import ClipStore, Split
-from .errors import LabError
 from .files import sha256_json
 from .machine import find_home
 from .puppets import make_puppets
 from .runs import Run, RunSpec, RunStore, code_version
 
-PROTOCOLS: dict[str, Callable] = {
-    "cross-subject": datasets.cross_subject,
-    "cross-view": datasets.cross_view,
-    "compositional": datasets.compositional,
-}
+PROTOCOLS: dict[str, Callable] = dict(PUPPETS.protocols)
+DATA_VARIABLE = "LABKIT_DATA"  # a data root in the environment, for notebooks, whose parameters name none
 
 # The modules whose code decides what a training ends in.
 TRAINING_CODE = (
@@ -40,6 +39,7 @@ class Lab:
     seed: int = 0
     dry: bool = False  # look at runs without training those that are missing
     root: Path | None = None  # the data root that the clips were prepared from
+    data_name: str = PUPPETS.name  # shown beside every result
 
     @property
     def num_classes(self) -> int:
@@ -47,6 +47,15 @@ class Lab:
 
     def with_seed(self, seed: int) -> Lab:
         return replace(self, seed=seed)
+
+    def people(self, ids: Sequence[str] | None = None) -> np.ndarray:
+        """Who acts in each clip (by default the test clips), (N,) text: clips of one person resemble each other.
+
+        Where nobody recorded it, each clip is a group of its own.
+        """
+        ids = self.split.test if ids is None else ids
+        about = zip(ids, self.clips.about(ids), strict=True)
+        return np.array([str(facts.get("subject") or f"clip {clip}") for clip, facts in about])
 
     def spec(self, step: str, config: dict, parents: tuple[Run, ...] = ()) -> RunSpec:
         """The specification of a run on this bench; the same inputs name the same folder."""
@@ -64,24 +73,36 @@ def puppets_root(home: Path, config: PuppetsConfig) -> Path:
 
 
 def open_lab(profile: str | Profile = "mini", protocol: str = "cross-subject", seed: int = 0, *,
-             home: str | os.PathLike | None = None, progress: bool = True) -> Lab:  # fmt: skip
-    """The bench on the embedded set; the set and its clip store are made first where they are missing.
+             home: str | os.PathLike | None = None, data: str | os.PathLike | None = None,
+             progress: bool = True) -> Lab:  # fmt: skip
+    """The bench on a data root; its clip store is made first where it is missing.
 
-    `home` is the folder that holds `notebooks/`, `data/` and `runs/`; by default it is found from the
-    current folder upwards. Raises LabError for an unknown profile or protocol.
+    `data` is any root that `catalog.find_dataset` recognises, by default the one that the environment
+    names in LABKIT_DATA, else the embedded set, which is made where it is missing. `home` is the folder
+    that holds `notebooks/`, `data/` and `runs/`; by default it is found from the current folder upwards.
+    Modalities that the data set has no files for are left out. Raises LabError for an unknown profile,
+    and for a protocol that the data set does not have.
     """
     chosen = get_profile(profile) if isinstance(profile, str) else profile
-    if protocol not in PROTOCOLS:
-        raise LabError.mismatch(
-            None, f"a protocol among {', '.join(PROTOCOLS)}", repr(protocol), "use one of those names"
-        )
-    base = find_home(home)
-    root = make_puppets(puppets_root(base, chosen.puppets), chosen.puppets, progress=progress)
-    store = datasets.prepare(root, store_path(root, chosen), chosen.clips, progress=progress)
-    return Lab(store, PROTOCOLS[protocol](store), RunStore(base / "runs"), chosen, seed, root=root)
+    base, given = find_home(home), data or os.environ.get(DATA_VARIABLE)
+    found = find_dataset(given) if given else PUPPETS
+    divide = found.protocol(protocol)  # a wrong name is told before anything is made
+    root = Path(os.path.abspath(given)) if given else puppets_root(base, chosen.puppets)
+    if not given:
+        make_puppets(root, chosen.puppets, progress=progress)
+    index = found.index(root)
+    chosen = replace(chosen, clips=replace(chosen.clips, modalities=index.possible(chosen.clips.modalities)))
+    store = datasets.prepare(index, store_path(root, chosen, base), chosen.clips, progress=progress)
+    return Lab(store, divide(store), RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
 
 
-def store_path(root: Path, profile: Profile) -> Path:
-    """Where the aligned clips of a data root lie, one store per way of preparing them."""
+def store_path(root: Path, profile: Profile, home: Path | None = None) -> Path:
+    """Where the aligned clips of a data root lie, one store per way of preparing them.
+
+    Beside the root, or in `home`/data where nothing can be written there.
+    """
     clips = profile.clips
-    return root.with_name(f"{root.name}-{clips.size}px-{clips.stored_frames}f-{clips.alignment}")
+    name = f"{root.name}-{clips.size}px-{clips.stored_frames}f-{clips.alignment}"
+    if home is None or os.access(root.parent, os.W_OK):
+        return root.with_name(name)
+    return home / "data" / f"{sha256_json(str(root))[:8]}-{name}"

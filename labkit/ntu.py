@@ -102,6 +102,10 @@ class NTU:
             recording=settings.recording,
         )  # fmt: skip
 
+    def clips(self, root: Path, modality: str) -> list[str]:
+        """The ids that have a file of this modality."""
+        return list(self._scan(root, modality, [], {}))
+
     def _scan(self, root: Path, modality: str, strangers: list[str], twice: dict[str, list[str]]) -> dict[str, str]:
         """Files of one modality by clip id; other names go to `strangers`, second files to `twice`."""
         stem, suffix = self.modalities[modality]

@@ -52,6 +52,7 @@ class NumberedSet:
     name: str
     ids: re.Pattern[str]  # named groups; "action" among them
     classes: Mapping[int, str]
+    lies_at: Callable[[Path], bool]  # whether a folder looks like a root of this set
     scan: Callable[[Path, list[str]], Found]  # files of a root; strange names go to the list
     protocols: Mapping[str, Callable[[HasFacts], Split]]
     published: Mapping[str, tuple[int, ...]]  # clips; by protocol those of train (with validation) and test
@@ -102,9 +103,8 @@ def _divide(clips: HasFacts, dataset: NumberedSet, name: str, part: Callable[[di
 def _scan_ucla(root: Path, strangers: list[str]) -> Found:
     """view_V/aAA_sSS_eEE/frame_N_tc_T_{rgb.jpg,depth.png}; the id of a clip is vV_aAA_sSS_eEE."""
     found: Found = {"rgb": {}, "depth": {}}
-    base = root / "multiview_action" if (root / "multiview_action").is_dir() else root
     for view in (1, 2, 3):
-        for folder in _subfolders(base / f"view_{view}", strangers, root):
+        for folder in _subfolders(_ucla_base(root) / f"view_{view}", strangers, root):
             clip, names = f"v{view}_{folder.name}", os.listdir(folder)
             for modality, ending in (("rgb", "_rgb.jpg"), ("depth", "_depth.png")):
                 if any(name.startswith("frame_") and name.endswith(ending) for name in names):
@@ -114,10 +114,12 @@ def _scan_ucla(root: Path, strangers: list[str]) -> Found:
     return found
 
 
+def _ucla_base(root: Path) -> Path:
+    return root / "multiview_action" if (root / "multiview_action").is_dir() else root
+
+
 def _subfolders(folder: Path, strangers: list[str], root: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.iterdir()):
+    for path in (folder / name for name in _listed(folder)):
         if path.is_dir() and re.fullmatch(r"a\d+_s\d+_e\d+", path.name, re.ASCII):
             yield path
         else:
@@ -134,9 +136,10 @@ UCLA = NumberedSet(
     "N-UCLA",
     re.compile(r"v(?P<camera>[123])_a(?P<action>\d\d)_s(?P<subject>\d\d)_e(?P<replication>\d\d)", re.ASCII),
     UCLA_CLASSES,
+    lambda root: any((_ucla_base(root) / f"view_{view}").is_dir() for view in (1, 2, 3)),
     _scan_ucla,
     {"cross-view": ucla_cross_view(), "cross-view-1": ucla_cross_view(1), "cross-view-2": ucla_cross_view(2)},
-    {"clips": (1494,)},
+    {"clips": (1494, 1494)},
     {},
 )
 
@@ -201,6 +204,7 @@ UWA = NumberedSet(
     "UWA3DII",
     re.compile(r"a(?P<action>\d\d)_s(?P<subject>\d\d)_v(?P<camera>0[1-4])_e(?P<replication>\d\d)", re.ASCII),
     UWA_CLASSES,
+    lambda root: any(True for _ in _parents(root, _UWA_CLIP)),
     _scan_uwa,
     _uwa_protocols(),
     {},
@@ -214,12 +218,16 @@ def _scan_utd(root: Path, strangers: list[str]) -> Found:
     """RGB/aA_sS_tT_color.avi and Depth/aA_sS_tT_depth.mat."""
     found: Found = {"rgb": {}, "depth": {}}
     for modality, folder, ending in (("rgb", "RGB", "_color.avi"), ("depth", "Depth", "_depth.mat")):
-        for path in sorted((root / folder).iterdir()) if (root / folder).is_dir() else ():
-            if path.name.endswith(ending):
-                found[modality][path.name.removesuffix(ending)] = str(path)
+        for name in _listed(root / folder):
+            if name.endswith(ending):
+                found[modality][name.removesuffix(ending)] = str(root / folder / name)
             else:
-                strangers.append(path.relative_to(root).as_posix())
+                strangers.append(f"{folder}/{name}")
     return found
+
+
+def _listed(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
 def utd_cross_subject(clips: HasFacts) -> Split:
@@ -231,8 +239,9 @@ UTD = NumberedSet(
     "UTD-MHAD",
     re.compile(r"a(?P<action>\d{1,2})_s(?P<subject>[1-8])_t(?P<replication>[1-4])", re.ASCII),
     UTD_CLASSES,
+    lambda root: any(name.endswith("_color.avi") for name in _listed(root / "RGB")) and bool(_listed(root / "Depth")),
     _scan_utd,
     {"cross-subject": utd_cross_subject},
-    {"clips": (861,), "cross-subject": (431, 430)},
+    {"clips": (861, 861), "cross-subject": (431, 430)},
     {},
 )

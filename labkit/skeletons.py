@@ -91,16 +91,22 @@ def single_body(xyz, depth_xy, color_xy, state, *, orientation=None, body_id: in
     )
 
 
-def main_body(skeleton: Skeleton) -> int:
-    """Body id with the largest summed coordinate variance: the actor rather than a chair.
-
-    Raises LabError when no body has a joint with finite coordinates.
-    """
+def body_spread(skeleton: Skeleton) -> dict[int, float]:
+    """Summed variance of the coordinates of each body's joints, m2, by body id; bodies without any are left out."""
     spread = {}
     for body in np.unique(skeleton.body_id[skeleton.present]):
         xyz = np.ma.masked_invalid(skeleton.xyz[skeleton.body_id == body])  # (frames, 25, 3)
         if xyz.count():
             spread[int(body)] = float(xyz.var(axis=0).filled(0).sum())
+    return spread
+
+
+def main_body(skeleton: Skeleton) -> int:
+    """Body id with the largest `body_spread`: the actor rather than a chair.
+
+    Raises LabError when no body has a joint with finite coordinates.
+    """
+    spread = body_spread(skeleton)
     if not spread:
         raise LabError.mismatch(skeleton.path, "at least one body", "none in any frame", _FIX)
     return max(spread, key=spread.__getitem__)
