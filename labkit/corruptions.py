@@ -144,13 +144,13 @@ CORRUPTIONS: dict[str, Corruption] = {
         Corruption("speckle-mm-std", "millimetres", partial(speckle_depth, sigma_is="std"), _TABLE3, _STD,
                    "section 4.4's I * n on the readings themselves", log=True),
         Corruption("holes", "millimetres", punch_holes, ("0.1", "0.25", "0.5", "0.75", "1"),
-                   "share of the person without a reading", "ours; materials that swallow infrared light"),
-        Corruption("quantisation", "millimetres", quantise, ("20", "50", "100", "200", "500"),
+                   "share of the person lost", "ours; materials that swallow infrared light"),
+        Corruption("quantisation", "millimetres", quantise, ("50", "100", "200", "400"),
                    "step (mm)", "ours; a coarser sensor"),
         Corruption("dropped", "millimetres", drop_frames, ("1", "2", "3", "4"),
-                   "frames that repeat the one before", "ours; a stalling sensor"),
+                   "frames dropped", "ours; a stalling sensor repeats the frame before"),
         Corruption("shifted", "millimetres", shift, ("0.02", "0.05", "0.1", "0.2"),
-                   "shift (share of the crop's width)", "ours; a camera knocked after registration"),
+                   "shift (widths of the crop)", "ours; a camera knocked after registration"),
     )
 }  # fmt: skip
 
