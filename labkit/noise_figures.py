@@ -80,7 +80,7 @@ def _curve(axes: Axes, table: pd.DataFrame, rivals: pd.DataFrame, corruption: Co
     void = table[table["severity"].isna()]
     if len(void):
         _points(axes, np.array([beyond]), void, "")
-    names = ["none" if corruption.log else "0", *(_printed(severity, corruption) for severity in graded["severity"][1:]), *["void"] * len(void)]
+    names = [_printed(severity, corruption) for severity in graded["severity"]] + ["void"] * len(void)
     axes.set_xticks([*places, *[beyond] * len(void)], names)
     axes.grid(True, axis="y")
 
@@ -110,7 +110,9 @@ def _crossing(
 
 
 def _printed(severity: float, corruption: Corruption) -> str:
-    return f"$10^{{{round(np.log10(severity))}}}$" if corruption.log else f"{severity:g}"
+    if not corruption.log:
+        return f"{severity:g}"
+    return f"$10^{{{round(np.log10(severity))}}}$" if severity else "none"
 
 
 def _color(target: str) -> str:
