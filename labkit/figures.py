@@ -1,6 +1,6 @@
 """One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
 
-No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, looks and files in
+No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, the noise study's in `noise_figures`, looks and files in
 `style`; all are offered here too, so that a notebook imports from one place.
 """
 
@@ -15,14 +15,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .curves import accuracy_curves, hallucination_curve, line_chart, soft_label_bars, training_curves
+from .noise_figures import noise_curve, noise_severities
 from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
 from .style import COLUMN, FAINT, INK, MARKERS, PAGE, ROLES, new_figure, save_figure, styled
 from .targets import TARGETS
 
 __all__ = [
     "COLUMN", "PAGE", "ROLES", "accuracy_curves", "blends", "class_gains", "clip_strip", "comparisons", "confusion",
-    "contact_sheet", "cue_outcomes", "feature_maps", "hallucination_curve", "line_chart", "method_diagram", "overlay",
-    "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips", "training_curves",
+    "contact_sheet", "cue_outcomes", "feature_maps", "hallucination_curve", "line_chart", "method_diagram",
+    "noise_curve", "noise_severities", "overlay", "ratio_histogram", "registration_errors", "results", "save_figure",
+    "soft_label_bars", "strips", "training_curves",
 ]  # fmt: skip
 
 
