@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ntu_files import assert_mendable, write_depth, write_depth_frames, write_video
 from PIL import Image
+from replicas import write_depth_video
 from scipy.io import savemat
 
 from labkit.errors import LabError
@@ -28,16 +28,6 @@ def write_pictures(folder, names, size=(16, 12), seed=0):
     for name, picture in zip(names, pictures, strict=True):
         Image.fromarray(picture).save(folder / name)
     return np.stack(pictures)
-
-
-def write_depth_video(path, depth, pixels="gray16le"):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=30)
-        stream.height, stream.width, stream.pix_fmt = *depth.shape[1:], pixels
-        for image in depth:
-            frame = av.VideoFrame.from_ndarray(image, format="gray16le").reformat(format=pixels)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 @given(numbers=st.lists(st.integers(0, 10**9), min_size=1, max_size=8, unique=True))
