@@ -110,7 +110,7 @@ def test_matlab_depth_has_time_last_and_is_never_executed(tmp_path):
     savemat(tmp_path / "other.mat", {"d_skel": np.zeros((20, 3, 4))})
     savemat(tmp_path / "objects.mat", {"d_depth": np.array([{"a": 1}, "text"], dtype=object)})
     for name in ("other", "objects"):
-        with pytest.raises(LabError, match="d_depth|object values"):
+        with pytest.raises(LabError, match=r"d_depth|object values"):
             read_mat_depth(tmp_path / f"{name}.mat")
 
 
