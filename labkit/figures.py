@@ -1,7 +1,8 @@
 """One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
 
-No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, the noise study's in `noise_figures`, looks and files in
-`style`; all are offered here too, so that a notebook imports from one place.
+No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, those of the noise
+study in `noise_figures`, looks and files in `style`; all are offered here too, so that a notebook imports from one
+place.
 """
 
 from __future__ import annotations
