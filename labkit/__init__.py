@@ -13,13 +13,13 @@ __version__ = "0.1.0"
 READING_ORDER = (
     "errors", "files", "progress", "parallel", "types", "config", "machine", "skeletons", "alignment", "media",
     "frames", "clips", "footage", "corruptions", "maps", "roots", "ntu", "protocols", "other_sets", "pairs",
-    "catalog", "rendering", "puppet_body", "puppet_actions", "puppet_sensors", "puppet_clips", "puppets",
-    "store", "reading", "datasets", "examination", "inspection", "backbones", "model", "losses",
-    "system_losses", "distillers", "metrics", "runs", "lab", "augment", "feeds", "lessons", "sessions",
-    "fitting", "trainers", "systems", "stress", "noise", "trainings", "targets", "robustness", "probes", "cues",
-    "style", "records", "pictures", "curves", "noise_figures", "figures", "prediction", "export", "panels",
-    "widgets", "explorers", "tutor", "step_checks", "loss_checks", "checks", "notebooks", "course", "kernels",
-    "series", "cli",
+    "catalog", "rendering", "puppet_body", "puppet_actions", "puppet_sensors", "puppet_clips", "puppets", "store",
+    "reading", "datasets", "examination", "inspection", "backbones", "model", "losses", "system_losses",
+    "distillers", "metrics", "runs", "lab", "augment", "feeds", "lessons", "sessions", "fitting", "trainers",
+    "systems", "stress", "noise", "trainings", "targets", "robustness", "probes", "cues", "style", "records",
+    "pictures", "curves", "claims", "verdicts", "noise_figures", "figures", "panels", "widgets", "explorers",
+    "prediction", "provenance", "model_card", "export", "tutor", "step_checks", "loss_checks", "checks",
+    "notebooks", "course", "site", "kernels", "series", "cli",
 )  # fmt: skip
 
 

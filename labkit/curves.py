@@ -50,6 +50,12 @@ def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float]]]) -> Figure
     return figure
 
 
+def running_median(curve: Sequence[dict], term: str = "hall") -> pd.Series:
+    """One loss term of a run's history.json by step, smoothed over a twentieth of the training."""
+    values = pd.DataFrame(curve).set_index("step")[term]
+    return values.rolling(max(len(values) // 20, 1), center=True, min_periods=1).median()
+
+
 @styled
 def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall") -> Figure:
     """L_hall (eq. 3) against training steps, Fig. 4's form: {label: curve of a step-3 run's history.json}.
@@ -58,8 +64,7 @@ def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall"
     """
     figure, axes = new_figure(COLUMN, 2.2)
     for (label, curve), color in zip(curves.items(), (ROLES["hallucination"], INK, "#999999"), strict=False):
-        table = pd.DataFrame(curve).set_index("step")[term]
-        smooth = table.rolling(max(len(table) // 20, 1), center=True, min_periods=1).median()
+        table, smooth = pd.DataFrame(curve).set_index("step")[term], running_median(curve, term)
         axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
         axes.plot(smooth.index, smooth, color=color, label=label)
     axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))

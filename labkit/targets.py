@@ -236,9 +236,10 @@ def answers(lab: Lab, name: str) -> np.ndarray:
     return logits.argmax(axis=1) == labels
 
 
-def answers_of_seeds(lab: Lab, name: str, seeds: int) -> np.ndarray:
-    """`answers` of seeds 0, 1, ..., (seeds, N) bool: the form that `metrics` pairs and resamples."""
-    return np.stack([answers(lab.with_seed(seed), name) for seed in range(seeds)])
+def answers_of_seeds(lab: Lab, name: str, seeds: int | Sequence[int]) -> np.ndarray:
+    """`answers` of that many seeds, or of these, (seeds, N) bool: the form that `metrics` pairs and resamples."""
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    return np.stack([answers(lab.with_seed(seed), name) for seed in chosen])
 
 
 def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
@@ -274,6 +275,9 @@ def subjects(lab: Lab) -> np.ndarray:
     return np.array([NTU60.parse(clip).subject for clip in lab.split.test])
 
 
+UPPER = "table2:8"  # RGB and depth, in training and at test
+
+
 def gap_closed_by_depth(
     lab: Lab, seeds: int = 1, baseline: str = "control:15", student: str = "table2:15"
 ) -> Interval:
@@ -282,32 +286,5 @@ def gap_closed_by_depth(
     The interval covers what that of `comparison_table` does. Raises LabError where row 8 is not above
     the baseline: there is no gap.
     """
-    right = [answers_of_seeds(lab, name, seeds) for name in (student, baseline, "table2:8")]
+    right = [answers_of_seeds(lab, name, seeds) for name in (student, baseline, UPPER)]
     return gap_closed(*right, groups=subjects(lab))
-
-
-# An RGB-only model, and what it must beat: one RGB stream, and its own twin without depth.
-GAPS = (
-    ("table2:13", "table2:2"),
-    ("table2:13", "control:13"),
-    ("table2:15", "table2:2"),
-    ("table2:15", "control:15"),
-)
-
-
-def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
-    """(student - baseline) / (RGB+D - baseline) in %, for both RGB-only models against both baselines.
-
-    Against one RGB stream it credits depth with all that a second stream and longer training add; against
-    the control of equal capacity, budget and starting point it does not. Empty where there is no gap.
-    """
-    rows = []
-    for student, baseline in gaps:
-        try:
-            found = gap_closed_by_depth(lab, seeds, baseline, student)
-            shares = [None if share is None else 100 * share for share in found]
-        except LabError:
-            shares = [None, None, None]
-        closed = dict(zip(("gap closed", "low", "high"), shares, strict=True))
-        rows.append({"student": student, "baseline": baseline, "upper": "table2:8", **closed, "seeds": seeds})
-    return pd.DataFrame(rows).assign(data="puppets", protocol=lab.split.name)

@@ -1,0 +1,209 @@
+"""The claims of `claims`, judged on runs: effect, interval, verdict.
+
+One rule for all. A claim says that an effect lies beyond a level, which is 0 unless it says more. It
+"holds" where the 95 % interval lies beyond the level as a whole, "fails" where it lies on the other
+side as a whole, and is else "undecided", with the seeds it would take at the effect seen so far.
+
+Effects on accuracy are paired differences in points; their intervals cover other people and, from two
+seeds on, other seeds (`metrics.paired_bootstrap`). Intervals are not adjusted for being many; the
+column "p (Holm)" is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from .claims import CLAIMS, Claim
+from .curves import running_median
+from .lab import Lab
+from .metrics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
+from .targets import UPPER, answers_of_seeds, subjects
+from .trainings import make
+
+MOST_SEEDS = 100  # more than this is "not by seeds"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say about a claim; effect and interval in points, or % of iterations for "faster"."""
+
+    effect: float
+    low: float
+    high: float
+    p: float
+    verdict: Literal["holds", "fails", "undecided", "not run"]
+    seeds_needed: int | None  # where undecided; None: more than MOST_SEEDS, or no seeds would do
+    note: str
+    data: str
+    protocol: str
+    seeds: int
+
+
+NOTHING = (math.nan, math.nan, math.nan, math.nan)
+
+
+def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
+    """The verdict over those of the first `seeds` seeds that have all its runs; nothing is trained."""
+    have = [seed for seed in range(seeds) if _complete(claim, lab.with_seed(seed))]
+    about = {"data": "puppets", "protocol": lab.split.name, "seeds": len(have)}
+    if not have:
+        return Verdict(*NOTHING, "not run", None, "", **about)
+    judged = _judge_curves if claim.kind == "faster" else _judge_answers
+    return Verdict(*judged(claim, lab, have), **about)
+
+
+def _complete(claim: Claim, lab: Lab) -> bool:
+    made: dict = {}
+    return all(make(name, replace(lab, dry=True), made).done for name in claim.trainings)
+
+
+def word(claim: Claim, low: float, high: float) -> str:
+    """The rule: where the interval lies, seen from the claim's level."""
+    if math.isnan(low) or math.isnan(high):
+        return "undecided"
+    if claim.kind == "near":
+        inside = -claim.level < low and high < claim.level
+        outside = low > claim.level or high < -claim.level
+        return "holds" if inside else "fails" if outside else "undecided"
+    return "holds" if low > claim.level else "fails" if high < claim.level else "undecided"
+
+
+def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
+    """Effect, low, high, p, word, seeds needed and note, from the answers to each test clip."""
+    plus, minus = (
+        np.sum([answers_of_seeds(lab, name, have) for name in side], axis=0, dtype=float)
+        for side in (claim.plus, claim.minus)
+    )
+    people = subjects(lab)
+    found = paired_bootstrap(plus, minus, groups=people)
+    effect, low, high = 100 * found.value, 100 * found.low, 100 * found.high
+    p = found.p if claim.kind == "above" and claim.level == 0 else math.nan
+    verdict = word(claim, low, high)
+    if verdict != "undecided":
+        return effect, low, high, p, verdict, None, ""
+    by_seed = (plus - minus).mean(axis=1)
+    spread = clip_spread(plus[0], minus[0]) if len(have) == 1 else None
+    distance = abs(effect) - claim.level if claim.kind == "near" else effect - claim.level
+    needed = seeds_needed(by_seed, distance / 100, spread=spread, most=MOST_SEEDS)
+    certain = paired_bootstrap(plus.mean(axis=0), minus.mean(axis=0), groups=people)
+    notes = ["spread over seeds assumed to be that over clips"] if spread is not None else []
+    if word(claim, 100 * certain.low, 100 * certain.high) == "undecided":
+        notes.append("undecided over people alone: more of them, not only more seeds")
+    return effect, low, high, p, verdict, needed, "; ".join(notes)
+
+
+# -- Fig. 4 ----------------------------------------------------------------------------------------
+
+
+def iterations_saved(faster: Sequence[dict], slower: Sequence[dict], term: str = "hall") -> float:
+    """By how many % fewer iterations the first curve comes down to where the second ends.
+
+    Curves as in history.json of two runs of equal length, smoothed by `curves.running_median`. Negative
+    where the first never comes so low: then it is what the second saves against the first's end.
+    """
+    first, second = running_median(faster, term), running_median(slower, term)
+    if first.min() > second.iloc[-1]:
+        return -iterations_saved(slower, faster, term)
+    reached = first.index[(first <= second.iloc[-1]).to_numpy().argmax()]
+    return 100 * (1 - (reached + 1) / (second.index[-1] + 1))
+
+
+def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
+    (faster,), (slower,) = claim.plus, claim.minus
+    saved = []
+    for seed in have:
+        made: dict = {}
+        bench = replace(lab.with_seed(seed), dry=True)
+        curves = [make(name, bench, made).load_json("history.json")["curve"] for name in (faster, slower)]
+        saved.append(iterations_saved(*curves))
+    effect, low, high = seed_interval(saved, bounds=(-100.0, 100.0))
+    if low is None:
+        return effect, math.nan, math.nan, math.nan, "undecided", 2, "one seed has no interval"
+    verdict = word(claim, low, high)
+    needed = seeds_needed(saved, effect - claim.level, most=MOST_SEEDS) if verdict == "undecided" else None
+    return effect, low, high, math.nan, verdict, needed, "interval over seeds alone"
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def claims_table(labs: Lab | Iterable[Lab], seeds: int = 1, claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
+    """Every claim on every bench, one row each: the paper's effect, ours with its interval, the verdict.
+
+    "p (Holm)" is adjusted over all rows of the table that have a p. Nothing is trained; a claim whose
+    runs are missing is "not run".
+    """
+    benches = [labs] if isinstance(labs, Lab) else list(labs)
+    rows = []
+    for bench in benches:
+        for claim in claims:
+            found = judge(claim, bench, seeds)
+            rows.append(
+                {
+                    "claim": claim.name,
+                    "by": claim.by,
+                    "section": claim.section,
+                    "statement": claim.statement,
+                    "paper": claim.in_paper(bench.split.name),
+                    **vars(found),
+                    "level": claim.level,
+                    "unit": "% of iterations" if claim.kind == "faster" else "points",
+                    "chain": claim.chain,
+                }
+            )
+    return pd.DataFrame(rows).pipe(_with_holm)
+
+
+def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
+    known = table["p"].notna()
+    adjusted = pd.Series(math.nan, table.index)
+    if known.any():
+        adjusted[known] = holm(table.loc[known, "p"])
+    table.insert(table.columns.get_loc("p") + 1, "p (Holm)", adjusted)
+    return table
+
+
+def chains(table: pd.DataFrame) -> pd.DataFrame:
+    """The chained claims of a `claims_table`, each chain as one: it holds if every link does, fails if one does."""
+    rows = []
+    for (chain, protocol), links in table[table["chain"] != ""].groupby(["chain", "protocol"], sort=False):
+        words = set(links["verdict"])
+        verdict = "fails" if "fails" in words else "holds" if words == {"holds"} else "undecided"
+        verdict = "not run" if words == {"not run"} else verdict
+        counts = {name: int((links["verdict"] == name).sum()) for name in ("holds", "fails", "undecided")}
+        rows.append({"chain": chain, "protocol": protocol, "verdict": verdict, "links": len(links), **counts})
+    return pd.DataFrame(rows)
+
+
+# An RGB-only model, and what it must beat: one RGB stream, and its own twin without depth.
+GAPS = (
+    ("table2:13", "table2:2"),
+    ("table2:13", "control:13"),
+    ("table2:15", "table2:2"),
+    ("table2:15", "control:15"),
+)
+
+
+def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
+    """(student - baseline) / (RGB+D - baseline) in %, for both RGB-only models against both baselines.
+
+    Against one RGB stream it credits depth with all that a second stream and longer training add; against
+    the control of equal capacity, budget and starting point it does not. Empty where row 8 is not above
+    the baseline. Raises LabError for a run that is not there.
+    """
+    right = {name: answers_of_seeds(lab, name, seeds) for name in {UPPER, *sum(gaps, ())}}
+    rows = []
+    for student, baseline in gaps:
+        shares: list[float | None] = [None, None, None]
+        if right[UPPER].mean() > right[baseline].mean():
+            found = gap_closed(right[student], right[baseline], right[UPPER], groups=subjects(lab))
+            shares = [None if share is None else 100 * share for share in found]
+        closed = dict(zip(("gap closed", "low", "high"), shares, strict=True))
+        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": seeds})
+    return pd.DataFrame(rows).assign(data="puppets", protocol=lab.split.name)
