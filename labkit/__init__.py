@@ -15,11 +15,11 @@ READING_ORDER = (
     "frames", "clips", "footage", "corruptions", "maps", "roots", "ntu", "protocols", "other_sets", "pairs",
     "catalog", "rendering", "puppet_body", "puppet_actions", "puppet_sensors", "puppet_clips", "puppets", "store",
     "reading", "datasets", "examination", "inspection", "backbones", "model", "losses", "system_losses",
-    "distillers", "metrics", "runs", "lab", "augment", "feeds", "lessons", "sessions", "fitting", "trainers",
-    "systems", "stress", "noise", "trainings", "targets", "robustness", "probes", "cues", "style", "records",
-    "pictures", "curves", "claims", "verdicts", "noise_figures", "figures", "panels", "widgets", "explorers",
-    "prediction", "provenance", "model_card", "export", "tutor", "step_checks", "loss_checks", "checks",
-    "notebooks", "course", "site", "kernels", "series", "cli",
+    "distillers", "metrics", "runs", "lab", "roles", "augment", "feeds", "lessons", "sessions", "fitting", "tasks",
+    "trainers", "systems", "stress", "noise", "trainings", "targets", "robustness", "probes", "cues", "style",
+    "records", "pictures", "curves", "claims", "verdicts", "noise_figures", "figures", "panels", "widgets",
+    "explorers", "prediction", "provenance", "model_card", "export", "tutor", "step_checks", "loss_checks",
+    "checks", "notebooks", "course", "site", "kernels", "series", "cli",
 )  # fmt: skip
 
 

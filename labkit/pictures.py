@@ -10,9 +10,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image
 
 from .maps import BONES
 from .style import INK, PAGE, ROLES, bare, new_figure, styled
@@ -139,6 +141,45 @@ def feature_maps(
         color = ROLES.get(name, INK) if pictures.ndim == 3 else INK
         line[0].set_ylabel(name.replace("rgb", "RGB"), color=color, rotation=0, ha="right", va="center")
     return figure
+
+
+@styled
+def answer_sheet(
+    frames: np.ndarray, numbers: Sequence[int], maps: np.ndarray, maps_name: str, answer: Sequence[tuple[str, float]]
+) -> Figure:
+    """A video's frames (T, S, S, 3) uint8, a stream's maps (T, h, w) over them, and the likeliest classes.
+
+    `numbers` are the frames' places in the video. The maps, dark where low and bright where high over all
+    frames, are stretched to the frames and drawn over them in grey. `answer` is (class, probability), best first.
+    """
+    figure = Figure(figsize=(PAGE, 0.5 + 2 * (PAGE - 0.7) / len(frames) + 0.22 * len(answer)), layout="constrained")
+    heights = [2 * (PAGE - 0.7) / len(frames), 0.3 + 0.22 * len(answer)]
+    top, bottom = figure.subplots(2, 1, height_ratios=heights)
+    rows = np.stack([frames, _mapped(frames, maps)])
+    bare(top).imshow(tile(rows))
+    _caption_side(top, 2, frames.shape[1], ["RGB", maps_name])
+    step = frames.shape[2] + GAP
+    top.set_xticks([step * place + step / 2 for place in range(len(frames))], [f"frame {number}" for number in numbers])
+    names, values = zip(*answer, strict=True)
+    places = -np.arange(len(answer))
+    bottom.barh(places, values, color=ROLES["rgb_only"], height=0.7)
+    bottom.set(xlim=(0, 1.08), xlabel="probability (softmax, not calibrated)")
+    bottom.set_yticks(places, [textwrap.shorten(name, 40) for name in names])
+    for label in bottom.get_yticklabels():
+        label.set_parse_math(False)  # a name may hold a dollar sign
+    for place, value in zip(places, values, strict=True):
+        bottom.text(value + 0.01, place, f"{100 * value:.0f} %", va="center", fontsize=7)
+    return figure
+
+
+def _mapped(frames: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Frames in grey under maps in magma, half and half: (T, S, S, 3) uint8."""
+    size = frames.shape[2], frames.shape[1]
+    heat = (maps - maps.min()) / max(float(np.ptp(maps)), 1e-9)
+    smooth = [Image.fromarray(one.astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for one in heat]
+    colours = colormaps["magma"](np.stack(smooth))[..., :3]
+    grey = frames.mean(axis=-1, keepdims=True) / 255
+    return np.clip(255 * (0.45 * grey + 0.55 * colours), 0, 255).astype(np.uint8)
 
 
 # -- the method, drawn -----------------------------------------------------------------------------
