@@ -119,11 +119,9 @@ def shift(depth: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarr
     angle = rng.uniform(0, 2 * np.pi)
     height, width = depth.shape[1:]
     down, right = (round(share * width * part) for part in (np.sin(angle), np.cos(angle)))
-    moved = np.zeros_like(depth)
-    to_y, to_x = slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0))
-    from_y, from_x = slice(max(-down, 0), height - max(down, 0)), slice(max(-right, 0), width - max(right, 0))
-    moved[:, to_y, to_x] = depth[:, from_y, from_x]
-    return moved
+    rows, columns = np.arange(height)[:, None] - down, np.arange(width) - right
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return depth[:, rows.clip(0, height - 1), columns.clip(0, width - 1)] * inside
 
 
 _TABLE3 = ("1e-3", "1e-2", "1e-1", "1e0", "1e1")
