@@ -187,8 +187,8 @@ def _outcomes(tasks: list[_Task], workers: int, progress: bool) -> Iterator[tupl
 
 
 def _stamp(entry: Entry) -> str:
-    """Names, sizes and modification times of a clip's files, as one hash."""
-    seen = []
+    """Names, sizes and modification times of a clip's files and what the index knows of it, as one hash."""
+    seen: list = [entry.facts]
     for modality, path in sorted(entry.paths.items()):
         if path.is_dir():
             files = sorted(os.scandir(path), key=lambda item: item.name)

@@ -218,6 +218,38 @@ def test_clips_are_normalized_and_channels_last(stored):
         assert torch.allclose(to_clip(flip_clip(frames, True)), clip.flip(-1))
 
 
+def test_flow_and_skeletons_are_flipped_as_the_scene_is():
+    maps = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 8, 3), dtype=np.uint8)
+    maps[2, 0, 0, 0] = (128, 128, 0)
+    flip = np.array([True, False, True, False])
+    flow, skeleton, layout = (flip_clip(maps, flip, name) for name in ("flow", "skeleton", "layout"))
+    for flipped, name in ((flow, "flow"), (skeleton, "skeleton"), (layout, "layout")):
+        assert np.array_equal(flipped[1::2], maps[1::2]) and np.array_equal(flip_clip(flipped, flip, name), maps)
+    mirrored = maps[0, :, :, ::-1].astype(int)
+    assert np.array_equal(layout[0], mirrored)
+    assert np.array_equal(flow[0, ..., 0], (256 - mirrored[..., 0]) % 256)  # 128 + dx becomes 128 - dx
+    assert np.array_equal(flow[0, ..., 1:], mirrored[..., 1:]) and flow[2, 0, 0, -1].tolist() == [128, 128, 0]
+    assert np.array_equal(skeleton[0], mirrored[..., [1, 0, 2]])  # a left arm becomes a right one
+
+
+@pytest.mark.parametrize("normalization", ["imagenet", "vgg"])
+def test_maps_are_scaled_so_that_zero_is_nothing(normalization):
+    config = ClipConfig(normalization=normalization)
+    maps = np.random.default_rng(0).integers(1, 256, (2, 5, 6, 8, 3), dtype=np.uint8)
+    maps[0, 0, 0, 0] = (128, 128, 0)
+    flow = to_clip(maps, config, "flow")
+    assert flow[0, 0, :, 0, 0].tolist() == [0, 0, 0]
+    assert torch.equal(flow[:, :, 0], torch.from_numpy(maps[..., 0] / 128 - 1).float())
+    assert torch.allclose(flow[:, :, 2], torch.from_numpy(maps[..., 2] / 255).float())
+    assert torch.equal(to_clip(flip_clip(maps, True, "flow"), config, "flow")[:, :, 0], -flow[:, :, 0].flip(-1))
+    for name in ("skeleton", "layout"):
+        clip = to_clip(maps, config, name)
+        assert torch.allclose(clip, torch.from_numpy(maps / 255).float().permute(0, 1, 4, 2, 3))
+        assert clip.shape == (2, 5, 3, 6, 8) and clip.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    depth = np.full((1, 2, 4, 4), 900, np.uint16)
+    assert torch.equal(to_clip(depth, config, "depth"), to_clip(depth, config))
+
+
 def test_vgg_normalization_loses_the_dark_half_of_rgb_alone(stored):
     rgb, depth = stored
     config = ClipConfig(normalization="vgg", depth_encoding="grey", depth_range="fixed")

@@ -23,11 +23,21 @@ from PIL import Image
 
 from labkit import datasets, store
 from labkit.alignment import fit_alignment
-from labkit.config import ClipConfig
+from labkit.config import ClipConfig, PuppetsConfig
 from labkit.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
 from labkit.errors import LabError
 from labkit.media import read_video_whole
-from labkit.protocols import CS_TRAIN_SUBJECTS, MISSING_LIST, NTU_ACTIONS, ClipName
+from labkit.protocols import (
+    CS_TRAIN_SUBJECTS,
+    CS_VALIDATION_SUBJECT,
+    MISSING_LIST,
+    NTU_ACTIONS,
+    ClipName,
+    compositional,
+    held_out_pairs,
+)
+from labkit.puppet_actions import ACTIONS, SHAPES
+from labkit.puppet_clips import cast_object
 from labkit.skeletons import read_skeleton, single_body, write_skeleton
 
 CONFIG = ClipConfig(size=16)
@@ -192,6 +202,57 @@ def test_no_clip_is_in_two_parts_and_order_does_not_matter(names, data):
         parts = [*split.train, *split.validation, *split.test]
         assert len(parts) == len(set(parts)) and set(parts) == names
         assert split == protocol(ids(*sorted(names)))
+
+
+def puppets(subjects=range(1, 41), cameras=(1, 2, 3)) -> SimpleNamespace:
+    """The embedded set's clips and who holds what, without its files."""
+    config, known = PuppetsConfig(), {}
+    for action, subject, camera in itertools.product(ACTIONS, subjects, cameras):
+        shape, _, _ = cast_object(config, action, subject)
+        known[f"S001C{camera:03d}P{subject:03d}R001A{action.number:03d}"] = {"object": shape}
+    return SimpleNamespace(ids=list(known), about=lambda names: [known[name] for name in names], known=known)
+
+
+def pairs_of(clips: SimpleNamespace, names) -> set[tuple[int, str]]:
+    return {(NTU60.parse(name).action, clips.known[name]["object"]) for name in names}
+
+
+def test_compositional_holds_out_one_shape_per_action_of_the_embedded_set():
+    clips = puppets()
+    split = compositional(clips)
+    assert sizes(split) == [1074, 30, 336] and split.name == "compositional"
+    held_out = pairs_of(clips, split.test)
+    shapes = sorted(SHAPES)
+    assert held_out == {(action.number, shapes[turn % 4]) for turn, action in enumerate(ACTIONS)}
+    trained = pairs_of(clips, split.train)
+    assert not held_out & (trained | pairs_of(clips, split.validation)) and len(trained) == 36
+    assert {NTU60.parse(name).subject for name in split.validation} == {CS_VALIDATION_SUBJECT}
+    people = [{NTU60.parse(name).subject for name in part} for part in (split.train, split.test)]
+    assert people[1] - people[0] <= {CS_VALIDATION_SUBJECT}  # people are not disjoint, and the docstring says so
+    assert compositional(SimpleNamespace(ids=clips.ids[::-1], about=clips.about)) == split
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sets(st.tuples(st.integers(1, 8), st.sampled_from("abcdef")), min_size=1), st.data())
+def test_held_out_pairs_leave_every_action_and_object_two_others(pairs, data):
+    trained = data.draw(st.sets(st.sampled_from(sorted(pairs))))
+    held_out = held_out_pairs(pairs, trained)
+    left = trained - held_out
+    assert held_out <= pairs and len({action for action, _ in held_out}) == len(held_out)
+    for action, thing in held_out:
+        assert sum(pair[0] == action for pair in left) >= 2 and sum(pair[1] == thing for pair in left) >= 2
+    for pair in pairs:  # nothing that could be held out is forgotten
+        if pair[0] not in {action for action, _ in held_out}:
+            rest = left - {pair}
+            assert min(sum(p[0] == pair[0] for p in rest), sum(p[1] == pair[1] for p in rest)) < 2
+
+
+def test_compositional_needs_objects_and_enough_of_them():
+    with pytest.raises(LabError, match="object of every clip") as caught:
+        compositional(SimpleNamespace(ids=NAMES, about=lambda names: [{} for _ in names]))
+    assert "boxes/<clip id>.json" in caught.value.fix
+    with pytest.raises(LabError, match="training and test clips for compositional"):
+        compositional(SimpleNamespace(ids=NAMES, about=lambda names: [{"object": "cup"} for _ in names]))
 
 
 def test_splits_leave_the_global_generator_alone():
@@ -502,7 +563,8 @@ def test_other_files_in_the_store_s_folder_are_left_alone(made, root):
 
 def test_fingerprint_does_not_depend_on_the_place(made, prepared):
     assert ClipStore(made).fingerprint == prepared.fingerprint
-    assert store.content_hash(prepared.rgb([0])[0], prepared.depth([0])[0]) == prepared.records[0]["sha256"]
+    pixels = {"rgb": prepared.rgb([0])[0], "depth": prepared.depth([0])[0]}
+    assert store.content_hashes(pixels) == prepared.records[0]["sha256"]
 
 
 def test_joints_alone_move_the_crop(made, root, prepared):
