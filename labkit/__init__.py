@@ -16,10 +16,10 @@ READING_ORDER = (
     "catalog", "rendering", "puppet_body", "puppet_actions", "puppet_sensors", "puppet_clips", "puppets", "store",
     "reading", "datasets", "examination", "inspection", "backbones", "model", "losses", "system_losses",
     "distillers", "metrics", "runs", "lab", "roles", "augment", "feeds", "lessons", "sessions", "fitting", "tasks",
-    "trainers", "systems", "stress", "noise", "trainings", "targets", "robustness", "probes", "cues", "style",
+    "trainers", "systems", "stress", "noise", "discrepancies", "trainings", "nodes", "graph", "targets", "robustness", "probes", "cues", "style",
     "records", "pictures", "curves", "claims", "verdicts", "noise_figures", "figures", "panels", "widgets",
     "explorers", "prediction", "provenance", "model_card", "export", "tutor", "step_checks", "loss_checks",
-    "checks", "notebooks", "course", "site", "kernels", "series", "cli",
+    "checks", "notebooks", "course", "site", "kernels", "series", "leaving", "cli",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from tyro.extras import SubcommandApp
 
 from . import __version__
 from .errors import LabError
+from .leaving import export, predict
 
 NOTEBOOK_SECONDS = 6 * 3600  # a notebook may train all its runs the first time
 DESCRIPTION = (
@@ -224,8 +225,26 @@ def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> N
     print(f"{len(written)} files in {folder}")
 
 
+@course.command
+def site(out: Positional[Path | None] = None, /, home: Path | None = None) -> None:
+    """Build the site: notebooks with their outputs, targets, figures, teaching plan and modules; readable offline.
+
+    Anything that Sphinx warns about is an error. Needs the extra: pip install -e ".[site]".
+
+    Args:
+        out: Folder of the site; by default HOME/build/site.
+        home: The project folder; by default the one that holds notebooks/.
+    """
+    from . import machine, site
+
+    base = machine.find_home(home)
+    print(site.build_site(base, out or base / "build" / "site"))
+
+
+app.command(export)
+app.command(predict)
 app.command(data, name="data", help="Make, check or prepare a data root.")
-app.command(course, name="course", help="Make the course's forms from the notebooks.")
+app.command(course, name="course", help="Make the course's notebooks, or the site.")
 
 
 def _at_least_one(**counts: int) -> None:

@@ -28,13 +28,14 @@ from .lab import Lab
 from .model import NUM_BLOCKS, Stream, TwoStream
 from .model_card import CARD, model_card
 from .prediction import FORMAT, INPUT, ONNX_FILE, OUTPUTS, TORCH_FILE, Model, need, open_export, predict_video, seal
-from .provenance import READINGS, describe, hallucinating
+from .provenance import READINGS, describe, find_lab, find_run, hallucinating
 from .runs import WEIGHTS, Run
 from .trainers import load_stream
 
-__all__ = ["RgbOnly", "eager_model", "export_onnx", "open_export", "predict_video", "rgb_only", "speed_ratio"]
+__all__ = ["RgbOnly", "eager_model", "export_onnx", "find_model", "open_export", "predict_video", "rgb_only"]
 
 ABOUT_FILE = "model.json"
+EXPORTS = Path("runs", "exports")  # of the project folder, one folder per run
 TOLERANCE = 1e-4  # largest difference of logits that is let pass, as a share of the largest logit
 MIN_MAP = 7  # positions a side: maps of fewer are too coarse to lay over a frame
 BLOCK_STRIDES = {block: 2 ** (block + 1) for block in range(1, NUM_BLOCKS + 1)}  # pixels of a frame per position
@@ -113,6 +114,24 @@ def eager_model(run: Run, lab: Lab) -> Model:
     """The run's own network as it is, for where ONNX Runtime is not installed."""
     network = rgb_only(run)
     return Model(_about(run, lab, network), eager_answer(network))
+
+
+def find_model(home: Path, model: Path | None = None, run: str | None = None, store: Path | None = None) -> Model:
+    """The export at `model`; or the network of a run, as it is; or the one export there is in `home`/runs/exports.
+
+    Raises LabError when both are named, and when neither is and there is not exactly one export.
+    """
+    if model is not None and run is not None:
+        raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
+    if run is not None:
+        found = find_run(run, home)
+        return eager_model(found, find_lab(found, home, store))
+    exports = sorted(path.parent for path in (home / EXPORTS).glob(f"*/{ONNX_FILE}"))
+    if model is None and len(exports) != 1:
+        names = ", ".join(path.name for path in exports) or "none"
+        fix = "export a run with labkit export RUN, or name an export with --model or a run with --run"
+        raise LabError.mismatch(home / EXPORTS, "one export to ask", names, fix)
+    return open_export(model or exports[0])
 
 
 def eager_answer(network: Callable) -> Callable:
@@ -211,6 +230,13 @@ def difference(ours: Callable, eager: Callable, about: dict[str, Any]) -> float:
         found, expected = (answer(noise(batch, about))[0] for answer in (ours, eager))
         shares.append(float(np.abs(found - expected).max() / np.abs(expected).max()))
     return max(shares)
+
+
+def measure(run: Run, folder: Path) -> tuple[float, float, float, int]:
+    """`speed_ratio` of an export against its run's own network, one clip at a time, and on how many threads."""
+    threads = torch.get_num_threads()
+    model = open_export(folder, threads)
+    return *speed_ratio(model.answer, eager_answer(rgb_only(run)), noise(1, model.about)), threads
 
 
 def speed_ratio(ours: Callable, eager: Callable, clips: np.ndarray, pairs: int = 5) -> tuple[float, float, float]:

@@ -52,6 +52,11 @@ class Model:
     about: dict[str, Any]
     answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
+    @property
+    def sees(self) -> tuple[int, int, dict | None]:
+        """Number of frames, their size in pixels, and the crop: what `footage` asks for."""
+        return self.about["num_frames"], self.about["size"], self.about["crop"]
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -84,6 +89,19 @@ class Prediction:
             "model": {key: self.about[key] for key in ("run", "accuracy", "protocol")},
         }
 
+    def lines(self, count: int, picture: Path | None, as_json: bool) -> list[str]:
+        """The same for a terminal."""
+        told = self.as_json(count) | ({"picture": shown(picture)} if picture else {})
+        if as_json:
+            return [json.dumps(told, indent=1)]
+        chosen, total = told["frames"]["chosen"], told["frames"]["total"]
+        return [
+            f"{told['video']}: frames {', '.join(map(str, chosen))} of {total}",
+            *(f"note: {note}" for note in told["notes"]),
+            *(f"{100 * answer['probability']:5.1f} %  {answer['class']}" for answer in told["answer"]),
+            *([f"picture: {told['picture']}"] if picture else []),
+        ]
+
 
 def predict_video(path: str | os.PathLike, model: Model | str | os.PathLike) -> Prediction:
     """The answer to a video file by a `Model`, or by an export: its folder or its ONNX file.
@@ -91,8 +109,7 @@ def predict_video(path: str | os.PathLike, model: Model | str | os.PathLike) -> 
     Raises LabError for a video or an export that cannot be used; see `footage.read_footage`.
     """
     model = model if isinstance(model, Model) else open_export(model)
-    about = model.about
-    return predict(read_footage(path, about["num_frames"], about["size"], about["crop"]), model)
+    return predict(read_footage(path, *model.sees), model)
 
 
 def predict(footage: Footage, model: Model) -> Prediction:
@@ -183,11 +200,18 @@ def _check_about(about: dict[str, Any], path: str | os.PathLike) -> None:
         f"1 to {MAX_FRAMES} frames": _is_count(about.get("num_frames"), MAX_FRAMES),
         f"frames of 1 to {MAX_SIZE} pixels": _is_count(about.get("size"), MAX_SIZE),
         "a crop within the frame, or null": crop is None or _is_crop(crop),
-        "a run, a protocol and an accuracy": {"run", "protocol", "accuracy"} <= set(about),
+        "a run, a protocol, an accuracy and the name of its data": _is_known(about),
     }
     for expected, holds in legal.items():
         if not holds:
             raise LabError.mismatch(path, f"a description with {expected}", "another one", _AGAIN)
+
+
+def _is_known(about: dict[str, Any]) -> bool:
+    data = about.get("data")
+    texts = [about.get(key) for key in ("run", "protocol", "maps_of")]
+    texts.append(data.get("name") if isinstance(data, dict) else None)
+    return "accuracy" in about and all(isinstance(text, str) and text.isprintable() for text in texts)
 
 
 def _is_count(value: object, most: int) -> bool:

@@ -1,0 +1,84 @@
+"""The commands `labkit export` and `labkit predict`: a model leaves the lab and is asked about a video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from .errors import LabError
+
+
+def export(
+    run: Positional[str], /, out: Path | None = None, store: Path | None = None, home: Path | None = None
+) -> None:
+    """Write a run that needs no depth as ONNX and torch.export, with its description inside and a card beside it.
+
+    Args:
+        run: Id or folder of a finished run whose every stream sees RGB, such as one of step 4.
+        out: A new folder for the files; by default HOME/runs/exports/RUN.
+        store: Folder of the clip store it was trained on; by default looked for in HOME/data.
+        home: Folder of data/ and runs/; by default the one that holds notebooks/.
+    """
+    from . import export, machine, provenance
+
+    base = machine.find_home(home)
+    found = provenance.find_run(run, base)
+    folder = out or base / export.EXPORTS / found.id
+    about = export.export_onnx(found, provenance.find_lab(found, base, store), folder)
+    ratio, seconds, eager, threads = export.measure(found, folder)
+    for name, difference in about["parity"].items():
+        print(f"{folder / name}: logits within {difference:.1e} of the run's own")
+    pace = f"{1e3 * seconds:.1f} against {1e3 * eager:.1f} ms a clip, {threads} threads"
+    print(f"ONNX Runtime is {ratio:.1f}x as fast as eager: {pace}")
+
+
+def predict(
+    video: Positional[Path | None] = None,
+    /,
+    model: Path | None = None,
+    run: str | None = None,
+    camera: int | None = None,
+    seconds: float = 3.0,
+    top: int = 5,
+    json: bool = False,
+    picture: Path | None = None,
+    home: Path | None = None,
+) -> None:
+    """What happens in a video, by a model that needs no depth: frames chosen, likeliest classes, a picture.
+
+    Args:
+        video: Any video file that PyAV reads.
+        model: An export, its folder or ONNX file; by default the one in HOME/runs/exports.
+        run: Ask this run's own network instead; needs its clip store, but no ONNX Runtime.
+        camera: Watch this webcam, 0 for the first, instead of a file.
+        seconds: How long to watch it.
+        top: How many classes to tell.
+        json: Print JSON, and draw no picture unless one is named.
+        picture: PNG to write; by default VIDEO.prediction.png in the current folder.
+        home: Folder of data/ and runs/; by default the one that holds notebooks/.
+    """
+    if top < 1:
+        raise LabError.mismatch(None, "at least 1 for top", top, "give one or more")
+    if (video is None) == (camera is None):
+        raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
+    from . import export, footage, machine, prediction
+
+    asked = export.find_model(machine.find_home(home), model, run)
+    if camera is None:
+        answer = prediction.predict_video(video, asked)
+    else:
+        answer = prediction.predict(footage.capture_footage(camera, *asked.sees, seconds=seconds), asked)
+    path = picture or (None if json else Path(f"{video.stem if video else 'camera'}.prediction.png"))
+    if path is not None:
+        _draw(answer, path, top)
+    print("\n".join(answer.lines(top, path, json)))
+
+
+def _draw(answer, path: Path, top: int) -> None:
+    from . import files, pictures, style
+
+    sheet = answer.footage.frames, answer.footage.indices, answer.maps, answer.about["maps_of"]
+    figure = pictures.answer_sheet(*sheet, answer.top(top))
+    caption = f"Answer of {answer.about['run']}, trained on {answer.about['data']['name']}"
+    files.write_bytes(path, style.picture_bytes(figure, "png", caption))
