@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -186,11 +188,19 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts (true class, predicted class) as shares of each true class, printed in per cent."""
     size = min(PAGE, 1.6 + 0.3 * len(names))
     figure, axes = new_figure(size, size * 0.86)
+    picture = draw_confusion(axes, matrix, names)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.6, label="% of the true class")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str], *, numbers: bool = True) -> AxesImage:
+    """The matrix of `confusion` in given axes, with or without its numbers."""
     total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     share = 100 * matrix / total
     picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     for (row, column), value in np.ndenumerate(share):
-        if value >= 0.5:
+        if numbers and value >= 0.5:
             color = "white" if value > 55 else INK
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=color)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
@@ -198,9 +208,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axes.set(xlabel="predicted", ylabel="true")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.6, label="% of the true class")
-    bar.outline.set_visible(False)
-    return figure
+    return picture
 
 
 @styled

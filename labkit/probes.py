@@ -5,8 +5,9 @@ Everything is read in evaluation mode and without gradients; networks are left a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,13 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from .clips import normalize
 from .errors import LabError
 from .feeds import Feed
 from .lab import Lab
-from .model import Stream, TwoStream
+from .model import Connection, Stream, TwoStream, _residual_branch, inject
 from .runs import Run
 from .targets import comparison_table
 from .trainers import load_stream
@@ -69,6 +72,72 @@ def feature_maps(stream: Stream, clip: Clip) -> tuple[Features, ...]:
     """The ends of blocks 1 to 4 after ReLU, each (batch*time, channel, height, width)."""
     with reading(stream):
         return stream(clip).blocks
+
+
+def unit_sums(
+    stream: Stream, clip: Clip, signals: Sequence[Tensor | None] | None = None, connection: Connection = "multiply"
+) -> tuple[Features, ...]:
+    """u of eq. 2 in blocks 1 to 4: the first unit's sum before its ReLU, which a connection meets.
+
+    With another stream's `signals`, what comes of them in earlier blocks is in the later sums.
+    """
+    entering: list[Tensor] = []
+    hooks = [
+        layer[0].conv1.register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0]))
+        for layer in stream.layers
+    ]
+    with reading(stream):
+        try:
+            stream(clip, signals, connection)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        units = [layer[0] for layer in stream.layers]
+        return tuple(
+            _residual_branch(unit, x) + (x if unit.downsample is None else unit.downsample(x))
+            for unit, x in zip(units, entering, strict=True)
+        )
+
+
+class Passage(NamedTuple):
+    """What one connection lets through: the branch's input and, element by element, its slopes."""
+
+    branch: Tensor
+    to_own: Tensor  # d branch / d own_sum
+    to_other: Tensor  # d branch / d other_sum
+
+
+def through_connection(
+    own_sum: Tensor, other_sum: Tensor, connection: str | None, strength: float = 1.0
+) -> Passage:
+    """A connection at the unit sums of both streams, before their ReLU; any shape, the same for both.
+
+    `connection` as in `model.inject`, or "add" for comparison: f(u) + signal, which the paper does not have.
+    The signal is `strength` times the other stream's f(u); at 0 it is silent.
+    """
+    own, other = (values.detach().clone().requires_grad_() for values in (own_sum, other_sum))
+    signal = strength * F.relu(other)
+    if connection == "add":
+        branch = F.relu(own) + signal
+    else:
+        _, branch = inject(own, None if connection is None else signal, connection)
+    slopes = torch.autograd.grad(branch.sum(), (own, other), allow_unused=True, materialize_grads=True)
+    return Passage(branch.detach(), *slopes)
+
+
+def answering(pair: TwoStream, rgb: np.ndarray, normalization: str = "imagenet") -> Callable[[np.ndarray], np.ndarray]:
+    """Two streams asked about one clip: coloured depth (T,H,W,3) uint8 to the fused probabilities (classes,).
+
+    `rgb` (T,H,W,3) uint8 is what the target sees every time. For depth that was changed on its way in.
+    """
+    target = normalize(rgb[None], normalization, "rgb")
+
+    def answer(depth_coloured: np.ndarray) -> np.ndarray:
+        with reading(pair):
+            output = pair(target, normalize(depth_coloured[None], normalization, "depth"))
+            return output.logits.softmax(dim=-1)[0].numpy()
+
+    return answer
 
 
 def pull(loss: Scalar, stream: Stream) -> float:

@@ -1,18 +1,143 @@
 """Interactive views for a notebook that somebody watches. Each has a static twin that carries the content.
 
-A view returns None when nobody watches (see `progress.watched`), so that saved notebooks hold no widget.
+A `View` is one function that draws settings side by side, and the controls that choose a setting. Live it shows
+one of them, its twin a few. A view shows nothing live when nobody watches (see `progress.watched`), so that saved
+notebooks hold no widget. The pictures are PNG files in an image widget: no display backend, little to send.
 """
 
 from __future__ import annotations
 
+import gc
 import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from ipywidgets import HBox, Image, IntSlider, Play, VBox, jslink
+from ipywidgets import Dropdown, FloatSlider, HBox, Image, IntSlider, Layout, Play, SelectionSlider, VBox, jslink
+from matplotlib.figure import Figure
 from PIL import Image as Picture
 
+from .errors import LabError
 from .pictures import GAP
 from .progress import watched
+from .style import picture_bytes
+
+Setting = dict[str, Any]
+SCREEN_DPI = 120
+KEPT = 200  # pictures of settings that were looked at, so that going back costs nothing
+_LOOK = {"style": {"description_width": "9em"}, "layout": Layout(width="30em", max_width="100%")}
+
+
+@dataclass(frozen=True)
+class Range:
+    """A slider over numbers; whole `step`s make whole numbers. `high` may depend on the setting so far."""
+
+    label: str
+    low: float
+    high: float | Callable[[Setting], float]
+    step: float = 1
+    start: float | None = None
+
+    def highest(self, setting: Setting) -> float:
+        return self.high(setting) if callable(self.high) else self.high
+
+    def first(self) -> float:
+        return self.low if self.start is None else self.start
+
+    def checked(self, name: str, value: Any, setting: Setting) -> float:
+        """`value`, or LabError for one outside."""
+        high = self.highest(setting)
+        if isinstance(value, str) or not self.low <= value <= high:
+            raise LabError.mismatch(None, f"{name} from {self.low:g} to {high:g}", repr(value), "move the slider back")
+        return value
+
+    def widget(self, setting: Setting) -> IntSlider | FloatSlider:
+        kind = IntSlider if isinstance(self.step, int) else FloatSlider
+        limits = {"min": self.low, "max": self.highest(setting), "step": self.step, "value": self.first()}
+        return kind(**limits, description=self.label, **_LOOK)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some options, by default the first; a slider when they are `ordered`, else a list to unfold."""
+
+    label: str
+    options: Sequence[Any]
+    ordered: bool = False
+    start: Any = None
+
+    def first(self) -> Any:
+        return self.options[0] if self.start is None else self.start
+
+    def checked(self, name: str, value: Any, setting: Setting) -> Any:
+        """`value`, or LabError for one that is no option."""
+        if value not in list(self.options):
+            known = ", ".join(map(str, self.options))
+            raise LabError.mismatch(None, f"{name} among {known}", repr(value), "choose one of them")
+        return value
+
+    def widget(self, setting: Setting) -> SelectionSlider | Dropdown:
+        kind = SelectionSlider if self.ordered else Dropdown
+        options = [(f"{option:g}" if isinstance(option, float) else str(option), option) for option in self.options]
+        return kind(options=options, value=self.first(), description=self.label, **_LOOK)
+
+
+class View:
+    """Something to look at under changing settings.
+
+    `draw` takes settings, {name of control: value}, and returns them in one figure side by side. `chosen` are
+    those of the twin; a control that one leaves out stands where it starts.
+    """
+
+    def __init__(self, draw: Callable[[Sequence[Setting]], Figure], controls: Mapping[str, Range | Choice],
+                 chosen: Sequence[Setting]):  # fmt: skip
+        self.draw, self.controls, self.chosen = draw, dict(controls), list(chosen)
+        self._pictures: dict[tuple, bytes] = {}
+
+    def setting(self, **changes: Any) -> Setting:
+        """The whole setting; LabError for a control there is not, or a value that it cannot take."""
+        if unknown := sorted(set(changes) - set(self.controls)):
+            known = ", ".join(self.controls)
+            raise LabError.mismatch(None, f"a control among {known}", ", ".join(unknown), "correct the name")
+        setting: Setting = {}
+        for name, control in self.controls.items():
+            setting[name] = control.checked(name, changes.get(name, control.first()), setting)
+        return setting
+
+    def twin(self) -> Figure:
+        """The chosen settings side by side, for everyone who has no kernel."""
+        return self.draw([self.setting(**changes) for changes in self.chosen])
+
+    def picture(self, **changes: Any) -> bytes:
+        """One setting as a PNG file; the last ones are kept."""
+        setting = self.setting(**changes)
+        key = tuple(setting.values())
+        if key not in self._pictures:
+            if len(self._pictures) >= KEPT:
+                del self._pictures[next(iter(self._pictures))]
+            self._pictures[key] = picture_bytes(self.draw([setting]), "png", dpi=SCREEN_DPI)
+        return self._pictures[key]
+
+    def live(self) -> VBox | None:
+        """The picture with its controls, for the last line of a cell; None when nobody watches."""
+        if not watched():
+            return None
+        bound = {name: control.widget(self.setting()) for name, control in self.controls.items()}
+        image = Image(value=self.picture(), format="png", layout=Layout(max_width="100%", object_fit="contain"))
+
+        def show(_change: object) -> None:
+            setting: Setting = {}
+            for name, control in self.controls.items():
+                if isinstance(control, Range) and callable(control.high):
+                    bound[name].max = control.highest(setting)  # takes the value along, if it lies outside now
+                setting[name] = bound[name].value
+            image.value = self.picture(**setting)
+
+        gc.collect()  # with torch loaded it takes half a second: better now than under somebody's hand
+        for widget in bound.values():
+            widget.observe(show, names="value")
+        return VBox([image, *bound.values()])
 
 
 def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> VBox | None:

@@ -143,3 +143,50 @@ def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):
     assert table["difference"].tolist() == [0, 100]
     assert table["clips"].tolist() == [20, 20]
     assert table.loc["wave", ["target", "minus", "low", "high"]].tolist() == ["a", "b", 100, 100]
+
+
+def test_unit_sums_are_what_the_signals_are_the_relu_of(clip):
+    stream, other = a_stream(0), a_stream(1)
+    with probes.reading(stream):
+        alone, signals = stream(clip).signals, other.eval()(clip).signals
+        tied = stream(clip, signals, "gated").signals
+    for sums, expected in ((probes.unit_sums(stream, clip), alone),
+                           (probes.unit_sums(stream, clip, signals, "gated"), tied)):  # fmt: skip
+        for unit_sum, signal in zip(sums, expected, strict=True):
+            assert torch.allclose(unit_sum.relu(), signal, atol=1e-6) and (unit_sum < 0).any()
+    assert not stream.backbone.layer1[0].conv1._forward_pre_hooks
+    assert torch.equal(alone[0], tied[0]) and not torch.allclose(alone[1], tied[1])
+
+
+OWN, OTHER = torch.tensor([-1.0, 0.5, 2.0]), torch.tensor([0.5, -1.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("connection", "strength", "branch", "to_own", "to_other"),
+    [
+        (None, 1.0, [0, 0.5, 2], [0, 1, 1], [0, 0, 0]),
+        ("add", 1.0, [0.5, 0.5, 5], [0, 1, 1], [1, 0, 1]),
+        ("multiply", 1.0, [-0.5, 0, 6], [0.5, 0, 3], [-1, 0, 2]),
+        ("gated", 1.0, [-0.5, 0.5, 8], [0.5, 1, 4], [-1, 0, 2]),
+        ("multiply", 0.0, [0, 0, 0], [0, 0, 0], [0, 0, 0]),
+        ("gated", 2.0, [-1, 0.5, 14], [1, 1, 7], [-2, 0, 4]),
+    ],
+)
+def test_what_passes_a_connection_by_hand(connection, strength, branch, to_own, to_other):
+    passage = probes.through_connection(OWN, OTHER, connection, strength)
+    for found, expected in zip(passage, (branch, to_own, to_other), strict=True):
+        assert found.tolist() == pytest.approx(expected)
+    assert not passage.branch.requires_grad and not OWN.requires_grad
+
+
+def test_an_answer_to_the_depth_that_is_given():
+    pair = TwoStream(a_stream(0), a_stream(1)).train()
+    rng = np.random.default_rng(0)
+    rgb, depth = rng.integers(0, 256, (2, 5, 32, 32, 3), np.uint8)
+    answer = probes.answering(pair, rgb)
+    assert answer(depth).shape == (3,) and answer(depth).sum() == pytest.approx(1)
+    with probes.reading(pair):
+        expected = pair(probes.normalize(rgb[None]), probes.normalize(depth[None])).logits.softmax(dim=-1)[0]
+    assert np.allclose(answer(depth), expected.numpy(), atol=1e-6)
+    assert not np.allclose(answer(depth), answer(255 - depth), atol=1e-6)
+    assert pair.training
