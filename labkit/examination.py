@@ -26,8 +26,9 @@ Verdict = Literal["used", "remark", "excluded"]
 Mode = Literal["quick", "full"]
 STILL_SHARE = 0.05  # a body that moves less than this share of the liveliest one is furniture, or a stranger
 STILL_SPREAD = 1e-3  # m2, and less than this in all; 25 joints that sway by a centimetre
-DEPTH_TOLERANCE = 400  # mm between a joint, which lies inside the body, and the surface the camera sees
-DEPTH_AGREES = 0.5  # share of the tracked joints; the embedded set's worst clip has 0.86
+DEPTH_TOLERANCE = 150  # mm between a joint, which lies inside the body, and the surface the camera sees
+NEAR_JOINT = 1 / 85  # of the width: how far from a joint its surface is looked for
+DEPTH_AGREES = 0.5  # share of tracked joints; embedded clips have 0.7 and more, four of five swapped ones less
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded")
 
 
 def _inside(path: str, file: str) -> bool:
-    return path == file or Path(path).parent == Path(file) or Path(file).match(path) or path.startswith(file)
+    before, star, after = file.rpartition("*")
+    return path.startswith(before) and path.endswith(after) if star else Path(file) in (Path(path), Path(path).parent)
 
 
 def relative(path: str, root: Path) -> str:
@@ -182,15 +184,15 @@ def _decode_rest(entry: Entry, skeleton: Skeleton | None) -> float:
 def joints_on_depth(skeleton: Skeleton, frame: int, depth: np.ndarray) -> tuple[int, int]:
     """How many tracked joints of a frame have a depth reading within DEPTH_TOLERANCE near them, of how many.
 
-    `depth` (H,W) in millimetres. Near: in the 5 x 5 pixels around the joint; joints outside the image
-    do not count.
+    `depth` (H,W) in millimetres. Joints outside the image do not count.
     """
     shown = (skeleton.state[frame] == 2) & np.isfinite(skeleton.depth_xy[frame]).all(-1)
     xy, z = skeleton.depth_xy[frame][shown], 1000 * skeleton.xyz[frame][shown][:, 2]
     height, width = depth.shape
     inside = (xy >= 0).all(-1) & (xy < (width, height)).all(-1) & (z > 0)
     columns, rows = xy[inside].astype(int).T
-    steps = np.arange(-2, 3)
+    radius = max(1, round(NEAR_JOINT * width))
+    steps = np.arange(-radius, radius + 1)
     near = depth[
         np.clip(rows[:, None, None] + steps[:, None], 0, height - 1),
         np.clip(columns[:, None, None] + steps, 0, width - 1),
