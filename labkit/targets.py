@@ -15,6 +15,7 @@ import pandas as pd
 
 from .corruptions import CORRUPTIONS
 from .datasets import NTU60
+from .discrepancies import DISCREPANCIES, Discrepancy
 from .errors import LabError
 from .lab import Lab
 from .metrics import Interval, gap_closed, paired_bootstrap, seed_interval, wilson_interval
@@ -148,6 +149,14 @@ TARGETS: dict[str, Target] = {
         *(_noisy(reading) for kind in CORRUPTIONS.values() for reading in kind.readings),
     )
 }  # fmt: skip
+
+def _switched(point: Discrepancy) -> Target:
+    """A target with one point of `discrepancies` decided otherwise: its own training, the same reading."""
+    base = TARGETS[point.base]
+    return replace(base, name=point.other, title=f"row {base.name[7:]}, {point.point}", training=point.other, paper={})
+
+
+TARGETS |= {point.other: _switched(point) for point in DISCREPANCIES if point.tried}
 
 # What `labkit reproduce all` makes: the paper's own numbers and their controls.
 ALL_GROUPS = ("table2", "suppl", "oracle", "control", "table3")

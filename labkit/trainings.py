@@ -7,14 +7,18 @@ the same dictionary with many workers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from .config import DistillConfig
+from .config import DistillConfig, Profile
+from .discrepancies import DISCREPANCIES, VARIANTS
 from .errors import LabError
-from .lab import Lab
+from .lab import Lab, open_lab, store_path
 from .noise import measure_noise
-from .runs import Run
+from .runs import Run, RunSpec
+from .store import INDEX
 from .systems import distill_stream, fuse_predictions, train_jointly
 from .trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
 
@@ -107,6 +111,44 @@ TRAININGS: dict[str, Training] = {
         Training("teachers_depth", lambda lab, *runs: fuse_predictions(lab, runs), ("rgb", "depth")),
     )
 }  # fmt: skip
+
+
+# -- what text and code decide differently ---------------------------------------------------------
+
+
+def _switched(name: str, training: Training) -> Training:
+    """The training with one switch of `discrepancies` set otherwise; what it starts from stays as it is."""
+
+    def make(lab: Lab, *parents: Run) -> Run:
+        profile = VARIANTS[name](lab.profile)
+        if _stored(profile) == _stored(lab.profile):
+            return training.make(replace(lab, profile=profile), *parents)
+        home = lab.runs.root.parent
+        ready = lab.root is not None and (store_path(lab.root, profile, home) / INDEX).exists()
+        if lab.dry and not ready:
+            return lab.runs.open(RunSpec(name.replace(":", "-"), {"seed": lab.seed}, "clips not prepared yet", ""))
+        if lab.root is None:
+            fix = "make the lab with open_lab"
+            raise LabError.mismatch(None, f"a data root to prepare clips from for {name}", "none", fix)
+        bench = _prepared(profile, lab.split.name, home, lab.root)
+        return training.make(replace(bench, seed=lab.seed, dry=lab.dry), *parents)
+
+    return Training(name, make, training.parents)
+
+
+def _stored(profile: Profile) -> tuple:
+    """What of a profile decides which clip store it needs."""
+    return profile.clips.size, profile.clips.stored_frames, profile.clips.alignment
+
+
+@functools.cache
+def _prepared(profile: Profile, protocol: str, home: Path, root: Path) -> Lab:
+    return open_lab(profile, protocol, home=home, data=root)
+
+
+TRAININGS |= {
+    point.other: _switched(point.other, TRAININGS[point.training]) for point in DISCREPANCIES if point.tried
+}
 
 
 def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:

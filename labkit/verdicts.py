@@ -23,7 +23,7 @@ from .claims import CLAIMS, Claim
 from .curves import running_median
 from .lab import Lab
 from .metrics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
-from .targets import UPPER, answers_of_seeds, subjects
+from .targets import UPPER, answers_of_seeds
 from .trainings import make
 
 MOST_SEEDS = 100  # more than this is "not by seeds"
@@ -51,7 +51,7 @@ NOTHING = (math.nan, math.nan, math.nan, math.nan)
 def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
     """The verdict over those of the first `seeds` seeds that have all its runs; nothing is trained."""
     have = [seed for seed in range(seeds) if _complete(claim, lab.with_seed(seed))]
-    about = {"data": "puppets", "protocol": lab.split.name, "seeds": len(have)}
+    about = {"data": lab.data_name, "protocol": lab.split.name, "seeds": len(have)}
     if not have:
         return Verdict(*NOTHING, "not run", None, "", **about)
     judged = _judge_curves if claim.kind == "faster" else _judge_answers
@@ -80,7 +80,7 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
         np.sum([answers_of_seeds(lab, name, have) for name in side], axis=0, dtype=float)
         for side in (claim.plus, claim.minus)
     )
-    people = subjects(lab)
+    people = lab.people()
     found = paired_bootstrap(plus, minus, groups=people)
     effect, low, high = 100 * found.value, 100 * found.low, 100 * found.high
     p = found.p if claim.kind == "above" and claim.level == 0 else math.nan
@@ -202,8 +202,8 @@ def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
     for student, baseline in gaps:
         shares: list[float | None] = [None, None, None]
         if right[UPPER].mean() > right[baseline].mean():
-            found = gap_closed(right[student], right[baseline], right[UPPER], groups=subjects(lab))
+            found = gap_closed(right[student], right[baseline], right[UPPER], groups=lab.people())
             shares = [None if share is None else 100 * share for share in found]
         closed = dict(zip(("gap closed", "low", "high"), shares, strict=True))
         rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": seeds})
-    return pd.DataFrame(rows).assign(data="puppets", protocol=lab.split.name)
+    return pd.DataFrame(rows).assign(data=lab.data_name, protocol=lab.split.name)

@@ -11,6 +11,7 @@ from tiny import tiny_lab
 
 from labkit import targets, trainings, verdicts
 from labkit.claims import CLAIMS, Claim
+from labkit.lab import Lab
 from labkit.targets import TARGETS
 from labkit.trainings import TRAININGS
 from labkit.verdicts import chains, claims_table, gaps_table, iterations_saved, judge, word
@@ -45,7 +46,7 @@ def runs(tmp_path, monkeypatch):
     """A lab, and a way to say what its runs answered."""
     lab = tiny_lab(tmp_path)
     lab.split.name = "cross-subject"
-    monkeypatch.setattr(verdicts, "subjects", lambda lab: PEOPLE)
+    monkeypatch.setattr(Lab, "people", lambda lab: PEOPLE)
 
     def answer(**share):
         answers = Answers({name.replace("_", ":"): value for name, value in share.items()})
@@ -233,10 +234,9 @@ def test_gaps_against_both_baselines(runs):
     assert math.isnan(table["table2:15", "control:15"])  # the control is above both cameras: no gap
 
 
-def test_claims_read_finished_runs(tmp_path, monkeypatch):
+def test_claims_read_finished_runs(tmp_path):
     """Two streams trained for real, judged through targets and trainings as they are."""
     lab = tiny_lab(tmp_path)
-    monkeypatch.setattr(verdicts, "subjects", lambda lab: np.arange(len(lab.split.test)))
     assert judge(BY_NAME["1 > 2"], lab).verdict == "not run"
     for name in ("depth", "rgb"):
         trainings.make(name, lab)

@@ -1,0 +1,113 @@
+"""The table of 31 points against config, and its variants against real, tiny trainings."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+from tiny import tiny_lab
+
+from labkit import config, effects
+from labkit.discrepancies import BY_NUMBER, DISCREPANCIES, VARIANTS, discrepancies_table, get_field
+from labkit.effects import effects_table, trainings_needed
+from labkit.targets import TARGETS, get_targets
+from labkit.trainings import TRAININGS, make
+
+DEFAULT = config.Profile("as the classes say")
+
+
+def paths(profile: config.Profile) -> dict:
+    """Every field of a profile's concerns, by path."""
+    concerns = {f.name: getattr(profile, f.name) for f in fields(profile) if f.name != "name"}
+    return {f"{concern}.{f.name}": getattr(value, f.name) for concern, value in concerns.items() for f in fields(value)}
+
+
+def test_the_points_are_numbered_from_1_to_31():
+    assert [point.number for point in DISCREPANCIES] == list(range(1, 32))
+    assert all(point.point and point.text and point.code and point.ours for point in DISCREPANCIES)
+
+
+@pytest.mark.parametrize("point", DISCREPANCIES, ids=lambda point: str(point.number))
+def test_switches_are_fields_and_their_defaults_those_of_config(point):
+    known = paths(DEFAULT)
+    for path, default in point.switch:
+        assert known[path] == default
+    assert {path for path, _ in point.tried} <= {*known}
+
+
+@pytest.mark.parametrize("profile", config.PROFILES.values(), ids=lambda profile: profile.name)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_changes_its_own_fields_and_no_other(profile, name):
+    point = BY_NUMBER[int(name.removeprefix("switch:"))]
+    before, after = paths(profile), paths(VARIANTS[name](profile))
+    changed = {path for path in before if before[path] != after[path]}
+    assert changed
+    assert changed <= {path for path, _ in point.tried}
+    assert point.tried[0][0] in changed  # the point itself; what comes with it may be so already
+
+
+def test_each_reading_tried_is_one_of_text_and_code():
+    """From any profile a variant of a variant leads back, or stays where both readings were set together."""
+    for name, vary in VARIANTS.items():
+        path = BY_NUMBER[int(name.removeprefix("switch:"))].tried[0][0]
+        profile = config.PAPER
+        assert get_field(vary(vary(profile)), path) == get_field(profile, path) != get_field(vary(profile), path)
+
+
+def test_the_dozen_points_that_may_move_accuracy_are_targets():
+    measured = {point.number for point in DISCREPANCIES if point.other}
+    assert {1, 4, 5, 9, 11, 14, 17, 18, 19, 24, 25, 28, 29, 30} <= measured
+    for point in DISCREPANCIES:
+        if point.other:
+            assert {point.base, point.other} <= {*TARGETS}
+        if point.tried:
+            assert TARGETS[point.base].training == point.training
+            assert TARGETS[point.other].reading == TARGETS[point.base].reading
+            assert not TARGETS[point.other].paper
+    assert {target.name for target in get_targets(["switch"])} == {*VARIANTS}
+    assert not {*VARIANTS} & {target.name for target in get_targets(["all"])}
+
+
+def test_the_table_tells_what_a_profile_has_and_what_is_tried():
+    table = discrepancies_table(config.MINI).set_index("number")
+    assert len(table) == 31
+    assert table.loc[9, ["profile", "tried"]].tolist() == ["schedule='onecycle'", "schedule='constant'"]
+    assert table.loc[2, "switch"] == "structure" and table.loc[2, "tried"] == ""
+    assert discrepancies_table(config.PAPER).set_index("number").loc[17, "tried"] == "hall_weight=1.0"
+
+
+def test_only_the_last_training_knows_of_a_switch(tmp_path):
+    """The gated network starts from the very streams of step 1 that the multiplied one starts from."""
+    lab = tiny_lab(tmp_path)
+    plain, gated = make("two_stream", lab), make("switch:1", lab)
+    assert gated.done and gated.id != plain.id
+    assert gated.spec.parents == plain.spec.parents
+    assert (plain.spec.config["model"]["connection"], gated.spec.config["model"]["connection"]) == ("multiply", "gated")
+
+
+def test_variants_come_to_runs_of_their_own(tmp_path):
+    lab = tiny_lab(tmp_path)
+    dry = replace(lab, dry=True)
+    ids = {name: make(name, dry).id for name in trainings_needed()}
+    ids |= {name: make(name, dry).id for name in ("depth", "rgb", "two_stream", "hallucination")}
+    assert len(set(ids.values())) == len(ids)
+    assert not make("switch:11", dry).done  # its clips are prepared otherwise: here not at all
+
+
+def test_effects_are_read_from_runs_and_never_trained(tmp_path):
+    lab = tiny_lab(tmp_path)
+    before = effects_table(lab).set_index("number")
+    assert set(before["effect"]) == {"not measured", "not run"}
+    assert not list(lab.runs.root.glob("*"))
+    for name in ("depth", "switch:5"):
+        make(name, lab)
+    after = effects_table(lab).set_index("number")
+    assert after.loc[5, "effect"] in ("raises accuracy", "lowers accuracy", "not seen")
+    right = [make(name, lab).result["outputs"]["stream"]["test"]["accuracy"] for name in ("switch:5", "depth")]
+    assert after.loc[5, "difference"] == pytest.approx(100 * (right[0] - right[1]))
+    assert after.loc[4, "effect"] == "not run"
+
+
+def test_every_variants_cost_is_known():
+    assert effects.minutes_needed(3) == 3 * effects.minutes_needed() > 0
+    assert {point.training for point in DISCREPANCIES if point.tried} == {*effects.MINUTES} <= {*TRAININGS}
