@@ -9,6 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from . import alignment, clips
+from .connection_checks import (  # noqa: F401  offered here, too
+    check_signal_shapes,
+    check_slopes,
+)
 from .loss_checks import (  # noqa: F401  offered here, too
     check_generalized_distillation,
     check_hallucination_loss,

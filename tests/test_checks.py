@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch.nn import functional as F
 
-from labkit import alignment, checks, clips, losses, metrics, model
+from labkit import alignment, checks, clips, losses, metrics, model, probes
 from labkit.errors import LabError
 from labkit.tutor import Advice, Blank, grade
 
@@ -104,6 +104,18 @@ def identity_kernel(channels):
     return model.TemporalConv(channels, 5).weight[..., 0].detach()
 
 
+def slopes(own, other, connection):
+    passage = probes.through_connection(torch.tensor(own), torch.tensor(other), connection)
+    return passage.to_own.numpy(), passage.to_other.numpy()
+
+
+def signal_shapes(side, channels):
+    """Read from a real stream; one frame is enough."""
+    stream = model.Stream(3, 1, "resnet18", channels).eval()
+    with torch.no_grad():
+        return [list(signal.shape[1:]) for signal in stream(torch.zeros(1, 1, 3, side, side)).signals]
+
+
 def held_ends(frames, weight):
     return temporal_conv(np.concatenate([frames[:1], frames, frames[-1:]]), weight)[1:-1]
 
@@ -117,6 +129,8 @@ RIGHT = {
     checks.check_offset: offset,
     checks.check_temporal_conv: temporal_conv,
     checks.check_identity_kernel: identity_kernel,
+    checks.check_slopes: slopes,
+    checks.check_signal_shapes: signal_shapes,
     checks.check_clip_logits: clip_logits,
     checks.check_class_accuracy: class_accuracy,
     checks.check_inject: model.inject,
@@ -180,6 +194,20 @@ MISTAKES = [
     (checks.check_identity_kernel, lambda c: np.zeros((c, c, 3)), "one 1 for each channel"),
     (checks.check_identity_kernel, lambda c: 2 * identity_kernel(c), "one 1 for each channel"),
     (checks.check_identity_kernel, np.eye, "return an array (out, in, 3)"),
+    (checks.check_slopes, lambda u, v, c: slopes(u, v, c)[::-1], "by the stream's own u"),
+    (checks.check_slopes, lambda u, v, c: (slopes(u, v, c)[0], u), "its ReLU lets nothing back"),
+    (checks.check_slopes, lambda u, v, c: (slopes(u, v, c)[0], np.maximum(u, 0) * (v > 0)), "its sign stays"),
+    (checks.check_slopes, lambda u, v, c: (v, u * (v > 0)), "f of the other's u"),
+    (checks.check_slopes, lambda u, v, c: slopes(u, v, "multiply"), "that adds a slope of 1"),
+    (checks.check_slopes, lambda u, v, c: slopes(u, v, "gated"), "no f(u) beside"),
+    (checks.check_slopes, lambda u, v, c: slopes(u, v, c)[0], "two arrays"),
+    (checks.check_slopes, lambda u, v, c: (u * v, u * v), "the other factor"),
+    (checks.check_signal_shapes, lambda n, c: [(c << k, n >> k + 3, n >> k + 3) for k in range(4)], "not halved"),
+    (checks.check_signal_shapes, lambda n, c: [(c << k, n >> k + 1, n >> k + 1) for k in range(4)], "two things halve"),
+    (checks.check_signal_shapes, lambda n, c: [(c, n >> k + 2, n >> k + 2) for k in range(4)], "doubles the channels"),
+    (checks.check_signal_shapes, lambda n, c: [(c << k, n >> 2, n >> 2) for k in range(4)], "halves the picture"),
+    (checks.check_signal_shapes, lambda n, c: [(n >> k + 2, n >> k + 2, c << k) for k in range(4)], "channels come"),
+    (checks.check_signal_shapes, lambda n, c: [c << k for k in range(4)], "one (channels, height, width)"),
     (checks.check_clip_logits, lambda z, t: z.reshape(t, -1, 3).mean(0), "(batch, time), not (time, batch)"),
     (checks.check_clip_logits, lambda z, t: clip_logits(z.softmax(-1), t), "average the logits"),
     (checks.check_clip_logits, lambda z, t: z.mean(0), "one row a clip"),
