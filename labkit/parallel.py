@@ -25,7 +25,7 @@ def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
     if workers < 2:
         yield from map(function, values)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=follow_parent)
     try:
         yield from pool.map(function, values, chunksize=2)
     except BrokenProcessPool as error:
@@ -35,7 +35,7 @@ def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
         pool.shutdown(cancel_futures=True)
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """In a worker: leave interrupts to the parent, and die with it even when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -55,6 +55,7 @@ class Run:
 
     def __init__(self, path: Path, spec: RunSpec):
         self.path, self.spec = path, spec
+        self.finished_here = False  # whether this very object wrote the result
 
     def __repr__(self) -> str:
         return f"Run({self.id}, {self.state})"
@@ -73,8 +74,13 @@ class Run:
         """ "new", "running", "interrupted", "failed" or "done"."""
         if self.done:
             return "done"
+        return self.details.get("state", "new")
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What `set_state` noted last: "state", and the reason of a failure; empty for a new run."""
         path = self.path / STATE
-        return read_json(path)["state"] if path.exists() else "new"
+        return read_json(path) if path.exists() else {}
 
     def set_state(self, state: str, **details: Any) -> None:
         write_json(self.path / STATE, {"state": state, **details})
@@ -107,6 +113,7 @@ class Run:
             write(temporary)
             line = {"size": temporary.stat().st_size, "sha256": sha256_file(temporary)}
         self._write_manifest({**self.manifest(), name: line})
+        self.finished_here |= name == RESULT
 
     def delete(self, *names: str) -> None:
         """The manifest line first: a file without one does not count."""
@@ -124,13 +131,22 @@ class Run:
             raise LabError.mismatch(
                 path, "an artefact of a finished run", "none", f"train this run first (state: {self.state})"
             )
+        self._check_size(name, line)
+        if (found := sha256_file(path)) != line["sha256"]:
+            raise self._damaged(name, f"SHA-256 {line['sha256'][:12]}...", f"{found[:12]}...")
+        return path
+
+    def verify(self) -> None:
+        """LabError unless every artefact is there in its size; what is in it is checked when it is read."""
+        for name, line in self.manifest().items():
+            self._check_size(name, line)
+
+    def _check_size(self, name: str, line: dict) -> None:
+        path = self.path / name
         if not path.is_file():
             raise self._damaged(name, "a file", "none")
         if path.stat().st_size != line["size"]:
             raise self._damaged(name, f"{line['size']} bytes", f"{path.stat().st_size}")
-        if (found := sha256_file(path)) != line["sha256"]:
-            raise self._damaged(name, f"SHA-256 {line['sha256'][:12]}...", f"{found[:12]}...")
-        return path
 
     def _damaged(self, name: str, expected: str, found: str) -> LabError:
         return LabError.mismatch(
