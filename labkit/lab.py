@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from . import datasets
 from .catalog import PUPPETS, find_dataset
 from .config import Profile, PuppetsConfig, get_profile
-from .datasets import ClipStore, Split
+from .datasets import ClipStore, Index, Split
 from .files import sha256_json
 from .machine import find_home
 from .puppets import make_puppets
@@ -24,7 +25,7 @@ DATA_VARIABLE = "LABKIT_DATA"  # a data root in the environment, for notebooks, 
 # The modules whose code decides what a training ends in.
 TRAINING_CODE = (
     "clips", "augment", "feeds", "backbones", "model", "losses", "system_losses", "distillers", "lessons",
-    "sessions", "fitting", "trainers", "systems",
+    "roles", "sessions", "fitting", "tasks", "trainers", "systems",
 )  # fmt: skip
 
 
@@ -45,6 +46,13 @@ class Lab:
     def num_classes(self) -> int:
         return len(self.clips.class_names)
 
+    @property
+    def series_name(self) -> str:
+        """The folder of what notebooks and tables leave: the profile, and the data unless it is the embedded set."""
+        if self.data_name == PUPPETS.name:
+            return self.profile.name
+        return f"{self.profile.name}-{re.sub(r'[^0-9A-Za-z_-]+', '_', self.data_name)[:40]}"
+
     def with_seed(self, seed: int) -> Lab:
         return replace(self, seed=seed)
 
@@ -59,7 +67,9 @@ class Lab:
 
     def spec(self, step: str, config: dict, parents: tuple[Run, ...] = ()) -> RunSpec:
         """The specification of a run on this bench; the same inputs name the same folder."""
-        common = {"seed": self.seed, "classes": self.num_classes, "clips": asdict(self.profile.clips)}
+        clips = asdict(self.profile.clips)
+        del clips["modalities"]  # those that the store holds; those that a run reads are in its own config
+        common = {"seed": self.seed, "classes": self.num_classes, "clips": clips}
         pixels = self.clips.fingerprint_of(tuple(sorted(set(config["modalities"].values()))))
         data = sha256_json([pixels, self.split.train, self.split.validation, self.split.test])
         return RunSpec(
@@ -91,18 +101,24 @@ def open_lab(profile: str | Profile = "mini", protocol: str = "cross-subject", s
     if not given:
         make_puppets(root, chosen.puppets, progress=progress)
     index = found.index(root)
-    chosen = replace(chosen, clips=replace(chosen.clips, modalities=index.possible(chosen.clips.modalities)))
-    store = datasets.prepare(index, store_path(root, chosen, base), chosen.clips, progress=progress)
+    chosen = with_possible(chosen, index)
+    store = datasets.prepare(index, store_path(root, chosen), chosen.clips, progress=progress)
     return Lab(store, divide(store), RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
 
 
-def store_path(root: Path, profile: Profile, home: Path | None = None) -> Path:
-    """Where the aligned clips of a data root lie, one store per way of preparing them.
+def with_possible(profile: Profile, index: Index) -> Profile:
+    """The profile without the modalities that the data set has no files for."""
+    return replace(profile, clips=replace(profile.clips, modalities=index.possible(profile.clips.modalities)))
 
-    Beside the root, or in `home`/data where nothing can be written there.
-    """
+
+def store_path(root: Path, profile: Profile) -> Path:
+    """Where the aligned clips of a data root lie, one store per way of preparing them."""
     clips = profile.clips
-    name = f"{root.name}-{clips.size}px-{clips.stored_frames}f-{clips.alignment}"
-    if home is None or os.access(root.parent, os.W_OK):
-        return root.with_name(name)
-    return home / "data" / f"{sha256_json(str(root))[:8]}-{name}"
+    return beside(root, f"{clips.size}px-{clips.stored_frames}f-{clips.alignment}")
+
+
+def beside(root: Path, ending: str) -> Path:
+    """ROOT-ending beside the data root, or in the lab's data/ where nothing can be written there."""
+    if os.access(root.parent, os.W_OK):
+        return root.with_name(f"{root.name}-{ending}")
+    return find_home() / "data" / f"{sha256_json(str(root))[:8]}-{root.name}-{ending}"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from .config import DistillConfig, TrainConfig
 from .errors import LabError
 from .lab import Lab
+from .roles import load_stream, modality_of, seeded_weights
 from .runs import PREDICTIONS, RESULT, Run
-from .trainers import load_stream, modality_of, obtain, seeded_weights
+from .trainers import obtain
 
 if TYPE_CHECKING:
     from torch import Tensor

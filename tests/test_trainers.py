@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import MemoryStore, tiny_lab
 
-from labkit import fitting, trainers
+from labkit import fitting, tasks, trainers
 from labkit.config import PAPER
 from labkit.errors import LabError
 from labkit.feeds import Feed
@@ -428,7 +428,8 @@ def test_paper_profile_trains_on_a_cpu(tmp_path, monkeypatch):
         seen[run.spec.step] = (terms, moved)
 
     monkeypatch.setattr(fitting, "fit", one_step)
-    monkeypatch.setattr(trainers, "load_stream", lambda run, role: build_stream(model, 60, 5))
+    for module in (trainers, tasks):
+        monkeypatch.setattr(module, "load_stream", lambda run, role: build_stream(model, 60, 5))
     depth, rgb = train_stream(lab, "depth"), train_stream(lab, "rgb")
     joint = train_two_stream(lab, depth, rgb)
     distill_hallucination(lab, joint)
