@@ -22,6 +22,8 @@ TOPIC = "labkit"  # under which a cluster's workers say what they start
 
 
 class Log(Protocol):
+    """Who is told."""
+
     def started(self, key: str, *_: Any) -> None: ...
     def ended(self, key: str, outcome: Any, *_: Any) -> None: ...
 

@@ -39,7 +39,7 @@ class Bench:
             return cls(lab)
         return cls(replace(lab, clips=None), (lab.clips.path.resolve(), lab.clips.fingerprint))
 
-    def open(self) -> Lab:
+    def unpack(self) -> Lab:
         """The lab again; LabError where the store is missing or holds other clips."""
         return self.lab if self.store is None else replace(self.lab, clips=_open_store(*self.store))
 
@@ -113,7 +113,7 @@ def train(node: Node, bench: Bench, parents: Sequence[Outcome]) -> Outcome:
     begin = time.monotonic()
     try:
         with _ONE_AT_A_TIME:
-            state = _train(node, bench.open())
+            state = _train(node, bench.unpack())
     except Exception as error:
         foreign = not isinstance(error, LabError)
         reason = " ".join(f"{type(error).__name__}: {error}".split()) if foreign else str(error)
