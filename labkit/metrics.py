@@ -159,7 +159,7 @@ def paired_bootstrap(
     the smaller share of resamples on one side of zero, at least 2 / (samples + 1).
     """
     a, b = _finite(correct_a), _finite(correct_b)
-    means = _resampled_means(np.stack([a, _same_shape(b, a)]), groups, samples, seed)
+    means = resampled_means(np.stack([a, _same_shape(b, a)]), groups, samples, seed)
     differences = means[0] - means[1]
     tolerance = 1e-12  # equal accuracies may differ by rounding
     beyond = min((differences <= tolerance).sum(), (differences >= -tolerance).sum())
@@ -193,7 +193,7 @@ def gap_closed(
     if any(values.size == 1 for values in three):
         return Interval(value, None, None)
     stacked = np.stack([_same_shape(values, three[0]) for values in three])
-    resampled = _resampled_means(stacked, groups, samples, seed)
+    resampled = resampled_means(stacked, groups, samples, seed)
     gaps = resampled[2] - resampled[1]
     kept = gaps > 0
     tails = _tails(confidence)
@@ -203,7 +203,7 @@ def gap_closed(
     return Interval(value, float(low), float(high))
 
 
-def _resampled_means(values: np.ndarray, groups, samples: int, seed: int) -> np.ndarray:
+def resampled_means(values: np.ndarray, groups, samples: int, seed: int) -> np.ndarray:
     """(rows, samples): means of `values` (rows, clips) over resampled clips, or groups of clips.
 
     Of values (rows, seeds, clips) clips and seeds are resampled, independently of one another. Drawing
