@@ -1,0 +1,217 @@
+"""Foreign videos and cameras: the right frames of any container, one line for anything else."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from labkit import LabError
+from labkit.footage import FOREIGN, average_crop, capture_footage, crop_box, read_footage, shown
+
+KINDS = {  # name: codec, and whether the file declares its length
+    "a.avi": ("mpeg4", True), "a.mp4": ("libx264", True), "a.mov": ("libx264", True), "a.mkv": ("libx264", True),
+    "a.webm": ("libvpx-vp9", True), "b.webm": ("libvpx", True), "a.flv": ("flv", True), "m.avi": ("mjpeg", True),
+    "a.ts": ("libx264", False), "a.mpg": ("mpeg1video", False), "a.gif": ("gif", False),
+}  # fmt: skip
+
+
+def write_video(path: Path, codec: str = "mpeg4", count: int = 20, size: tuple[int, int] = (96, 64)) -> Path:
+    """Frame n < 24 is grey of level 10 n + 20, its left third white."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height = size
+        stream.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+        for number in range(count):
+            image = np.full((size[1], size[0], 3), (10 * number + 20) % 256, np.uint8)
+            image[:, : size[0] // 3] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def levels(footage) -> list[int]:
+    """The frame numbers that the right half's grey tells."""
+    half = footage.frames.shape[2] // 2
+    return [round((float(frame[:, half + 4 :].mean()) - 20) / 10) for frame in footage.frames]
+
+
+def told(*arguments, **options) -> str:
+    with pytest.raises(LabError) as caught:
+        read_footage(*arguments, **options)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1 and "expected" in message and "found" in message and "Fix: " in message
+    return message
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_evenly_spaced_frames_of_any_container(tmp_path, name):
+    codec, declares = KINDS[name]
+    footage = read_footage(write_video(tmp_path / name, codec), 5, 32)
+    assert footage.frames.shape == (5, 32, 32, 3) and footage.frames.dtype == np.uint8
+    assert footage.indices == (0, 4, 9, 14, 19) and footage.total == 20
+    assert levels(footage) == [0, 4, 9, 14, 19]
+    assert (footage.frames[:, :, :8] > 200).all()  # nothing is mirrored or turned
+    assert (footage.notes == ()) == declares
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_cut_video_is_told_or_noted_never_passed_off_as_whole(tmp_path, name):
+    codec, _ = KINDS[name]
+    data = write_video(tmp_path / name, codec, count=40).read_bytes()
+    cut = tmp_path / f"cut{name}"
+    for share in np.linspace(0, 0.85, 12):
+        cut.write_bytes(data[: int(share * len(data))])
+        try:
+            footage = read_footage(cut, 5, 32)
+        except LabError as error:
+            assert "Fix: " in str(error)
+        else:
+            assert footage.total == 40 or footage.notes
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "a readable video"),
+        (b"This is a text file about dancing.\n" * 50, "a readable video"),
+        (b"#EXTM3U\n#EXTINF:1,\nfile:a.avi\n#EXT-X-ENDLIST\n", "a readable video"),
+        (b"ffconcat version 1.0\nfile a.avi\n", "a readable video"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a readable video"),
+        (b"RIFF\xff\xff\x00\x00AVI LIST", "65543 bytes"),
+    ],
+)
+def test_what_is_no_video_is_told(tmp_path, content, expected):
+    write_video(tmp_path / "a.avi")
+    (tmp_path / "clip.avi").write_bytes(content)
+    assert expected in told(tmp_path / "clip.avi", 5, 32)
+
+
+def test_no_file_a_folder_and_a_pipe_are_told_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.avi")
+    assert "found none" in told(tmp_path / "absent.avi", 5, 32)
+    assert "found a folder" in told(tmp_path, 5, 32)
+    assert "found none" in told(tmp_path / "pipe.avi", 5, 32)
+
+
+def test_audio_alone_is_told(tmp_path):
+    with av.open(tmp_path / "a.mkv", "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    assert "without a video stream" in told(tmp_path / "a.mkv", 5, 32)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_short_video_repeats_frames_and_says_so(tmp_path, count):
+    footage = read_footage(write_video(tmp_path / "a.avi", count=count), 5, 32)
+    assert footage.total == count and set(footage.indices) == set(range(count))
+    assert footage.notes == (f"only {count} of 5 frames: some are shown more than once",)
+
+
+def test_a_damaged_frame_is_told(tmp_path):
+    data = bytearray(write_video(tmp_path / "a.mp4", "libx264", count=40).read_bytes())
+    end = data.index(b"moov") - 4
+    data[end - 400 : end - 200] = bytes(200)
+    (tmp_path / "b.mp4").write_bytes(data)
+    assert "b.mp4" in told(tmp_path / "b.mp4", 5, 32)
+
+
+def test_names_that_are_no_utf8_with_spaces_and_dashes(tmp_path):
+    write_video(tmp_path / "a.avi")
+    for name in (b"caf\xe9 one two.avi", b"-rf.avi", "снег ☃.avi".encode(), b"http:x.avi", b"a%05d.avi"):
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+        os.rename(next(tmp_path.iterdir()), path)
+        assert read_footage(path, 5, 32).total == 20
+    assert shown(b"caf\xe9\x1b[31m\n".decode("utf-8", "surrogateescape")) == r"caf\xe9\x1b[31m\n"
+
+
+def test_a_turned_recording_is_set_upright(tmp_path):
+    """The matrix in an MP4's track header, as phones write it: a quarter turn clockwise for the player."""
+    data = bytearray(write_video(tmp_path / "a.mp4", "libx264").read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    (tmp_path / "b.mp4").write_bytes(data)
+    frames = read_footage(tmp_path / "b.mp4", 5, 30).frames
+    assert (frames[:, :8] > 200).all() and (frames[:2, 12:] < 100).all()  # what was left is on top
+
+
+def test_the_crop_is_that_of_training_or_has_its_proportions():
+    crop = {"box": [0.1, 0.0, 0.9, 1.0], "shape": 16 / 9}
+    assert crop_box(1920, 1080, crop) == pytest.approx((192, 0, 1728, 1080))
+    assert crop_box(640, 360, crop) == pytest.approx((64, 0, 576, 360))
+    assert crop_box(640, 480, None) == (0, 0, 640, 480)
+    for width, height in ((1080, 1920), (2560, 1080), (640, 480)):
+        left, top, right, bottom = crop_box(width, height, crop)
+        assert (right - left) / (bottom - top) == pytest.approx(0.8 * 16 / 9)
+        assert left + right == pytest.approx(width) and top + bottom == pytest.approx(height)
+        assert left == pytest.approx(0) or top == pytest.approx(0)  # nothing larger would fit
+
+
+def test_the_average_crop_of_records():
+    crops = [{"box": [10, 0, 90, 50], "of": [100, 50]}, {"box": [40, 0, 360, 180], "of": [400, 200]}]
+    found = average_crop([*({"crop": crop} for crop in crops), {"id": "of an older store"}])
+    assert found["box"] == pytest.approx([0.1, 0, 0.9, 0.95]) and found["shape"] == 2
+    assert average_crop([{}]) is None
+
+
+def test_the_crop_is_applied(tmp_path):
+    path = write_video(tmp_path / "a.avi")
+    footage = read_footage(path, 5, 32, {"box": [0.5, 0, 1, 1], "shape": 1.5})
+    assert (footage.frames[0] < 60).all()  # the white third is cut off
+
+
+class FakeCamera:
+    """What `labkit` uses of OpenCV's VideoCapture; pictures arrive in BGR."""
+
+    there, lasts, released = True, 10**6, False
+
+    def __init__(self, number: int):
+        self.number, self.read_so_far = number, 0
+
+    def isOpened(self) -> bool:
+        return self.there
+
+    def read(self):
+        self.read_so_far += 1
+        image = np.zeros((48, 64, 3), np.uint8)
+        image[..., 2] = 200
+        return self.read_so_far <= self.lasts, image
+
+    def release(self) -> None:
+        type(self).released = True
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    class Fake(FakeCamera):
+        pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Fake)
+    return Fake
+
+
+def test_a_camera_gives_rgb_frames_from_first_to_last(camera):
+    footage = capture_footage(0, 5, 32, seconds=0.05)
+    assert footage.frames.shape == (5, 32, 32, 3) and (footage.frames[0, 0, 0] == [200, 0, 0]).all()
+    assert footage.source == "camera 0" and footage.indices[0] == 0 and footage.indices[-1] == footage.total - 1
+    assert camera.released
+
+
+@pytest.mark.parametrize(("there", "lasts", "expected"), [(False, 9, "a camera number 2"), (True, 3, "none after 3")])
+def test_no_camera_or_a_silent_one_is_one_line(camera, there, lasts, expected):
+    camera.there, camera.lasts = there, lasts
+    with pytest.raises(LabError) as caught:
+        capture_footage(2, 5, 32, seconds=0.5)
+    assert expected in str(caught.value) and "Fix: " in str(caught.value) and camera.released
+
+
+def test_only_kinds_that_hold_their_own_frames():
+    assert not {"hls", "concat", "dash", "image2", "sdp", "rtsp", "lavfi"} & set(FOREIGN.split(","))
