@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
 from . import __version__
+from .data_commands import data
 from .errors import LabError
 from .leaving import export, predict
 
@@ -22,7 +21,7 @@ DESCRIPTION = (
     "`labkit --version` prints the version."
 )
 
-app, data, course = SubcommandApp(), SubcommandApp(), SubcommandApp()
+app, course = SubcommandApp(), SubcommandApp()
 
 
 @app.command
@@ -32,11 +31,14 @@ def run(
     force: bool = False,
     refresh: bool = False,
     jobs: int = 1,
+    data: Path | None = None,
+    protocol: str = "cross-subject",
     home: Path | None = None,
 ) -> int:
     """Make the embedded set, execute all notebooks in order, write the results table.
 
-    What is up to date is not done again. The exit status is 1 when a notebook failed.
+    With --data, the notebooks see that data root in place of the embedded set, and what they leave stays
+    in runs/. What is up to date is not done again. The exit status is 1 when a notebook failed.
 
     Args:
         profile: Size of the experiment: smoke, mini or paper.
@@ -44,6 +46,8 @@ def run(
         force: Execute notebooks that are up to date, too.
         refresh: Keep the outputs in the notebooks themselves, too, as they are committed.
         jobs: Notebooks executed at the same time.
+        data: A data root that the lab knows (`labkit data check ROOT`); by default the embedded set.
+        protocol: Which clips are held out for the test, by a name of the data set's own.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     from . import machine
@@ -54,14 +58,17 @@ def run(
 
     from . import lab, targets  # seconds: only now that there is something to do
 
-    bench = lab.open_lab(profile, home=base)
-    succeeded = _execute(notebooks, base / "runs" / "notebooks" / profile, jobs, refresh, {
-        "parameters": {"profile": profile, "seeds": seeds},
+    bench = lab.open_lab(profile, protocol, home=base, data=data)
+    if refresh and bench.series_name != profile:
+        fix = "leave --refresh out: what is committed shows the embedded set alone"
+        raise LabError.mismatch(data, "the embedded set with --refresh", bench.data_name, fix)
+    succeeded = _execute(notebooks, base / "runs" / "notebooks" / bench.series_name, jobs, refresh, {
+        "parameters": {"profile": profile, "protocol": protocol, "seeds": seeds},
         "force": force,
         "data_fingerprint": bench.clips.fingerprint,
-        "env": {"LABKIT_HOME": str(base)},
+        "env": {"LABKIT_HOME": str(base)} | ({lab.DATA_VARIABLE: str(bench.root)} if data else {}),
     })  # fmt: skip
-    _show(targets.results_table(bench, seeds), base / "runs" / f"results-{profile}.csv")
+    _show(targets.results_table(bench, seeds), base / "runs" / f"results-{bench.series_name}.csv")
     return 0 if succeeded else 1
 
 
@@ -83,18 +90,20 @@ def _execute(notebooks: Sequence[Path], folder: Path, jobs: int, refresh: bool, 
 def reproduce(
     names: Positional[tuple[str, ...]],
     /,
-    protocol: Literal["cross-subject", "cross-view"] = "cross-subject",
+    protocol: str = "cross-subject",
     seeds: int = 1,
     profile: str = "mini",
+    data: Path | None = None,
     home: Path | None = None,
 ) -> None:
     """Train what the named targets need and print them beside the paper's figures.
 
     Args:
         names: Targets such as table2:15, or all.
-        protocol: Which people or cameras are held out for the test.
+        protocol: Which clips are held out for the test, by a name of the data set's own.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
+        data: A data root that the lab knows; by default the embedded set.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     _at_least_one(seeds=seeds, names=len(names))
@@ -102,29 +111,31 @@ def reproduce(
     from . import lab, machine, targets
 
     targets.get_targets(names)  # a wrong name is told before anything is made
-    bench = lab.open_lab(profile, protocol, home=machine.find_home(home))
+    bench = lab.open_lab(profile, protocol, home=machine.find_home(home), data=data)
     _show(targets.reproduce(names, bench, seeds))
 
 
 @app.command(name="targets")
 def list_targets(
-    protocol: Literal["cross-subject", "cross-view"] = "cross-subject",
+    protocol: str = "cross-subject",
     seeds: int = 1,
     profile: str = "mini",
+    data: Path | None = None,
     home: Path | None = None,
 ) -> None:
     """Every target: the paper's figure, ours with its interval, and how far it has come.
 
     Args:
-        protocol: Which people or cameras are held out for the test.
+        protocol: Which clips are held out for the test, by a name of the data set's own.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
+        data: A data root that the lab knows; by default the embedded set.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     from . import lab, machine, targets
 
     _at_least_one(seeds=seeds)
-    _show(targets.results_table(lab.open_lab(profile, protocol, home=machine.find_home(home)), seeds))
+    _show(targets.results_table(lab.open_lab(profile, protocol, home=machine.find_home(home), data=data), seeds))
 
 
 @app.command
@@ -146,67 +157,6 @@ def doctor(home: Path | None = None) -> None:
     for path in sorted(base.glob("runs/speed/speed-*.json")):
         found = files.read_json(path)
         print(f"{'speed':<24} {found['key']['shape']}: {found['profile']}")
-
-
-@data.command
-def make(root: Positional[Path], /, profile: str = "mini") -> None:
-    """Make the embedded RGB-D set under ROOT, in the layout of NTU RGB+D.
-
-    Args:
-        root: Folder to make it in.
-        profile: Whose part of the set: smoke, mini or paper.
-    """
-    from . import config, puppets
-
-    print(puppets.make_puppets(root, config.get_profile(profile).puppets))
-
-
-@data.command
-def check(root: Positional[Path], /) -> None:
-    """Count what a data root holds, per protocol, and what is excluded, by reason.
-
-    Of the embedded set, every byte is compared with its record, too.
-
-    Args:
-        root: Folder that holds nturgb+d_rgb, nturgb+d_depth_masked and nturgb+d_skeletons.
-    """
-    from . import datasets, puppets
-
-    index = datasets.NTU60.index(root)
-    print(f"{len(index)} clips of {len(index.class_names)} classes")
-    for protocol in (datasets.cross_subject, datasets.cross_view):
-        try:
-            split = protocol(index)
-        except LabError as error:
-            print(f"{protocol.__name__.replace('_', '-')}: {error.reason}")
-            continue
-        parts = (split.train, split.validation, split.test)
-        print("{}: {} train, {} validation, {} test".format(split.name, *map(len, parts)))
-    _print_excluded(index.excluded)
-    if index.strangers:
-        print(f"{len(index.strangers)} strange names, first {index.strangers[0]!r}")
-    if (root / "puppets.json").exists():
-        found = puppets.check_puppets(root)
-        frozen = ", the frozen set to the bit" if found == puppets.FROZEN_INDEX else ""
-        print(f"embedded set, every byte as recorded: {found}{frozen}")
-
-
-@data.command
-def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | None = None) -> None:
-    """Build the store of aligned clips from a data root.
-
-    Args:
-        root: Folder that holds nturgb+d_rgb, nturgb+d_depth_masked and nturgb+d_skeletons.
-        profile: How clips are prepared: smoke, mini or paper.
-        store: Folder of the store; by default beside ROOT.
-    """
-    from . import config, datasets, lab
-
-    chosen = config.get_profile(profile)
-    folder = store or lab.store_path(root.resolve(), chosen)
-    clips = datasets.prepare(root, folder, chosen.clips)
-    print(f"{len(clips)} clips in {folder}")
-    _print_excluded(clips.excluded)
 
 
 @course.command
@@ -251,12 +201,6 @@ def _at_least_one(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise LabError.mismatch(None, f"at least 1 for {name}", count, "give one or more")
-
-
-def _print_excluded(excluded: Mapping[str, str]) -> None:
-    for reason, count in Counter(excluded.values()).most_common():
-        first = next(clip for clip, why in excluded.items() if why == reason)
-        print(f"{count} excluded: {reason!r}, first {first}")
 
 
 def _show(table, path: Path | None = None) -> None:

@@ -8,10 +8,12 @@ ROOT/labkit.json to leave them out.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -40,6 +42,7 @@ class Inspection:
     strangers: tuple[str, ...]
     protocols: tuple[dict[str, Any], ...]  # counts of the used clips beside the published ones
     clips_in: dict[str, int]  # by folder of the root: clips that have files in it
+    published: tuple[int, int] | None  # clips found, and usable
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
@@ -75,9 +78,13 @@ class Inspection:
             if len(clips) >= max(WHOLE_FOLDER, self.clips_in.get(folder, 0))
         ]
 
-    def rows(self) -> list[dict[str, str]]:
-        """One row a finding, for a table or a CSV file."""
-        return [asdict(finding) for finding in self.findings]
+    def to_csv(self) -> str:
+        """One row a finding, with a head; clips without a fault have a row, too."""
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, [column.name for column in fields(Finding)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(finding) for finding in self.findings)
+        return buffer.getvalue()
 
 
 def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *, mode: Mode = "full",
@@ -101,7 +108,10 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
     ordered = [finding for clip in sorted(findings) for finding in findings[clip] or [Finding(clip, "used", "")]]
     used = _Used(index, {finding.clip for finding in ordered if finding.verdict == "excluded"})
     protocols = tuple(_count(data, name, used) for name in data.protocols)
-    return Inspection(index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index))
+    return Inspection(
+        index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
+        data.published.get("clips"),
+    )  # fmt: skip
 
 
 def _per_folder(index: Index) -> dict[str, int]:

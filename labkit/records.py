@@ -25,13 +25,13 @@ def home_of(lab: Lab) -> Path:
 
 
 def records_folder(lab: Lab) -> Path:
-    """HOME/runs/notebooks/PROFILE."""
-    return lab.runs.root / "notebooks" / lab.profile.name
+    """HOME/runs/notebooks/PROFILE, with the data's name where it is not the embedded set."""
+    return lab.runs.root / "notebooks" / lab.series_name
 
 
 def figures_folder(lab: Lab) -> Path:
-    """HOME/figures for the committed figures; other profiles, protocols and seeds keep theirs elsewhere."""
-    if lab.profile.name != SHOWN:
+    """HOME/figures for the committed figures; other profiles, data, protocols and seeds keep theirs elsewhere."""
+    if lab.series_name != SHOWN:
         return records_folder(lab) / "figures"
     usual = lab.split.name == "cross-subject" and lab.seed == 0
     return home_of(lab) / "figures" / ("" if usual else f"{lab.split.name}-seed{lab.seed}")

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import LabError
-from .files import read_json
+from .files import read_json, write_json
 
 ABOUT = ("object", "object_color", "handedness")  # keys of a sidecar that describe the clip
 SIDECARS = ("puppets", "boxes")  # folders of the root; where both tell of a clip, the second counts
@@ -174,6 +174,12 @@ def read_settings(root: str | os.PathLike) -> Settings:
     expected = f"an object of {', '.join(f.name for f in fields(Settings))}"
     fix = 'write for example {"depth_unit": 0.1, "registered": true}: millimetres per count, one pixel one point'
     raise LabError.mismatch(path, expected, str(found)[:80], fix)
+
+
+def write_settings(root: str | os.PathLike, **changes: object) -> None:
+    """Keep some settings in ROOT/labkit.json; those that stand there and are not named stay."""
+    settings = replace(read_settings(root), **changes)
+    write_json(Path(root) / SETTINGS, asdict(settings))
 
 
 def _sidecars(root: Path) -> dict[str, str]:

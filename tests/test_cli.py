@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from labkit import LabError, __version__, cli, lab, machine, series, targets
+from labkit import LabError, __version__, cli, data_commands, lab, machine, series, targets
 from labkit.config import PuppetsConfig
 from labkit.datasets import ClipStore
 from labkit.puppets import make_puppets
@@ -109,9 +110,11 @@ class Stage:
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
 
-    def open_lab(self, profile, **options):
-        self.asked |= {"profile": profile, **options}
-        return SimpleNamespace(clips=SimpleNamespace(fingerprint="data"))
+    def open_lab(self, profile, protocol="cross-subject", **options):
+        self.asked |= {"profile": profile, "protocol": protocol, **options}
+        name = f"{profile}-mine" if options.get("data") else profile
+        clips = SimpleNamespace(fingerprint="data")
+        return SimpleNamespace(clips=clips, series_name=name, data_name="mine", root=options.get("data"))
 
     def run_series(self, notebooks, out_dir, parameters, **options):
         self.asked |= {"notebooks": notebooks, "out_dir": out_dir, "parameters": parameters, **options}
@@ -136,12 +139,35 @@ def test_run_goes_through_all_notebooks_and_shows_the_table(home, monkeypatch, c
     assert cli.main(["run", "--profile", "smoke", "--seeds", "2", "--home", str(home), "--force"]) == 0
     assert [path.name for path in stage.asked["notebooks"]] == ["00_a.ipynb", "10_b.ipynb"]
     assert stage.asked["out_dir"] == home / "runs" / "notebooks" / "smoke"
-    assert stage.asked["parameters"] == {"profile": "smoke", "seeds": 2}
+    assert stage.asked["parameters"] == {"profile": "smoke", "protocol": "cross-subject", "seeds": 2}
     assert stage.asked["data_fingerprint"] == "data" and stage.asked["force"] is True
     assert stage.asked["env"]["LABKIT_HOME"] == str(home)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows == [["target", "paper", "ours"], ["table2:1", "70.4", "-"], ["control:8", "-", "55.6"]]
     assert (home / "runs" / "results-smoke.csv").read_text(encoding="utf-8").startswith("target,paper,ours\n")
+
+
+def test_run_on_a_data_root_leaves_the_embedded_set_s_results_alone(home, monkeypatch, tmp_path, capsys):
+    stage, root = Stage(monkeypatch), tmp_path / "mine"
+    run = ["run", "--home", str(home), "--data", str(root), "--protocol", "given"]
+    assert cli.main(run) == 0
+    assert stage.asked["env"]["LABKIT_DATA"] == str(root) and stage.asked["protocol"] == "given"
+    assert stage.asked["parameters"]["protocol"] == "given"
+    assert stage.asked["out_dir"] == home / "runs" / "notebooks" / "mini-mine"
+    assert (home / "runs" / "results-mini-mine.csv").is_file()
+    assert cli.main([*run, "--refresh"]) == 2
+    assert "--refresh" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1", "1mm", " 0.001 m", "0.1CM", "1000um", "1e0mm"])
+def test_a_depth_unit_is_a_length(text):
+    assert data_commands.millimetres(text) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("text", ["", "mm", "-1mm", "0", "1 inch", "nan", "1e9m", "1,5mm"])
+def test_another_depth_unit_is_refused(text):
+    with pytest.raises(LabError, match=r"0\.001m"):
+        data_commands.millimetres(text)
 
 
 @pytest.mark.parametrize("state", ["failed", "not_run"])
@@ -166,26 +192,23 @@ def puppets(tmp_path_factory):
     )
 
 
-def test_check_counts_clips_and_reasons(puppets, capsys):
+def test_check_counts_clips_and_reasons(puppets, tmp_path, capsys):
     lost = next((puppets / "nturgb+d_skeletons").iterdir())
     content = lost.read_bytes()
     lost.unlink()
+    check = ["data", "check", str(puppets), "--profile", "smoke", "--csv", str(tmp_path / "found.csv")]
     try:
-        assert cli.main(["data", "check", str(puppets)]) == 2  # the embedded set knows each of its files
+        assert cli.main(check) == 1
     finally:
         lost.write_bytes(content)
-    told = capsys.readouterr()
-    assert (
-        "47 clips of 12 classes" in told.out
-        and "1 excluded: 'no skeleton'" in told.out
-        and lost.stem in told.out
-    )
-    assert lost.name in told.err
-    assert cli.main(["data", "check", str(puppets)]) == 0
     told = capsys.readouterr().out
-    assert "48 clips of 12 classes" in told and "every byte as recorded" in told
-    assert "cross-subject: 24 train, 0 validation, 24 test" in told
-    assert "cross-view: 24 train, 0 validation, 24 test" in told
+    assert "48 clips found, 47 used, 0 of them with a remark, 1 excluded" in told and lost.stem in told
+    assert "every byte as recorded" not in told
+    assert f"{lost.stem},excluded,missing,,,no skeleton" in (tmp_path / "found.csv").read_text(encoding="utf-8")
+    assert cli.main(check) == 0
+    told = capsys.readouterr().out
+    assert "48 clips found, 48 used, 0 of them with a remark, 0 excluded" in told and "every byte as recorded" in told
+    assert re.search(r"cross-subject +24 +0 +24\b", told) and re.search(r"cross-view +24 +0 +24\b", told)
 
 
 def test_prepare_builds_the_store_beside_or_elsewhere(puppets, tmp_path, capsys):
