@@ -76,8 +76,8 @@ def _show_inspection(found: Inspection) -> None:
           f"{excluded} excluded ({found.mode} check)")  # fmt: skip
     if found.published:
         print("published: {} clips found, {} of them usable".format(*found.published))
-    possible = [row for row in found.protocols if "problem" not in row]
-    for rows in (possible, found.kinds()):
+    counts = [{key: value for key, value in row.items() if key != "problem"} for row in found.protocols]
+    for rows in (counts, found.kinds()):
         if rows:
             table = pd.DataFrame(rows, dtype=object)
             print(table.where(table.notna(), "-").to_string(index=False, max_colwidth=70))

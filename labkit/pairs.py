@@ -86,12 +86,15 @@ def _is_shown(path: Path) -> bool:
 
 
 def looks_paired(root: Path) -> bool:
-    """Whether some class folder holds a name that ends in _color, _rgb or _depth."""
-    return any(
-        Path(name).stem.rpartition("_")[2] in ENDINGS and Path(name).stem.rpartition("_")[0]
-        for folder, _ in class_folders(root)
-        for name in os.listdir(folder)
-    )
+    """Whether some class folder holds both an RGB and a depth name of one stem."""
+    for folder, _ in class_folders(root):
+        seen: dict[str, str] = {}
+        for name in os.listdir(folder) if os.access(folder, os.R_OK) else ():
+            stem, _, ending = Path(name).stem.rpartition("_")
+            modality = ENDINGS.get(ending)
+            if stem and modality and seen.setdefault(stem, modality) != modality:
+                return True
+    return False
 
 
 # --------------------------------------------------------------------------- a table
