@@ -13,8 +13,8 @@ from dataclasses import replace
 from .corruptions import CORRUPTIONS, Corruption
 from .errors import LabError
 from .lab import TRAINING_CODE, Lab
+from .roles import modality_of
 from .runs import Run, code_version
-from .trainers import modality_of
 
 
 def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] = tuple(CORRUPTIONS.values())) -> Run:

@@ -24,9 +24,9 @@ from .fitting import CHECKPOINT_SECONDS, TEST_BATCH, correct, summary, testing
 from .lab import Lab
 from .model import StreamOutput, TwoStream
 from .progress import Progress
+from .roles import load_stream, modality_of
 from .runs import PREDICTIONS, RESULT, Run
 from .sessions import StopSignals, check_finite
-from .trainers import load_stream, modality_of
 from .types import Clip
 
 

@@ -28,9 +28,10 @@ from labkit.corruptions import (
 from labkit.errors import LabError
 from labkit.model import Stream, TwoStream
 from labkit.noise import measure_noise
+from labkit.roles import load_stream
 from labkit.runs import PREDICTIONS
 from labkit.targets import TARGETS, get_targets, results_table
-from labkit.trainers import load_stream, train_stream, train_two_stream
+from labkit.trainers import train_stream, train_two_stream
 from labkit.trainings import TRAININGS
 
 GRADED = [corruption for corruption in CORRUPTIONS.values() if corruption.severities]
