@@ -18,8 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import nct
-from scipy.stats import t as student_t
 
 from .errors import LabError
 
@@ -82,8 +80,10 @@ def seed_interval(
     mean = float(values.mean())
     if len(values) == 1:
         return Interval(mean, None, None)
+    from scipy.special import stdtrit  # the quantile of scipy.stats, without its second of loading
+
     error = float(values.std(ddof=1)) / sqrt(len(values))
-    half = float(student_t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
     low, high = bounds or (-np.inf, np.inf)
     return Interval(mean, max(mean - half, low), min(mean + half, high))
 
@@ -115,9 +115,11 @@ def seeds_needed(
         return None
     if spread == 0:
         return 2
+    from scipy.stats import nct, t  # most of a second, which nothing else waits for
+
     counts = np.arange(2, most + 1)
     shift = abs(effect) / spread * np.sqrt(counts)
-    critical = student_t.ppf(1 - alpha / 2, counts - 1)
+    critical = t.ppf(1 - alpha / 2, counts - 1)
     enough = nct.sf(critical, counts - 1, shift) + nct.cdf(-critical, counts - 1, shift) >= power
     return int(counts[enough.argmax()]) if enough.any() else None
 
