@@ -17,10 +17,11 @@ READING_ORDER = (
     "store", "reading", "datasets", "examination", "inspection", "backbones", "model", "losses",
     "system_losses", "distillers", "metrics", "runs", "lab", "roles", "augment", "feeds", "lessons", "sessions",
     "fitting", "tasks", "trainers", "systems", "stress", "noise", "discrepancies", "trainings", "nodes",
-    "executors", "graph", "targets", "robustness", "probes", "cues", "style", "records", "pictures", "curves",
-    "claims", "verdicts", "effects", "noise_figures", "figures", "panels", "widgets", "explorers", "prediction",
-    "provenance", "model_card", "export", "tutor", "step_checks", "connection_checks", "loss_checks", "checks",
-    "notebooks", "course", "site", "kernels", "series", "leaving", "data_commands", "cli",
+    "executors", "graph", "standings", "targets", "robustness", "probes", "cues", "style", "records",
+    "pictures", "curves", "claims", "verdicts", "effects", "noise_figures", "result_figures", "figures",
+    "panels", "widgets", "explorers", "prediction", "provenance", "model_card", "export", "tutor",
+    "step_checks", "connection_checks", "loss_checks", "checks", "notebooks", "course", "site", "kernels",
+    "series", "leaving", "data_commands", "cli",
 )  # fmt: skip
 
 

@@ -73,6 +73,35 @@ def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall"
 
 
 @styled
+def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]], term: str = "hall") -> Figure:
+    """Fig. 4 over seeds: {label: curves of step-3 runs}, the smoothed L_hall (eq. 3) of each run against iterations.
+
+    Thin: single seeds. Thick: their geometric mean, as the axis is logarithmic. Dotted: where the last
+    label ends; the mark on the others' mean is where they come as low.
+    """
+    figure, axes = new_figure(COLUMN, 2.6)
+    means = {label: _geometric_mean(runs, term) for label, runs in curves.items()}
+    end = list(means.values())[-1].iloc[-1]
+    looks = ((ROLES["hallucination"], "-"), (INK, "--"), ("#999999", "-."))
+    for (label, runs), (color, line) in zip(curves.items(), looks, strict=False):
+        for run in runs if len(runs) > 1 else ():
+            axes.plot(running_median(run, term), line, color=color, alpha=0.4, linewidth=0.6)
+        axes.plot(means[label], line, color=color, label=label)
+        reached = means[label].index[means[label] <= end]
+        if len(reached) and label != list(curves)[-1]:
+            axes.plot(reached[0], end, "D", color=color, markersize=4)
+    axes.axhline(end, color=INK, linestyle=":", linewidth=0.8)
+    axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", yscale="log")
+    axes.grid(True, axis="y")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def _geometric_mean(runs: Sequence[Sequence[dict]], term: str) -> pd.Series:
+    return np.exp(np.log(pd.concat([running_median(run, term) for run in runs], axis=1)).mean(axis=1))
+
+
+@styled
 def soft_label_bars(probabilities: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
     """Probabilities of the classes, one panel a label or temperature: {panel: (classes,)}; `names` of the classes."""
     figure, axes = new_figure(PAGE, 0.5 + 0.16 * len(names), columns=len(probabilities), sharey=True)

@@ -1,0 +1,214 @@
+"""Figures of results: every target beside the paper's number, differences with their intervals, claims and verdicts."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .style import FAINT, INK, MARKERS, PAGE, ROLES, new_figure, styled
+from .targets import TARGETS
+
+MANY = 25  # rows; more are set closer
+TWINS = ("control", "oracle", "reading")  # groups whose targets belong to the row above them
+_COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
+
+
+def role_color(name: str) -> str:
+    """The colour of a target's role."""
+    return ROLES[TARGETS[name].role]
+
+
+def _twin(name: str) -> bool:
+    return TARGETS[name].group in TWINS
+
+
+def _beside(axes: Axes, place: float, points: float, text: str, **look) -> None:
+    """Text in a row, that many points right of the plot."""
+    axes.annotate(text, (1, place), (points, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                  va="center_baseline", annotation_clip=False, **{"fontsize": 7, **look})  # fmt: skip
+
+
+def _key(label: str, color: str, **look) -> Line2D:
+    return Line2D([], [], color=color, label=label, **{"marker": "o", "markersize": 4.5, **look})
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+# -- accuracies ------------------------------------------------------------------------------------
+
+
+@styled
+def results(table: pd.DataFrame) -> Figure:
+    """Every target as a row: our accuracy with its 95 % interval, and the paper's, hollow, on its own data.
+
+    `table` as from `targets.results_table`; a row without a number of ours keeps its place. Grey bands
+    need RGB alone at test time; the dashed line is one RGB stream, what a camera without depth gives.
+    """
+    names = list(table["target"])
+    places = np.cumsum([0.72 if _twin(name) else 1.0 for name in names])
+    figure, axes = new_figure(PAGE, 0.85 + (0.25 if len(names) <= MANY else 0.17) * places[-1])
+    for place, (_, row) in zip(places, table.iterrows(), strict=True):
+        _result_row(axes, place, row)
+    baseline = table.loc[table["target"] == "table2:2", "ours"].dropna()
+    if len(baseline):
+        axes.axvline(baseline.iloc[0], color=ROLES["rgb"], linestyle="--", linewidth=0.8, zorder=1)
+    for place, above, name in zip(places[1:], names, names[1:], strict=False):
+        if not _twin(name) and TARGETS[above].group != TARGETS[name].group:
+            axes.axhline(place - 0.5, color=FAINT, linewidth=0.8, zorder=1)
+    axes.set_yticks(places, ["↳ " * _twin(name) + model for name, model in zip(names, table["model"], strict=True)])
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+        label.set(color=role_color(name), weight="bold" if name == "table2:15" else "normal")
+    for points, head in zip(_COLUMNS, ("row", "ours", "paper", "sees at test"), strict=True):
+        _beside(axes, 0.25, points, head, style="italic")
+    axes.set(xlabel="accuracy on test clips (%)", ylim=(places[-1] + 0.6, 0.0))
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    key = (
+        _key("ours, 95 % interval", INK),
+        _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
+        _key("control without depth", ROLES["control"], marker="v"),
+        _key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
+    target = TARGETS[row["target"]]
+    color, marker = ROLES[target.role], MARKERS[target.role]
+    if "depth" not in row["tested on"]:
+        half = 0.36 if _twin(target.name) else 0.5
+        axes.axhspan(place - half, place + half, color="#F4F4F4", linewidth=0, zorder=0)
+    if pd.notna(row["paper"]):
+        axes.plot(row["paper"], place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+    if pd.notna(row["ours"]):
+        axes.hlines(place, row["low"], row["high"], color=color, linewidth=1.6)
+        axes.plot(row["ours"], place, marker, color=color, markersize=5, zorder=3)
+    numbers = [f"{value:.1f}" if pd.notna(value) else "–" for value in (row["ours"], row["paper"])]
+    number = target.name.partition(":")[2] if target.group in ("table2", "suppl") else ""
+    for points, text in zip(_COLUMNS, (number, *numbers, row["tested on"]), strict=True):
+        _beside(axes, place, points, text)
+
+
+# -- differences -----------------------------------------------------------------------------------
+
+
+@styled
+def comparisons(table: pd.DataFrame) -> Figure:
+    """Paired differences with 95 % intervals around zero; `table` as from `targets.comparison_table`.
+
+    Filled: the interval excludes zero. Grey: the comparison with a control of equal capacity without depth.
+    """
+    figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
+    labels = [f"{TARGETS[row.target].title}\nminus {TARGETS[row.minus].title}" for row in table.itertuples()]
+    colors = [role_color(row.minus if _twin(row.minus) else row.target) for row in table.itertuples()]
+    _differences(axes, table, labels, colors)
+    of_paper = next((role_color(row.target) for row in table.itertuples() if not _twin(row.minus)), INK)
+    key = (
+        _key("against a model of the paper", of_paper),
+        _key("against a control without depth", ROLES["control"]),
+        _key("interval includes zero", INK, markerfacecolor="white"),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def class_gains(table: pd.DataFrame) -> Figure:
+    """Paired differences by class, largest first; `table` as from `probes.gains_by_class`. Filled: excludes zero."""
+    table = table.sort_values("difference", ascending=False)
+    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(table))
+    _differences(axes, table, list(table["class"]), [role_color(name) for name in table["target"]])
+    return figure
+
+
+@styled
+def effects_figure(table: pd.DataFrame) -> Figure:
+    """What deciding a point otherwise does to accuracy; `table` as from `effects.effects_table`. Filled: excludes zero.
+
+    Points without a difference are left out.
+    """
+    table = table.dropna(subset="difference")
+    figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
+    labels = [f"{row.number}  {row.point}\n{row.tried or TARGETS[row.other].title}" for row in table.itertuples()]
+    _differences(axes, table, labels, [role_color(name) for name in table["base"]])
+    axes.set_xlabel("difference in accuracy to the lab's own choice (points)")
+    return figure
+
+
+def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str]) -> None:
+    """A row each: the difference with its interval, filled where that excludes zero, and in print at the right."""
+    for place, (row, color) in enumerate(zip(table.itertuples(), colors, strict=True)):
+        _interval(axes, place, row.difference, row.low, row.high, color, filled=row.low > 0 or row.high < 0)
+        _beside(axes, place, 4, _signed(row.difference), fontsize=8)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(table)), labels)
+    axes.set(xlabel="difference in accuracy (points)", ylim=(len(table) - 0.5, -0.5))
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+
+
+def _interval(axes: Axes, place: float, value: float, low: float, high: float, color: str, *, filled: bool,
+              marker: str = "o") -> None:  # fmt: skip
+    axes.hlines(place, low, high, color=color, linewidth=1.6)
+    axes.plot(value, place, marker, color=color, markersize=5.5, markerfacecolor=color if filled else "white")
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+
+@styled
+def claims_figure(table: pd.DataFrame) -> Figure:
+    """Each claim with its effect, interval and verdict; `table` is rows of one protocol of `verdicts.claims_table`.
+
+    Filled: decided. Effects that are no accuracies stand in print alone.
+    """
+    figure, axes = new_figure(PAGE, 0.9 + 0.19 * len(table))
+    for place, row in enumerate(table.itertuples()):
+        ours, points = row.by == "ours", row.unit == "points"
+        color = ROLES["control"] if ours else ROLES["rgb_only"]
+        if points and pd.notna(row.paper):
+            axes.plot(row.paper, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+        if points and pd.notna(row.low):
+            decided = row.verdict in ("holds", "fails")
+            _interval(axes, place, row.effect, row.low, row.high, color, filled=decided, marker="v" if ours else "o")
+        if points and row.level:
+            axes.plot([-row.level, row.level], [place, place], "|", color=INK, markersize=7)
+        _beside(axes, place, 4, _effect(row))
+        weight = "bold" if row.verdict in ("holds", "fails") else "normal"
+        _beside(axes, place, 60, f"{row.verdict}{_how_many(row)}", weight=weight)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    labels = [textwrap.shorten(f"{row.statement} ({row.claim})", 76) for row in table.itertuples()]
+    axes.set_yticks(range(len(table)), labels)
+    axes.set(xlabel="effect (points of accuracy)", ylim=(len(table) - 0.5, -0.5))
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    key = (
+        _key("claim of the paper, 95 % interval", ROLES["rgb_only"]),
+        _key("our twin without depth", ROLES["control"], marker="v"),
+        _key("undecided", INK, markerfacecolor="white"),
+        _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _effect(row) -> str:
+    if pd.isna(row.effect):
+        return "–"
+    return _signed(row.effect) if row.unit == "points" else f"{row.effect:.2g} {row.unit.split()[0]}"
+
+
+def _how_many(row) -> str:
+    if row.verdict != "undecided":
+        return ""
+    return f", {row.seeds_needed:.0f} seeds" if pd.notna(row.seeds_needed) else ", not by seeds"
