@@ -324,7 +324,7 @@ def test_ci_runs_the_command_of_the_readme():
             1,
             [r"README test command +failed \(1\)", "profile smoke +ok"],
         ),
-        ("true", "exit 3", 1, [r"notebooks, profile smoke +failed \(3\)"]),
+        ("true", "exit 3", 1, [r"notebooks, profile smoke +failed \(3\)", r"site, warnings as errors +failed \(3\)"]),
         ("true", 'echo "00_a  ok  9.0 s"', 1, ["profile smoke +ok", r"all up to date +failed \(1\)"]),
         ("exit 4; true", "true", 1, [r"README test command +failed \(4\)"]),
     ],
