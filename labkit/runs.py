@@ -33,6 +33,7 @@ WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.safetensors"
 STATE = "state.json"
 SPEC = "spec.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Run:
     def lock(self) -> Iterator[None]:
         """One owner at a time; others wait. The lock of a dead owner frees itself."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / ".lock"):
+        with FileLock(self.path / LOCK):
             for leftover in self.path.glob(".*.tmp"):
                 leftover.unlink()
             if not (self.path / SPEC).exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,11 @@ from .corruptions import CORRUPTIONS
 from .datasets import NTU60
 from .discrepancies import DISCREPANCIES, Discrepancy
 from .errors import LabError
+from .graph import run_graph
 from .lab import Lab
-from .metrics import Interval, gap_closed, paired_bootstrap, seed_interval, wilson_interval
+from .metrics import Interval, gap_closed, paired_bootstrap
 from .runs import PREDICTIONS, Run
+from .standings import combined, look, over_seeds, standing
 from .trainings import make
 
 
@@ -186,13 +189,21 @@ def get_targets(names: Iterable[str]) -> list[Target]:
     return [target for target in TARGETS.values() if chosen & {target.name, target.group}]
 
 
-def reproduce(names: Sequence[str], lab: Lab, seeds: int = 1) -> pd.DataFrame:
-    """Make the named targets, training only what is missing, and return their table."""
+def reproduce(names: Sequence[str], lab: Lab, seeds: int = 1, **executor: Any) -> pd.DataFrame:
+    """Make the named targets, training only what is missing, and return their table.
+
+    `executor` is what `graph.run_graph` takes beside: workers, scheduler, threads. Raises LabError when
+    a training failed, after all that do not depend on it.
+    """
     chosen = get_targets(names)
-    for seed in range(seeds):
-        for target in chosen:
-            target.make(lab.with_seed(seed))
+    run_graph(needs(chosen, [lab], seeds), **executor).check()
     return results_table(lab, seeds, chosen)
+
+
+def needs(targets: Iterable[Target], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
+    """What `graph.run_graph` is to make: each lab at each seed, with the trainings that these targets read."""
+    trainings = list(dict.fromkeys(target.training for target in targets))
+    return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)]
 
 
 def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
@@ -201,34 +212,42 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     With one seed the interval is Wilson's over test clips; with several it is the t interval over
     seeds. Nothing is trained; what is missing stays empty.
     """
+    chosen = list(targets or TARGETS.values())
+    runs = [look(one, trainings) for one, trainings in needs(chosen, [lab], seeds)]
     rows = []
-    for target in targets or TARGETS.values():
-        runs = [target.make(replace(lab.with_seed(seed), dry=True)) for seed in range(seeds)]
-        done = [run.result["outputs"][target.reading]["test"] for run in runs if run.done]
+    for target in chosen:
+        seen = [standing(found[target.training], target.reading) for found in runs]
+        done = [test for test, _ in seen if test is not None]
         rows.append(
             {
                 "target": target.name,
                 "model": target.title,
                 "tested on": target.tested_on,
                 "paper": target.paper.get(lab.split.name),
-                **_ours(done),
+                **over_seeds(done),
                 "seeds": len(done),
-                "data": "puppets",
-                "state": "done" if len(done) == seeds else f"{len(done)} of {seeds}",
+                "data": lab.data_name,
+                "state": combined([state for _, state in seen]),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _ours(tests: list[dict]) -> dict[str, float | None]:
-    if not tests:
-        return {"ours": None, "low": None, "high": None}
-    values = [test["accuracy"] for test in tests]
-    if len(tests) == 1:
-        low, high = wilson_interval(tests[0]["correct"], tests[0]["total"])
-    else:
-        _, low, high = seed_interval(values)
-    return {"ours": 100 * float(np.mean(values)), "low": 100 * low, "high": 100 * high}
+TIDY = ("protocol", "target", "seed", "accuracy", "correct", "total", "run", "paper", "data", "profile")
+
+
+def tidy(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
+    """One row a protocol, target and seed, finished ones only; accuracies in %. Nothing is trained."""
+    chosen, rows = list(targets or TARGETS.values()), []
+    for lab, trainings in needs(chosen, labs, seeds):
+        runs = look(lab, trainings)
+        for target in chosen:
+            test, _ = standing(run := runs[target.training], target.reading)
+            if test is not None:
+                rows.append((lab.split.name, target.name, lab.seed, 100 * test["accuracy"], test["correct"],
+                             test["total"], run.id, target.paper.get(lab.split.name), lab.data_name,
+                             lab.profile.name))  # fmt: skip
+    return pd.DataFrame(rows, columns=TIDY)
 
 
 def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:
