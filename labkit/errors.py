@@ -25,4 +25,9 @@ class LabError(Exception):
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
-        return " ".join(f"{where}{self.reason}. Fix: {self.fix}".split())
+        return printable(" ".join(f"{where}{self.reason}. Fix: {self.fix}".split()))
+
+
+def printable(text: str | PathLike) -> str:
+    """Text fit for a terminal, a figure or JSON: control characters and bytes that are no UTF-8 are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in fspath(text))

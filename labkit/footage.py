@@ -191,12 +191,6 @@ def _watched(capture, camera: int, seconds: float, size: int, crop: Mapping | No
             return
 
 
-def shown(text: str | os.PathLike) -> str:
-    """A name fit for a terminal, a figure or JSON: what is not printable, or no UTF-8, is escaped."""
-    plain = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in plain)
-
-
 def average_crop(records: Sequence[Mapping]) -> dict | None:
     """The `crop` of `crop_box` from the records of clips (`reading.read_aligned`); None where none tells it."""
     crops = [record["crop"] for record in records if "crop" in record]

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import LabError
+from .errors import LabError, printable
 from .files import sha256_bytes, sha256_json
-from .footage import Footage, read_footage, shown
+from .footage import Footage, read_footage
 from .machine import available_cores
 
 FORMAT = 1  # of the description; raise it when its keys change
@@ -82,7 +82,7 @@ class Prediction:
         """The answer, how it came about, and what the model is worth, as plain JSON values."""
         footage = self.footage
         return {
-            "video": shown(footage.source),
+            "video": printable(footage.source),
             "frames": {"chosen": list(footage.indices), "total": footage.total},
             "answer": [{"class": name, "probability": value} for name, value in self.top(count)],
             "notes": list(footage.notes),
@@ -91,7 +91,7 @@ class Prediction:
 
     def lines(self, count: int, picture: Path | None, as_json: bool) -> list[str]:
         """The same for a terminal."""
-        told = self.as_json(count) | ({"picture": shown(picture)} if picture else {})
+        told = self.as_json(count) | ({"picture": printable(picture)} if picture else {})
         if as_json:
             return [json.dumps(told, indent=1)]
         chosen, total = told["frames"]["chosen"], told["frames"]["total"]
@@ -234,8 +234,8 @@ def _check_graph(model: Any, path: str | os.PathLike) -> None:
     tensors = list(graph.initializer)
     for node in graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            found.append(f"the operator {shown(node.op_type)!r}")
-        found += [f"a nested part in {shown(node.op_type)!r}" for held in node.attribute if held.type not in plain]
+            found.append(f"the operator {node.op_type!r}")
+        found += [f"a nested part in {node.op_type!r}" for held in node.attribute if held.type not in plain]
         tensors += [held.t for held in node.attribute if held.HasField("t")]
     if model.functions or model.training_info or graph.sparse_initializer:
         found.append("functions, training data or sparse weights")
@@ -254,7 +254,7 @@ def _session(path: Path, data: bytes, about: dict[str, Any], threads: int) -> Ca
     try:
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # one class per error code, none of them public
-        raise LabError.mismatch(path, "a graph that ONNX Runtime loads", shown(str(error)[:200]), _AGAIN) from error
+        raise LabError.mismatch(path, "a graph that ONNX Runtime loads", str(error)[:200], _AGAIN) from error
     frames, size, classes = about["num_frames"], about["size"], len(about["classes"])
     ports = [(port.name, port.type, port.shape[1:]) for port in (*session.get_inputs(), *session.get_outputs())]
     maps = ports[-1][2][1:]
@@ -264,12 +264,12 @@ def _session(path: Path, data: bytes, about: dict[str, Any], threads: int) -> Ca
         (OUTPUTS[1], "tensor(float)", [frames, *maps]),
     ]
     if ports != expected or len(maps) != 2 or not all(_is_count(side, size) for side in maps):
-        raise LabError.mismatch(path, f"inputs and outputs {expected}", shown(str(ports)[:300]), _AGAIN)
+        raise LabError.mismatch(path, f"inputs and outputs {expected}", str(ports)[:300], _AGAIN)
 
     def answer(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         try:
             return tuple(session.run(list(OUTPUTS), {INPUT: clips}))
         except Exception as error:
-            raise LabError.mismatch(path, "a graph that computes", shown(str(error)[:200]), _AGAIN) from error
+            raise LabError.mismatch(path, "a graph that computes", str(error)[:200], _AGAIN) from error
 
     return answer

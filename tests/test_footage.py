@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from labkit import LabError
-from labkit.footage import FOREIGN, average_crop, capture_footage, crop_box, read_footage, shown
+from labkit.errors import printable
+from labkit.footage import FOREIGN, average_crop, capture_footage, crop_box, read_footage
 
 KINDS = {  # name: codec, and whether the file declares its length
     "a.avi": ("mpeg4", True), "a.mp4": ("libx264", True), "a.mov": ("libx264", True), "a.mkv": ("libx264", True),
@@ -130,7 +131,7 @@ def test_names_that_are_no_utf8_with_spaces_and_dashes(tmp_path):
         path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
         os.rename(next(tmp_path.iterdir()), path)
         assert read_footage(path, 5, 32).total == 20
-    assert shown(b"caf\xe9\x1b[31m\n".decode("utf-8", "surrogateescape")) == r"caf\xe9\x1b[31m\n"
+    assert printable(os.fsdecode(b"caf\xe9\x1b[31m\n")) == r"caf\udce9\x1b[31m\n"
 
 
 def test_a_turned_recording_is_set_upright(tmp_path):

@@ -1,0 +1,475 @@
+"""Exported models: the very network that was tested, no depth, one line for every bad file."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from tiny import tiny_profile
+
+from labkit import LabError, cli, clips, datasets, lab, prediction, trainers
+from labkit.config import PuppetsConfig
+from labkit.export import RgbOnly, eager_answer, eager_model, export_onnx, find_model, measure, noise, rgb_only
+from labkit.files import sha256_file
+from labkit.model import Stream
+from labkit.prediction import INPUT, KEY, ONNX_FILE, OUTPUTS, open_export, predict_video, seal, unseal
+from labkit.provenance import find_lab, find_run
+from labkit.puppets import make_puppets
+from labkit.runs import PREDICTIONS, WEIGHTS, RunStore
+
+PUPPETS = PuppetsConfig(subjects=(1, 2, 3), cameras=(1,), scale=16)  # 36 clips; subject 1 validates, 3 is the test
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A project folder with data, the four steps trained for one epoch, and the export of the last."""
+    home = tmp_path_factory.mktemp("home")
+    profile = replace(tiny_profile(epochs=1), puppets=PUPPETS)
+    profile = replace(profile, clips=replace(profile.clips, modalities=("rgb", "depth")))
+    root = make_puppets(lab.puppets_root(home, PUPPETS), PUPPETS, workers=1, progress=False)
+    store = datasets.prepare(root, lab.store_path(root, profile), profile.clips, workers=1, progress=False)
+    here = lab.Lab(store, datasets.cross_subject(store), RunStore(home / "runs"), profile, root=root)
+    rgb, depth = trainers.train_stream(here, "rgb"), trainers.train_stream(here, "depth")
+    both = trainers.train_two_stream(here, depth, rgb)
+    taught = trainers.distill_hallucination(here, both)
+    final = trainers.finetune_rgb_only(here, taught, both)
+    runs = {"rgb": rgb, "depth": depth, "two_stream": both, "hallucination": taught, "final": final}
+    about = export_onnx(final, find_lab(final, home), home / "runs" / "exports" / final.id)
+    videos = sorted((root / "nturgb+d_rgb").iterdir())
+    return SimpleNamespace(home=home, root=root, lab=here, runs=runs, about=about, final=final, videos=videos,
+                           folder=home / "runs" / "exports" / final.id)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(bench):
+    return open_export(bench.folder, threads=1)
+
+
+def told(call, *arguments, **options) -> str:
+    with pytest.raises(LabError) as caught:
+        call(*arguments, **options)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1 and "expected" in message and "found" in message and "Fix: " in message
+    return message
+
+
+# -- the same network ------------------------------------------------------------------------------------
+
+
+def test_the_export_gives_the_logits_that_were_tested(bench, model):
+    """Those the run kept of its test clips, made by the lab's own way from the store."""
+    store, test = bench.lab.clips, bench.lab.split.test
+    frames = store.rgb(store.rows(test)).transpose(0, 1, 4, 2, 3)
+    logits, maps = model.answer(np.ascontiguousarray(frames))
+    kept = bench.final.load_tensors(PREDICTIONS)[0]["test/fused"].numpy()
+    assert np.abs(logits - kept).max() <= 1e-4 and (logits.argmax(1) == kept.argmax(1)).all()
+    assert maps.shape[:2] == (len(test), 5) and np.ptp(maps) > 0
+    one_by_one = [model.answer(np.ascontiguousarray(clip[None]))[0][0] for clip in frames[:4]]
+    np.testing.assert_allclose(one_by_one, logits[:4], rtol=0, atol=1e-5)  # a clip's batch does not matter
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_onnx_and_torch_export_agree_with_eager(bench, model, batch):
+    pixels = noise(batch, bench.about)
+    logits, maps = eager_answer(rgb_only(bench.final))(pixels)
+    program = torch.export.load(io.BytesIO((bench.folder / "model.pt2").read_bytes())).module()
+    for answer in (model.answer, eager_answer(program)):
+        found = answer(pixels)
+        assert np.abs(found[0] - logits).max() <= 1e-4
+        assert np.abs(found[1] - maps).max() <= 1e-4 * np.abs(maps).max()
+
+
+@pytest.mark.parametrize("normalization", ["imagenet", "vgg"])
+def test_normalisation_in_the_graph_is_that_of_training(normalization):
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 32, 32, 3), dtype=np.uint8)
+    network = RgbOnly(Stream(3, width=8, backbone="resnet18"), "stream", 1, normalization)
+    found = network.normalize(torch.from_numpy(images.transpose(0, 1, 4, 2, 3).copy()))
+    torch.testing.assert_close(found, clips.normalize(images, normalization, "rgb").contiguous(), rtol=1e-6, atol=1e-6)
+
+
+def test_maps_are_those_of_the_hallucination(bench):
+    """Step 4's source; were the target's shown, the first zero weight would leave them as they are."""
+    network = rgb_only(bench.final)
+    pixels = torch.from_numpy(noise(1, bench.about))
+    logits, maps = network(pixels)
+    assert bench.about["maps_of"] == "hallucination" and network.maps_of == "source"
+    torch.nn.init.zeros_(network.network.target.backbone.conv1.weight)
+    assert torch.equal(network(pixels)[1], maps) and not torch.equal(network(pixels)[0], logits)
+
+
+def test_a_single_rgb_stream_leaves_too_by_the_command(bench, tmp_path, capsys):
+    run = bench.runs["rgb"]
+    assert cli.main(["export", run.id, "--home", str(bench.home), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "model.onnx: logits within" in printed and "ONNX Runtime is " in printed and "x as fast as eager" in printed
+    model, store = open_export(tmp_path / "out"), bench.lab.clips
+    assert model.about["maps_of"] == model.about["reading"] == "stream" and model.about["ancestors"] == []
+    frames = store.rgb(store.rows(bench.lab.split.test)).transpose(0, 1, 4, 2, 3)
+    logits, _ = model.answer(np.ascontiguousarray(frames))
+    kept = run.load_tensors(PREDICTIONS)[0]["test/stream"].numpy()
+    assert np.abs(logits - kept).max() <= 1e-4
+
+
+@pytest.mark.parametrize("depth", ["deleted", "replaced"])
+def test_depth_is_not_needed(bench, model, tmp_path, depth):
+    """All depth files gone, or turned to noise: the same bytes leave, and the same bits are answered."""
+    home = tmp_path / "home"
+    shutil.copytree(bench.home, home)
+    touched = [*home.glob("data/*/nturgb+d_depth*/**/*.png"), *home.glob("data/*/*.depth.npy")]
+    assert len(touched) > 36
+    for path in touched:
+        path.unlink()
+        if depth == "replaced":
+            path.write_bytes(b"no depth here")
+    run, video = find_run(bench.final.id, home), home / bench.videos[0].relative_to(bench.home)
+    here = find_lab(run, home)
+    asked = {"eager": (eager_model(bench.final, bench.lab), eager_model(run, here))}
+    if depth == "deleted":
+        export_onnx(run, here, tmp_path / "out")
+        assert (tmp_path / "out" / ONNX_FILE).read_bytes() == (bench.folder / ONNX_FILE).read_bytes()
+        asked["ONNX"] = model, open_export(tmp_path / "out", threads=1)
+    for with_depth, without in asked.values():
+        first, second = predict_video(bench.videos[0], with_depth), predict_video(video, without)
+        assert first.logits.tobytes() == second.logits.tobytes() and first.maps.tobytes() == second.maps.tobytes()
+
+
+# -- what travels with it --------------------------------------------------------------------------------
+
+
+def test_the_description_is_in_every_file(bench):
+    session = onnxruntime.InferenceSession(bench.folder / ONNX_FILE, providers=["CPUExecutionProvider"])
+    inside = json.loads(session.get_modelmeta().custom_metadata_map[KEY])["content"]
+    extra = {"model.json": ""}
+    torch.export.load(io.BytesIO((bench.folder / "model.pt2").read_bytes()), extra_files=extra)
+    beside = json.loads((bench.folder / "model.json").read_text(encoding="utf-8"))
+    for found in (inside, json.loads(extra["model.json"]), beside):
+        assert {key: bench.about[key] for key in found.keys() & bench.about} == {
+            key: value for key, value in found.items() if key in bench.about
+        }
+        assert found["classes"] == list(bench.lab.clips.class_names) and found["run"] == bench.final.id
+        assert found["num_frames"] == 5 and found["size"] == 32 and found["normalization"] == "imagenet"
+        assert found["ancestors"] == [bench.runs[r].id for r in ("hallucination", "two_stream", "depth", "rgb")]
+        assert found["data"]["fingerprint"] == bench.final.spec.data and found["code"] == bench.final.spec.code
+        assert found["accuracy"].items() >= bench.final.result["outputs"]["fused"]["test"].items()
+        assert found["torch"] == torch.__version__ and found["protocol"] == "cross-subject"
+    for name, known in beside["files"].items():
+        assert sha256_file(bench.folder / name) == known["sha256"] and known["parity"] <= 1e-4
+
+
+def test_the_crop_is_the_average_of_the_training_clips(bench):
+    store = bench.lab.clips
+    records = [store.records[row] for row in store.rows(bench.lab.split.train)]
+    boxes = [np.divide(record["crop"]["box"], 2 * record["crop"]["of"]) for record in records]
+    assert bench.about["crop"]["box"] == pytest.approx(np.mean(boxes, axis=0))
+    video = next(path for path in bench.videos if path.name.startswith(bench.lab.split.test[0]))
+    seen = predict_video(video, open_export(bench.folder)).footage.frames.astype(int)
+    stored = store.rgb(store.rows(bench.lab.split.test[:1]))[0].astype(int)
+    assert np.abs(seen - stored).mean() < 8  # of 255: nearly what the lab's own crop shows
+
+
+def test_the_card_says_what_it_is_and_what_it_is_not_for(bench):
+    card = (bench.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    accuracy = bench.final.result["outputs"]["fused"]["test"]
+    low, high = (100 * bound for bound in accuracy["interval"])
+    assert f"{100 * accuracy['accuracy']:.1f} % of 12 test clips, 95 % interval {low:.1f} to {high:.1f} %" in card
+    for part in ("cross-subject", "puppets", "must not be used for", "surveillance", bench.final.id, "average crop"):
+        assert part in card
+    assert max(map(len, card.splitlines())) < 400 and "{" not in card
+
+
+def test_nothing_in_the_files_tells_of_this_machine(bench):
+    for path in bench.folder.iterdir():
+        content = path.read_bytes()
+        for word in (str(bench.home), str(Path(__file__).parents[1]), str(Path(sys.prefix)), "site-packages"):
+            assert word.encode() not in content, path.name
+
+
+# -- what may not leave ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["depth", "two_stream", "hallucination"])
+def test_a_run_that_needs_depth_is_refused(bench, tmp_path, name):
+    run = bench.runs[name]
+    message = told(export_onnx, run, bench.lab, tmp_path / "out")
+    assert "found one that needs depth" in message and run.id in message and not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_left_alone(bench, tmp_path):
+    (tmp_path / "thesis.tex").write_bytes(b"years of work")
+    assert "one that holds something" in told(export_onnx, bench.final, bench.lab, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert "--out" in told(export_onnx, bench.final, bench.lab, tmp_path / "thesis.tex")
+
+
+def test_a_place_that_cannot_be_written_is_told(bench, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LabError, match="cannot be written"):
+        export_onnx(bench.final, bench.lab, tmp_path / "file" / "out")
+
+
+def test_a_full_disk_leaves_nothing_half_done(bench, tmp_path):
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(LabError, match="cannot be written"):
+            export_onnx(bench.final, bench.lab, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_weights_are_told(bench, tmp_path):
+    shutil.copytree(bench.final.path, tmp_path / "runs" / bench.final.id)
+    path = tmp_path / "runs" / bench.final.id / WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 4
+    path.write_bytes(content)
+    assert "SHA-256" in told(export_onnx, find_run(bench.final.id, tmp_path), bench.lab, tmp_path / "out")
+
+
+def test_runs_are_found_by_id_or_folder_and_else_told(bench, tmp_path):
+    assert find_run(bench.final.path, tmp_path).id == find_run(bench.final.id, bench.home).id == bench.final.id
+    for name in ("step4-0000000000000000", "../runs", ""):
+        assert "found none" in told(find_run, name, bench.home)
+    unfinished = tmp_path / "runs" / bench.final.id
+    unfinished.mkdir(parents=True)
+    shutil.copy(bench.final.path / "spec.json", unfinished)
+    assert "a finished run" in told(find_run, bench.final.id, tmp_path)
+    for content in (b"[]", b"{}", b'{"step": "x", "config": [], "data": "", "code": "", "parents": []}', b"\xff"):
+        (unfinished / "spec.json").write_bytes(content)
+        told(find_run, bench.final.id, tmp_path)
+
+
+def test_a_run_without_its_clip_store_is_told(bench, tmp_path):
+    assert "the clip store" in told(find_lab, bench.final, tmp_path)
+    found = find_lab(bench.final, tmp_path, bench.lab.clips.path)
+    assert found.split.test == bench.lab.split.test and found.split.name == "cross-subject"
+
+
+def test_a_missing_package_is_told_with_the_command(bench, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert "pip install -e '.[export]'" in told(export_onnx, bench.final, bench.lab, tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "pip install -e '.[export]'" in told(open_export, bench.folder)
+    asked = find_model(bench.home, run=bench.final.id)  # but a run answers without
+    assert predict_video(bench.videos[0], asked).logits.shape == (12,)
+
+
+# -- hostile exports -------------------------------------------------------------------------------------
+
+
+def parts(bench) -> tuple[onnx.ModelProto, dict]:
+    data = (bench.folder / ONNX_FILE).read_bytes()
+    about = unseal(data, "")
+    length = about.pop("graph")["bytes"]
+    return onnx.ModelProto.FromString(data[:length]), about
+
+
+@pytest.mark.parametrize("place", range(0, 60))
+def test_a_flipped_bit_is_always_told(bench, tmp_path, place):
+    data = bytearray((bench.folder / ONNX_FILE).read_bytes())
+    rng = np.random.default_rng(place)
+    where = len(data) - 1 - place * 40 if place % 2 else int(rng.integers(len(data)))
+    data[where] ^= 1 << int(rng.integers(8))
+    (tmp_path / "a.onnx").write_bytes(data)
+    told(open_export, tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x00" * 1000, b"\x08\x0a" * 50, bytes(range(256)) * 40])
+def test_what_is_no_export_is_told(tmp_path, content):
+    (tmp_path / "a.onnx").write_bytes(content)
+    assert "a.onnx" in told(open_export, tmp_path / "a.onnx")
+
+
+def test_cut_absent_foreign_and_pickled_files_are_told(bench, tmp_path):
+    data = (bench.folder / ONNX_FILE).read_bytes()
+    for share in (0.1, 0.5, 0.999):
+        (tmp_path / "a.onnx").write_bytes(data[: int(share * len(data))])
+        told(open_export, tmp_path / "a.onnx")
+    model, _ = parts(bench)
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    assert "description" in told(open_export, tmp_path / "a.onnx")
+    assert "No such file" in told(open_export, tmp_path / "absent.onnx")
+    assert "can run code" in told(open_export, bench.folder / "model.pt2")
+    assert ONNX_FILE in told(open_export, tmp_path)
+
+
+def outside(model, about):
+    (tensor := model.graph.initializer[0]).ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../../etc/passwd")
+
+
+def custom(model, about):
+    model.graph.node[0].domain = "evil"
+
+
+def loop(model, about):
+    node = model.graph.node.add(op_type="Loop", name="forever")
+    node.attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="body")))
+
+
+def bomb(model, about):
+    model.graph.node[0].op_type = "ConstantOfShape"
+
+
+def nested(model, about):
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="body")))
+
+
+def function(model, about):
+    model.functions.add(name="f", domain="evil")
+
+
+def fewer_classes(model, about):
+    about["classes"] = about["classes"][:-1]
+
+
+def escapes(model, about):
+    about["classes"][0] = "\x1b[2J\x1b]0;owned\x07"
+
+
+def other_frames(model, about):
+    about["num_frames"] = 7
+
+
+def many_frames(model, about):
+    about["num_frames"] = 10**9
+
+
+def other_size(model, about):
+    about["size"] = 64
+
+
+def crop_outside(model, about):
+    about["crop"] = {"box": [0, 0, 1e9, float("1e9")], "shape": 1}
+
+
+def no_run(model, about):
+    del about["run"]
+
+
+def future(model, about):
+    about["format"] = 99
+
+
+def other_input(model, about):
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+def unconnected(model, about):
+    del model.graph.node[5]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (outside, "weights in another file"), (custom, "plain operators"), (loop, "'Loop'"),
+        (bomb, "'ConstantOfShape'"), (nested, "a nested part"), (function, "functions"),
+        (fewer_classes, "inputs and outputs"),
+        (escapes, "printable names"), (other_frames, "inputs and outputs"), (many_frames, "frames"),
+        (other_size, "inputs and outputs"), (crop_outside, "a crop within"), (no_run, "a run"), (future, "format 1"),
+        (other_input, "expected"), (unconnected, "a graph that ONNX Runtime loads"),
+    ],
+)  # fmt: skip
+def test_a_sealed_but_hostile_export_is_told(bench, tmp_path, change, expected):
+    """Whoever wrote it knows the seal: the checks behind it must hold."""
+    model, about = parts(bench)
+    change(model, about)
+    (tmp_path / "a.onnx").write_bytes(seal(model.SerializeToString(), about))
+    message = told(open_export, tmp_path / "a.onnx")
+    assert expected in message and "\x1b" not in message
+
+
+def test_an_answer_that_is_no_number_is_told(bench):
+    broken = prediction.Model(bench.about, lambda clip: (np.full((1, 12), np.nan), np.zeros((1, 5, 8, 8))))
+    assert "a finite answer" in told(predict_video, bench.videos[0], broken)
+
+
+# -- the commands ----------------------------------------------------------------------------------------
+
+
+def test_an_export_that_is_there_is_not_made_again(bench, capsys):
+    assert cli.main(["export", bench.final.id, "--home", str(bench.home)]) == 2
+    assert "one that holds something" in capsys.readouterr().err
+
+
+def test_measure_times_the_same_work(bench):
+    ratio, ours, eager, threads = measure(bench.final, bench.folder)
+    assert ratio > 0 and ours > 0 and eager > 0 and threads == torch.get_num_threads()
+
+
+def test_predict_tells_frames_answer_and_picture(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["predict", str(bench.videos[3]), "--home", str(bench.home), "--top", "3"]) == 0
+    first, *answer, last = capsys.readouterr().out.splitlines()
+    expected = predict_video(bench.videos[3], bench.folder)
+    assert ": frames 0, " in first and len(answer) == 3
+    assert answer[0].endswith(f" %  {expected.top()[0][0]}")
+    assert last == f"picture: {bench.videos[3].stem}.prediction.png"
+    picture = (tmp_path / f"{bench.videos[3].stem}.prediction.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and bench.final.id.encode() in picture and len(list(tmp_path.iterdir())) == 1
+
+
+def test_predict_json(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["predict", str(bench.videos[3]), "--model", str(bench.folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["frames"]["chosen"][0] == 0 and len(found["answer"]) == 5 and not list(tmp_path.iterdir())
+    values = predict_video(bench.videos[3], bench.folder).probabilities
+    assert values.sum() == pytest.approx(1) and found["answer"][0]["probability"] == pytest.approx(max(values))
+    asked = ["--home", str(bench.home), "--run", bench.final.id]
+    assert cli.main(["predict", str(bench.videos[3]), *asked, "--json"]) == 0
+    eager = json.loads(capsys.readouterr().out)
+    assert [a["class"] for a in eager["answer"]] == [a["class"] for a in found["answer"]]
+
+
+@pytest.mark.parametrize("wanted", [(), ("--camera", "0", "video"), ("--camera", "77"), ("video", "--top", "0"),
+                                    ("video", "--model", "m", "--run", "r"), ("video", "--model", "m")])  # fmt: skip
+def test_predict_tells_what_cannot_be(bench, wanted, capfd):
+    assert cli.main(["predict", *wanted, "--home", str(bench.home)]) == 2
+    err = [line for line in capfd.readouterr().err.splitlines() if line.startswith("labkit: ")]
+    assert len(err) == 1 and "Fix: " in err[0]
+
+
+def test_predict_without_an_export_or_with_two_is_told(bench, tmp_path):
+    assert "found none" in told(find_model, tmp_path)
+    for name in ("a", "b"):
+        shutil.copytree(bench.folder, tmp_path / "runs" / "exports" / name)
+    assert "found a, b" in told(find_model, tmp_path)
+    assert find_model(tmp_path, model=tmp_path / "runs" / "exports" / "b").about["run"] == bench.final.id
+
+
+def test_predict_keeps_what_stood_where_the_picture_cannot_be_written(bench, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"mine")
+    picture = str(tmp_path / "file" / "a.png")
+    assert cli.main(["predict", str(bench.videos[0]), "--home", str(bench.home), "--picture", picture]) == 2
+    assert "cannot be written" in capsys.readouterr().err and (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_bad_video_is_one_line_and_draws_nothing(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad\nname\x1b[1m.avi").write_bytes(bench.videos[0].read_bytes()[:3000])
+    assert cli.main(["predict", "bad\nname\x1b[1m.avi", "--home", str(bench.home)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "\x1b" not in line and r"\x1b[1m.avi: expected" in line and len(list(tmp_path.iterdir())) == 1
+
+
+def test_ports_have_the_agreed_names(bench):
+    session = onnxruntime.InferenceSession(bench.folder / ONNX_FILE, providers=["CPUExecutionProvider"])
+    assert [port.name for port in session.get_inputs()] == [INPUT] == ["frames"]
+    assert tuple(port.name for port in session.get_outputs()) == OUTPUTS == ("logits", "hallucination_maps")
+    assert isinstance(session.get_inputs()[0].shape[0], str)  # any batch
