@@ -26,6 +26,7 @@ from .media import (
     DEPTH_NAME,
     MAX_DEPTH_PIXELS,
     MAX_VIDEO_PIXELS,
+    PILLOW_ERRORS,
     count_frames,
     depth_files,
     read_depth,
@@ -170,7 +171,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
                 image.verify()
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "BMP"]) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except PILLOW_ERRORS as error:
         found = getattr(error, "strerror", None) or str(error)
         raise LabError.mismatch(path, "a readable picture", found, _FETCH) from error
 

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,10 @@ MAX_VIDEO_PIXELS = 4096 * 2304  # larger than any sensor named in the lab
 MAX_DEPTH_PIXELS = 4_000_000  # Kinect v2 has 217,088; a hostile header could ask for gigabytes
 DEPTH_NAME = re.compile(r"M?Depth-(\d{8})\.png", re.ASCII)
 DEPTH_FORMAT = "gray16le"
+PILLOW_ERRORS = (  # what Pillow raises for a damaged file
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _FETCH = "fetch this file again from its source, or leave the clip out"
 # Only containers that hold their own frames, only from the disk: a play list could name other files.
@@ -214,9 +219,10 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
             raise ValueError("the end is missing")
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.verify()
+        _check_amount(data)
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             depth = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow's names for a damaged file
+    except PILLOW_ERRORS as error:
         found = getattr(error, "strerror", None) or str(error)
         raise LabError.mismatch(path, "a readable 16-bit PNG", found, _FETCH) from error
     if depth.dtype != np.uint16 or depth.ndim != 2:
@@ -235,6 +241,20 @@ def _check_depth_header(path: str | os.PathLike, head: bytes) -> None:
         found = f"{bits}-bit {names.get(kind, 'unknown')}"
         fix = "export depth as 16-bit PNG, not as a picture"
         raise LabError.mismatch(path, "16-bit grey (millimetres)", found, fix)
+
+
+def _check_amount(data: bytes) -> None:
+    """ValueError unless the pixels, unpacked, are as many as the header says: Pillow takes fewer or more."""
+    width, height, interlaced = *struct.unpack(">II", data[16:24]), data[28]
+    place, packed = 8, []
+    while place + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
+        packed += [data[place + 8 : place + 8 + length]] * (kind == b"IDAT")
+        place += 12 + length
+    expected = height * (1 + 2 * width)  # a byte before each row names its filter
+    found = len(zlib.decompressobj().decompress(b"".join(packed), expected + 1))
+    if not interlaced and found != expected:
+        raise ValueError(f"{expected} bytes of pixels declared, {found} there")
 
 
 def read_depth_frames(folder: str | os.PathLike, indices: Iterable[int] | None = None) -> np.ndarray:

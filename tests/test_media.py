@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
+from fuzz_media import fuzz_images, fuzz_videos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ntu_files import assert_mendable, write_depth, write_depth_frames, write_video
@@ -211,3 +213,16 @@ def test_a_16_bit_picture_that_is_not_a_png_is_refused(tmp_path):
     (tmp_path / "d.png").write_bytes(stream.getvalue())
     with pytest.raises(LabError, match="PNG"):
         read_depth(tmp_path / "d.png")
+
+
+def test_damaged_files_are_read_exactly_or_refused(tmp_path):
+    """A hundred and more of each; `python tests/fuzz_media.py` counts thousands."""
+    images, videos = fuzz_images(tmp_path, 150, seed=1), fuzz_videos(tmp_path, 120, seed=1)
+    told = Counter({what: 0 for what in ("exact", "refused", "different", "other")})
+    for (_, what), number in images.items():
+        told[what] += number
+    assert told["exact"] + told["refused"] == 150 and told["refused"] > 100
+    found = {what for _, what in videos}
+    assert found <= {"exact", "refused", "different"}  # bits flipped in MPEG-4: their hash tells
+    assert {damage for damage, what in videos if what == "different"} <= {"flipped", "noisy", "zeroed", "header_noise"}
+    assert videos["truncated", "refused"] == videos["more_frames_declared", "refused"] == 15
