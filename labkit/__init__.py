@@ -17,7 +17,7 @@ READING_ORDER = (
     "store", "reading", "datasets", "examination", "inspection", "backbones", "model", "losses",
     "system_losses", "distillers", "metrics", "runs", "lab", "roles", "augment", "feeds", "lessons", "sessions",
     "fitting", "tasks", "trainers", "systems", "stress", "noise", "discrepancies", "trainings", "nodes",
-    "executors", "graph", "standings", "targets", "robustness", "probes", "cues", "style", "records",
+    "executors", "graph", "standings", "targets", "robustness", "likeness", "probes", "cues", "style", "records",
     "pictures", "curves", "claims", "verdicts", "effects", "noise_figures", "result_figures", "figures",
     "panels", "widgets", "explorers", "prediction", "provenance", "model_card", "export", "tutor",
     "step_checks", "connection_checks", "loss_checks", "checks", "notebooks", "course", "site", "kernels",

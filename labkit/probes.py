@@ -12,22 +12,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .clips import normalize
 from .errors import LabError
 from .feeds import Feed
+from .fitting import snapshot_name
 from .lab import Lab
+from .likeness import block_similarity, by_position, cka  # noqa: F401  offered here, too
 from .model import Connection, Stream, TwoStream, _residual_branch, inject
-from .runs import Run
+from .runs import Run, of_role
 from .targets import comparison_table
 from .trainers import load_stream
 from .types import Clip, Features, Scalar
 
-Examples = Float[Tensor, "examples channel"]
 BATCH = 64  # clips
 
 
@@ -49,6 +48,26 @@ def load_two_stream(run: Run) -> TwoStream:
     model = run.spec.config["model"]
     pair = TwoStream(load_stream(run, "source"), load_stream(run, "target"), model["connection"], model["connect_at"])
     return pair.eval()
+
+
+def stages(start: Stream, run: Run, role: str = "hallucination") -> dict[int, Stream]:
+    """A stream along its training, by epochs done: its start, the snapshots that the run kept, and the end.
+
+    `start` is what the run began with; the end are the chosen weights, of the epoch that they were chosen in.
+    """
+    epochs, artefacts = range(1, 1 + run.spec.config["train"]["epochs"]), run.manifest()
+    kept = [epoch for epoch in epochs if snapshot_name(epoch) in artefacts]
+    found = {0: start, **{epoch: load_snapshot(run, epoch, role) for epoch in kept}}
+    found[run.result["chosen"]["epoch"] + 1] = load_stream(run, role)
+    return dict(sorted(found.items()))
+
+
+def load_snapshot(run: Run, epoch: int, role: str = "hallucination") -> Stream:
+    """A stream as it was after that many epochs (`config.TrainConfig.snapshots`)."""
+    weights, _ = run.load_tensors(snapshot_name(epoch))
+    stream = load_stream(run, role)
+    stream.load_state_dict(of_role(weights, role))
+    return stream.eval()
 
 
 def predict(pair: TwoStream, target: Feed, source: Feed) -> dict[str, np.ndarray]:
@@ -146,29 +165,22 @@ def pull(loss: Scalar, stream: Stream) -> float:
     return torch.stack([slope.norm() for slope in slopes if slope is not None]).norm().item()
 
 
-def by_position(maps: Features) -> Examples:
-    """Every position of every frame as one example of the channels."""
-    return rearrange(maps, "n c h w -> (n h w) c")
+def best_match(goal: Features, maps: Features, channel: int) -> int:
+    """The channel of `maps` whose values follow those of `goal`'s channel most closely (correlation over positions)."""
+    wanted, offered = by_position(goal)[:, channel].double(), by_position(maps).double()
+    wanted, offered = wanted - wanted.mean(), offered - offered.mean(dim=0)
+    return int((wanted @ offered / offered.norm(dim=0).clamp_min(1e-12)).argmax())
 
 
-def cka(first: Examples, second: Examples) -> float:
-    """Linear centred kernel alignment (Kornblith et al., 2019): 1 is alike up to rotation and scale, 0 is unrelated.
+def largest_drops(before: np.ndarray, after: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The clips whose true class loses most probability, the largest loss first, and at most one of a class.
 
-    The two may differ in channels. It needs many more examples than channels: with few, even noise looks alike.
-    Raises LabError when the examples differ in number or do not vary.
+    `before`, `after` are probabilities (N,K), `labels` (N,); returns rows (count,), fewer where classes are few.
     """
-    if len(first) != len(second):
-        raise LabError.mismatch(None, f"{len(first)} examples", len(second), "compare the same clips")
-    x, y = (values.double() - values.double().mean(dim=0) for values in (first, second))
-    size = (x.T @ x).norm() * (y.T @ y).norm()
-    if size == 0:
-        raise LabError.mismatch(None, "features that vary over the examples", "constant ones", "look for a dead stream")
-    return float((y.T @ x).square().sum() / size)
-
-
-def block_similarity(first: Sequence[Features], second: Sequence[Features]) -> list[float]:
-    """`cka` of two streams' maps, block by block, position by position."""
-    return [cka(by_position(one), by_position(other)) for one, other in zip(first, second, strict=True)]
+    clips = np.arange(len(labels))
+    order = np.argsort(after[clips, labels] - before[clips, labels], kind="stable")
+    first = np.unique(labels[order], return_index=True)[1]
+    return order[np.sort(first)][:count]
 
 
 def gains_by_class(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:
