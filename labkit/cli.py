@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 from tyro.extras import SubcommandApp
@@ -14,6 +16,10 @@ from . import __version__
 from .data_commands import data
 from .errors import LabError
 from .leaving import export, predict
+
+if TYPE_CHECKING:
+    from .lab import Lab
+    from .targets import Target
 
 NOTEBOOK_SECONDS = 6 * 3600  # a notebook may train all its runs the first time
 DESCRIPTION = (
@@ -69,6 +75,7 @@ def run(
         "env": {"LABKIT_HOME": str(base)} | ({lab.DATA_VARIABLE: str(bench.root)} if data else {}),
     })  # fmt: skip
     _show(targets.results_table(bench, seeds), base / "runs" / f"results-{bench.series_name}.csv")
+    _write_tidy([bench], seeds)
     return 0 if succeeded else 1
 
 
@@ -93,26 +100,44 @@ def reproduce(
     protocol: str = "cross-subject",
     seeds: int = 1,
     profile: str = "mini",
+    workers: int = 1,
+    scheduler: str | None = None,
+    threads: int | None = None,
     data: Path | None = None,
     home: Path | None = None,
-) -> None:
+) -> int:
     """Train what the named targets need and print them beside the paper's figures.
 
+    A training that several of them rest on is made once, and one that is finished not again. A failed
+    one is reported, takes along only what depends on it, and makes the exit status 1. All results,
+    one row a seed, are in runs/results-PROFILE-tidy.csv.
+
     Args:
-        names: Targets such as table2:15, or all.
-        protocol: Which clips are held out for the test, by a name of the data set's own.
+        names: Targets such as table2:15, a group such as table2, all, or everything.
+        protocol: Which clips are held out for the test, by a name of the data set's own; or all.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
+        workers: Trainings made at the same time, in processes that share the cores.
+        scheduler: Address of a Dask scheduler, tcp://HOST:8786, whose workers see the same folders.
+        threads: Threads a training computes with; it resumes with no other number.
         data: A data root that the lab knows; by default the embedded set.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
-    _at_least_one(seeds=seeds, names=len(names))
+    _at_least_one(seeds=seeds, names=len(names), workers=workers, threads=1 if threads is None else threads)
 
-    from . import lab, machine, targets
+    from . import graph, lab, machine, targets
 
-    targets.get_targets(names)  # a wrong name is told before anything is made
-    bench = lab.open_lab(profile, protocol, home=machine.find_home(home), data=data)
-    _show(targets.reproduce(names, bench, seeds))
+    chosen = targets.get_targets(names)  # a wrong name is told before anything is made
+    labs = lab.open_labs(profile, protocol, home=machine.find_home(home), data=data)
+    wanted = targets.needs(chosen, labs, seeds)
+    report = graph.run_graph(wanted, workers=workers, scheduler=scheduler, threads=threads)
+    _show_targets(labs, seeds, chosen)
+    _write_tidy(labs, seeds)
+    if not report.nodes:
+        print(report, file=sys.stderr)
+    for outcome in report.failed:
+        print(f"labkit: {outcome}", file=sys.stderr)
+    return 1 if report.failed else 0
 
 
 @app.command(name="targets")
@@ -126,16 +151,35 @@ def list_targets(
     """Every target: the paper's figure, ours with its interval, and how far it has come.
 
     Args:
-        protocol: Which clips are held out for the test, by a name of the data set's own.
+        protocol: Which clips are held out for the test, by a name of the data set's own; or all.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
         data: A data root that the lab knows; by default the embedded set.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from . import lab, machine, targets
-
     _at_least_one(seeds=seeds)
-    _show(targets.results_table(lab.open_lab(profile, protocol, home=machine.find_home(home), data=data), seeds))
+
+    from . import lab, machine
+
+    _show_targets(lab.open_labs(profile, protocol, home=machine.find_home(home), data=data), seeds)
+
+
+def _show_targets(labs: Sequence[Lab], seeds: int, chosen: Sequence[Target] | None = None) -> None:
+    """A table a protocol, under its name where there are several."""
+    from . import targets
+
+    for bench in labs:
+        if len(labs) > 1:
+            print(f"\n{bench.split.name}")
+        _show(targets.results_table(bench, seeds, chosen))
+
+
+def _write_tidy(labs: Sequence[Lab], seeds: int) -> None:
+    """Every finished result of these protocols and seeds, one a row, beside the runs."""
+    from . import files, targets
+
+    path = labs[0].runs.root / f"results-{labs[0].series_name}-tidy.csv"
+    files.write_text(path, targets.tidy(labs, seeds).to_csv(index=False))
 
 
 @app.command
@@ -210,6 +254,7 @@ def _show(table, path: Path | None = None) -> None:
     if path is not None:
         files.write_text(path, table.to_csv(index=False))
     shown = table.astype(object).where(table.notna(), "-")
+    shown = shown.map(lambda value: textwrap.shorten(value, 80) if isinstance(value, str) else value)
     print(shown.to_string(index=False, float_format="{:.1f}".format))
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 from . import executors
@@ -23,7 +24,7 @@ from .files import write_json
 from .lab import Lab
 from .machine import available_cores
 from .nodes import Bench, Node, Outcome, is_finished, train
-from .trainings import get_training, make, with_parents
+from .trainings import UNPREPARED, get_training, make, with_parents
 
 
 @dataclass
@@ -95,7 +96,8 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]], threads: int | None = None)
             if run.id in {*report.there, *report.nodes, *report.damaged}:
                 wanted |= set() if run.id in report.there else set(parents)
                 continue
-            node = Node(run.id, name, where, key, tuple(made[p].id for p in parents), call, threads)
+            provisional = run.spec.data == UNPREPARED
+            node = Node(run.id, name, where, key, tuple(made[p].id for p in parents), call, provisional, threads)
             try:
                 finished = is_finished(run)
             except LabError as error:
@@ -106,7 +108,8 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]], threads: int | None = None)
             else:
                 report.nodes[run.id] = node
                 wanted |= set(parents)
-    report.nodes = dict(reversed(report.nodes.items()))
+    order = TopologicalSorter({run_id: node.parents for run_id, node in report.nodes.items()}).static_order()
+    report.nodes = {run_id: report.nodes[run_id] for run_id in order if run_id in report.nodes}
     return report
 
 
@@ -171,11 +174,12 @@ class _Log:
     """Tells on stderr what starts and ends, and keeps it as JSON."""
 
     def __init__(self, report: Report, executor: str):
-        self.report, self.executor, self.begun = report, executor, time.time()
+        self.report, self.executor, self.begun, self.any = report, executor, time.time(), False
         self.quiet = os.environ.get("RANK", "0") != "0"  # one of several processes of one training
 
     def started(self, run_id: str, *_: Any) -> None:
         if run_id in self.report.nodes:
+            self.any = True
             self._tell(f"{self.report.nodes[run_id]}: started")
 
     def ended(self, run_id: str, outcome: Any, *_: Any) -> None:
@@ -185,9 +189,9 @@ class _Log:
             self._tell(f"[{number}/{len(self.report.nodes)}] {outcome}")
 
     def close(self) -> None:
-        self._tell(str(self.report))
-        if self.quiet:
+        if not self.any or self.quiet:  # no worker was found
             return
+        self._tell(str(self.report))
         node = next(iter(self.report.nodes.values()))
         runs = next(iter(self.report.benches.values())).runs.root
         write_json(runs / "graph" / f"{node.call}.json", {

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,6 +105,23 @@ def open_lab(profile: str | Profile = "mini", protocol: str = "cross-subject", s
     chosen = with_possible(chosen, index)
     store = datasets.prepare(index, store_path(root, chosen), chosen.clips, progress=progress)
     return Lab(store, divide(store), RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
+
+
+PAPER_PROTOCOLS = ("cross-subject", "cross-view")
+
+
+def open_labs(profile: str | Profile, protocol: str, **options: Any) -> list[Lab]:
+    """`open_lab` for each protocol of a name, on one clip store.
+
+    "all" is both of the paper's, and on a data set that has neither all of its own.
+    """
+    if protocol != "all":
+        return [open_lab(profile, protocol, **options)]
+    given = options.get("data") or os.environ.get(DATA_VARIABLE)
+    known = find_dataset(given) if given else PUPPETS
+    names = [name for name in known.protocols if name in PAPER_PROTOCOLS] or list(known.protocols)
+    first = open_lab(profile, names[0], **options)
+    return [first, *(replace(first, split=known.split(name, first.clips)) for name in names[1:])]
 
 
 def with_possible(profile: Profile, index: Index) -> Profile:

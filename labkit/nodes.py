@@ -63,6 +63,7 @@ class Node:
     bench: str  # its key in the graph
     parents: tuple[str, ...]  # run ids
     call: str  # which call of `run_graph` asks for it
+    provisional: bool = False  # its clips are not prepared yet, and then its run will be named otherwise
     threads: int | None = None
 
     def __str__(self) -> str:
@@ -124,7 +125,7 @@ def train(node: Node, bench: Bench, parents: Sequence[Outcome]) -> Outcome:
 def _train(node: Node, lab: Lab) -> str:
     dry, made = replace(lab, dry=True), {}
     run = make(node.training, dry, made)
-    if run.id != node.run_id:
+    if run.id != node.run_id and not node.provisional:
         fix = "use the same labkit and the same data everywhere"
         raise LabError.mismatch(None, f"a training that comes to {node.run_id}", f"one that comes to {run.id}", fix)
     if not is_finished(run):

@@ -183,8 +183,9 @@ def get_targets(names: Iterable[str]) -> list[Target]:
     groups = {target.group for target in TARGETS.values()}
     for name in wanted:
         if name not in {"all", "everything", *groups, *TARGETS}:
-            fix = "see `labkit targets` for what there is"
-            raise LabError.mismatch(None, f"a target among all, everything, {', '.join(TARGETS)}", repr(name), fix)
+            fix = "see `labkit targets` for every target"
+            expected = f"a target such as table2:15, or one of the groups all, everything, {', '.join(sorted(groups))}"
+            raise LabError.mismatch(None, expected, repr(name), fix)
     chosen = set(wanted) | ({*ALL_GROUPS} if "all" in wanted else groups if "everything" in wanted else set())
     return [target for target in TARGETS.values() if chosen & {target.name, target.group}]
 

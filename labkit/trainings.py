@@ -116,6 +116,9 @@ TRAININGS: dict[str, Training] = {
 # -- what text and code decide differently ---------------------------------------------------------
 
 
+UNPREPARED = "clips not prepared yet"  # stands for the data in a run that cannot be named before they are
+
+
 def _switched(name: str, training: Training) -> Training:
     """The training with one switch of `discrepancies` set otherwise; what it starts from stays as it is."""
 
@@ -124,9 +127,9 @@ def _switched(name: str, training: Training) -> Training:
         if _stored(profile) == _stored(lab.profile):
             return training.make(replace(lab, profile=profile), *parents)
         home = lab.runs.root.parent
-        ready = lab.root is not None and (store_path(lab.root, profile, home) / INDEX).exists()
+        ready = lab.root is not None and (store_path(lab.root, profile) / INDEX).exists()
         if lab.dry and not ready:
-            return lab.runs.open(RunSpec(name.replace(":", "-"), {"seed": lab.seed}, "clips not prepared yet", ""))
+            return lab.runs.open(RunSpec(name.replace(":", "-"), {"seed": lab.seed}, UNPREPARED, ""))
         if lab.root is None:
             fix = "make the lab with open_lab"
             raise LabError.mismatch(None, f"a data root to prepare clips from for {name}", "none", fix)

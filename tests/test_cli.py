@@ -16,6 +16,7 @@ from labkit import LabError, __version__, cli, data_commands, lab, machine, seri
 from labkit.config import PuppetsConfig
 from labkit.datasets import ClipStore
 from labkit.puppets import make_puppets
+from labkit.runs import RunStore
 
 
 def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -109,12 +110,14 @@ class Stage:
         monkeypatch.setattr(lab, "open_lab", self.open_lab)
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
+        monkeypatch.setattr(targets, "tidy", lambda labs, seeds: pd.DataFrame({"target": [labs[0].series_name]}))
 
     def open_lab(self, profile, protocol="cross-subject", **options):
         self.asked |= {"profile": profile, "protocol": protocol, **options}
         name = f"{profile}-mine" if options.get("data") else profile
         clips = SimpleNamespace(fingerprint="data")
-        return SimpleNamespace(clips=clips, series_name=name, data_name="mine", root=options.get("data"))
+        runs = RunStore(options["home"] / "runs")
+        return SimpleNamespace(clips=clips, runs=runs, series_name=name, data_name="mine", root=options.get("data"))
 
     def run_series(self, notebooks, out_dir, parameters, **options):
         self.asked |= {"notebooks": notebooks, "out_dir": out_dir, "parameters": parameters, **options}
