@@ -16,7 +16,7 @@ from .corruptions import CORRUPTIONS, Corruption
 from .errors import LabError
 from .lab import Lab
 from .metrics import resampled_means
-from .targets import TARGETS, Target, answers_of_seeds, results_table, subjects
+from .targets import TARGETS, Target, answers_of_seeds, results_table
 
 # What a reader of Table 3 would take instead: the paper's RGB-only model, its twin without depth, one RGB stream.
 RIVALS = ("table2:15", "control:15", "table2:2")
@@ -72,14 +72,14 @@ def severity_table(lab: Lab, seeds: int = 1, kind: str = "speckle") -> pd.DataFr
     return results_table(lab, seeds, chosen).assign(kind=kind, severity=severities)
 
 
-def crossing(lab: Lab, seeds: int = 1, kind: str = "speckle", rival: str = "table2:15") -> Crossing:
+def crossing(lab: Lab, seeds: int | Sequence[int] = 1, kind: str = "speckle", rival: str = "table2:15") -> Crossing:
     """Where the curve of a kind crosses a rival's accuracy, from kept predictions of all seeds.
 
     Between severities the curve is taken as straight, on a logarithmic axis for speckle. The interval comes
-    from resampling subjects and, where there are several, seeds: the same ones for curve and rival.
+    from resampling people and, where there are several, seeds: the same ones for curve and rival.
     """
     curve = np.stack([answers_of_seeds(lab, target.name, seeds) for target in targets_of(kind)])
-    found = find_crossing(curve, answers_of_seeds(lab, rival, seeds), CORRUPTIONS[kind], subjects(lab))
+    found = find_crossing(curve, answers_of_seeds(lab, rival, seeds), CORRUPTIONS[kind], lab.people())
     return Crossing(kind, rival, *found)
 
 
