@@ -92,6 +92,8 @@ def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]], term: s
             axes.plot(reached[0], end, "D", color=color, markersize=4)
     axes.axhline(end, color=INK, linestyle=":", linewidth=0.8)
     axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(True, axis="y")
     figure.legend(loc="outside upper center", ncols=2)
     return figure

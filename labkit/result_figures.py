@@ -139,7 +139,8 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     """
     table = table.dropna(subset="difference")
     figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
-    labels = [f"{row.number}  {row.point}\n{row.tried or TARGETS[row.other].title}" for row in table.itertuples()]
+    tried = [textwrap.shorten(row.tried or TARGETS[row.other].title, 40) for row in table.itertuples()]
+    labels = [f"{row.number}  {row.point}\n{what}" for row, what in zip(table.itertuples(), tried, strict=True)]
     _differences(axes, table, labels, [role_color(name) for name in table["base"]])
     axes.set_xlabel("difference in accuracy to the lab's own choice (points)")
     return figure
@@ -183,18 +184,18 @@ def claims_figure(table: pd.DataFrame) -> Figure:
             _interval(axes, place, row.effect, row.low, row.high, color, filled=decided, marker="v" if ours else "o")
         if points and row.level:
             axes.plot([-row.level, row.level], [place, place], "|", color=INK, markersize=7)
-        _beside(axes, place, 4, _effect(row))
+        _beside(axes, place, 4, textwrap.shorten(row.claim, 17))
+        _beside(axes, place, 72, _effect(row))
         weight = "bold" if row.verdict in ("holds", "fails") else "normal"
-        _beside(axes, place, 60, f"{row.verdict}{_how_many(row)}", weight=weight)
+        _beside(axes, place, 100, f"{row.verdict}{_how_many(row)}", weight=weight)
     axes.axvline(0, color=INK, linewidth=0.8)
-    labels = [textwrap.shorten(f"{row.statement} ({row.claim})", 76) for row in table.itertuples()]
-    axes.set_yticks(range(len(table)), labels)
+    axes.set_yticks(range(len(table)), [textwrap.shorten(statement, 54) for statement in table["statement"]])
     axes.set(xlabel="effect (points of accuracy)", ylim=(len(table) - 0.5, -0.5))
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     key = (
         _key("claim of the paper, 95 % interval", ROLES["rgb_only"]),
-        _key("our twin without depth", ROLES["control"], marker="v"),
+        _key("ours: twins without depth, and more", ROLES["control"], marker="v"),
         _key("undecided", INK, markerfacecolor="white"),
         _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
     )

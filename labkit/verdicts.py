@@ -23,15 +23,17 @@ from .claims import CLAIMS, Claim
 from .curves import running_median
 from .lab import Lab
 from .metrics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
+from .robustness import crossing
 from .targets import UPPER, answers_of_seeds
 from .trainings import make
 
+UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
 MOST_SEEDS = 100  # more than this is "not by seeds"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the runs say about a claim; effect and interval in points, or % of iterations for "faster"."""
+    """What the runs say about a claim; effect and interval are in points, or in the claim's unit of `UNITS`."""
 
     effect: float
     low: float
@@ -54,7 +56,7 @@ def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
     about = {"data": lab.data_name, "protocol": lab.split.name, "seeds": len(have)}
     if not have:
         return Verdict(*NOTHING, "not run", None, "", **about)
-    judged = _judge_curves if claim.kind == "faster" else _judge_answers
+    judged = {"faster": _judge_curves, "crosses": _judge_crossing}.get(claim.kind, _judge_answers)
     return Verdict(*judged(claim, lab, have), **about)
 
 
@@ -71,6 +73,8 @@ def word(claim: Claim, low: float, high: float) -> str:
         inside = -claim.level < low and high < claim.level
         outside = low > claim.level or high < -claim.level
         return "holds" if inside else "fails" if outside else "undecided"
+    if claim.kind == "crosses":
+        return "holds" if high <= claim.level else "fails" if low > claim.level else "undecided"
     return "holds" if low > claim.level else "fails" if high < claim.level else "undecided"
 
 
@@ -96,6 +100,12 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     if word(claim, 100 * certain.low, 100 * certain.high) == "undecided":
         notes.append("undecided over people alone: more of them, not only more seeds")
     return effect, low, high, p, verdict, needed, "; ".join(notes)
+
+
+def _judge_crossing(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
+    found = crossing(lab, have, rival=claim.plus[0])
+    value, low, high = (math.inf if place is None else place for place in (found.severity, found.low, found.high))
+    return value, low, high, math.nan, word(claim, low, high), None, str(found)
 
 
 # -- Fig. 4 ----------------------------------------------------------------------------------------
@@ -153,7 +163,7 @@ def claims_table(labs: Lab | Iterable[Lab], seeds: int = 1, claims: Iterable[Cla
                     "paper": claim.in_paper(bench.split.name),
                     **vars(found),
                     "level": claim.level,
-                    "unit": "% of iterations" if claim.kind == "faster" else "points",
+                    "unit": UNITS.get(claim.kind, "points"),
                     "chain": claim.chain,
                 }
             )

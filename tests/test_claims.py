@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import tiny_lab
 
-from labkit import targets, trainings, verdicts
+from labkit import robustness, targets, trainings, verdicts
 from labkit.claims import CLAIMS, Claim
 from labkit.lab import Lab
 from labkit.targets import TARGETS
@@ -80,7 +80,10 @@ def test_where_the_papers_own_tables_speak_against_a_claim(protocol, exceptions)
     against = set()
     for each in CLAIMS:
         value = each.in_paper(protocol)
-        if value is not None and (abs(value) > each.level if each.kind == "near" else value < each.level):
+        if value is None or value == each.level:  # "about half" in Fig. 4
+            continue
+        beyond = (abs(value) if each.kind == "near" else value) > each.level
+        if beyond == (each.kind in ("near", "crosses")):
             against.add(each.name)
     assert against == exceptions
 
@@ -114,6 +117,9 @@ def test_every_claim_about_depth_has_its_twin_without():
         ({"kind": "near", "level": 3.0}, -9, -3.1, "fails"),
         ({"kind": "near", "level": 3.0}, -4, 2, "undecided"),
         ({}, math.nan, math.nan, "undecided"),
+        ({"kind": "crosses", "level": 0.1}, 0.01, 0.1, "holds"),
+        ({"kind": "crosses", "level": 0.1}, 0.01, math.inf, "undecided"),
+        ({"kind": "crosses", "level": 0.1}, math.inf, math.inf, "fails"),
     ],
 )
 def test_the_rule(about, low, high, expected):
@@ -158,6 +164,22 @@ def test_a_difference_of_differences(runs):
     assert judge(BY_NAME["15 - 13 > twin"], lab, seeds=2).effect == pytest.approx(2, abs=0.2)
 
 
+def test_where_noise_crosses(runs, monkeypatch):
+    """The curve falls through the rival between variances of 0.01 and 0.1, as Table 3's does through row 15."""
+    shares = {"none": 0.8, "1e-3": 0.8, "1e-2": 0.8, "1e-1": 0.7, "1e0": 0.6, "1e1": 0.5}
+    answered = {f"table3_{name}": share for name, share in shares.items()}
+    lab = runs(table2_15=0.75, **answered)
+    monkeypatch.setattr(robustness, "answers_of_seeds", verdicts.answers_of_seeds)
+    found = judge(BY_NAME["crossing"], lab, seeds=2)
+    assert found.verdict == "holds" and found.effect == pytest.approx(10**-1.5, rel=0.05)
+    assert "falls below" in found.note
+    lab = runs(**answered | {"table2_15": 0.45})
+    monkeypatch.setattr(robustness, "answers_of_seeds", verdicts.answers_of_seeds)
+    assert judge(BY_NAME["crossing"], lab, seeds=2).verdict == "fails"
+    assert BY_NAME["crossing"].in_paper("cross-view") == pytest.approx(0.082, abs=0.002)
+    assert BY_NAME["crossing"].in_paper("cross-subject") is None
+
+
 # -- Fig. 4 ----------------------------------------------------------------------------------------
 
 
@@ -192,9 +214,9 @@ def test_verdicts_on_curves(tmp_path, monkeypatch, rates, faster, half):
 
     monkeypatch.setattr(verdicts, "make", made)
     lab = tiny_lab(tmp_path)
-    found = [judge(BY_NAME[name], lab, seeds=3) for name in ("L_hall falls faster", "in half")]
+    found = [judge(BY_NAME[name], lab, seeds=3) for name in ("fig. 4", "fig. 4, half")]
     assert [each.verdict for each in found] == [faster, half]
-    assert judge(BY_NAME["in half"], lab, seeds=1).verdict == "undecided"
+    assert judge(BY_NAME["fig. 4, half"], lab, seeds=1).verdict == "undecided"
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -203,7 +225,7 @@ def test_verdicts_on_curves(tmp_path, monkeypatch, rates, faster, half):
 def test_the_table_has_a_row_for_every_claim_and_adjusts_p(runs):
     shares = {name.replace(":", "_"): 0.7 for name in TARGETS}
     lab = runs(**shares | {"table2_1": 0.72, "table2_8": 0.85})
-    chosen = [each for each in CLAIMS if each.kind != "faster"]
+    chosen = [each for each in CLAIMS if each.kind in ("above", "near")]
     table = claims_table([lab, lab], seeds=2, claims=chosen)
     assert len(table) == 2 * len(chosen)
     by_name = table.drop_duplicates("claim").set_index("claim")
