@@ -28,14 +28,13 @@ from .lab import Lab
 from .model import NUM_BLOCKS, Stream, TwoStream
 from .model_card import CARD, model_card
 from .prediction import FORMAT, INPUT, ONNX_FILE, OUTPUTS, TORCH_FILE, Model, need, open_export, predict_video, seal
-from .provenance import READINGS, describe, find_lab, find_run, hallucinating
+from .provenance import READINGS, describe, hallucinating
 from .runs import WEIGHTS, Run
 from .trainers import load_stream
 
-__all__ = ["RgbOnly", "eager_model", "export_onnx", "find_model", "open_export", "predict_video", "rgb_only"]
+__all__ = ["RgbOnly", "eager_model", "export_onnx", "open_export", "predict_video", "rgb_only"]
 
 ABOUT_FILE = "model.json"
-EXPORTS = Path("runs", "exports")  # of the project folder, one folder per run
 TOLERANCE = 1e-4  # largest difference of logits that is let pass, as a share of the largest logit
 MIN_MAP = 7  # positions a side: maps of fewer are too coarse to lay over a frame
 BLOCK_STRIDES = {block: 2 ** (block + 1) for block in range(1, NUM_BLOCKS + 1)}  # pixels of a frame per position
@@ -116,24 +115,6 @@ def eager_model(run: Run, lab: Lab) -> Model:
     return Model(_about(run, lab, network), eager_answer(network))
 
 
-def find_model(home: Path, model: Path | None = None, run: str | None = None, store: Path | None = None) -> Model:
-    """The export at `model`; or the network of a run, as it is; or the one export there is in `home`/runs/exports.
-
-    Raises LabError when both are named, and when neither is and there is not exactly one export.
-    """
-    if model is not None and run is not None:
-        raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
-    if run is not None:
-        found = find_run(run, home)
-        return eager_model(found, find_lab(found, home, store))
-    exports = sorted(path.parent for path in (home / EXPORTS).glob(f"*/{ONNX_FILE}"))
-    if model is None and len(exports) != 1:
-        names = ", ".join(path.name for path in exports) or "none"
-        fix = "export a run with labkit export RUN, or name an export with --model or a run with --run"
-        raise LabError.mismatch(home / EXPORTS, "one export to ask", names, fix)
-    return open_export(model or exports[0])
-
-
 def eager_answer(network: Callable) -> Callable:
     """A network or a torch.export program as the `answer` of a `Model`."""
 
@@ -168,10 +149,10 @@ def export_onnx(run: Run, lab: Lab, folder: str | os.PathLike) -> dict[str, Any]
     need("onnxscript")
     network = rgb_only(run)
     about = _about(run, lab, network)
-    program = _program(network, about)
+    program = trace(network, about)
     with atomic_folder(folder) as temporary:
         (temporary / TORCH_FILE).write_bytes(_archive(program, about))
-        (temporary / ONNX_FILE).write_bytes(seal(_graph(program), about))
+        (temporary / ONNX_FILE).write_bytes(seal(to_onnx(program), about))
         answers = {ONNX_FILE: open_export(temporary).answer, TORCH_FILE: eager_answer(program.module())}
         parity = {name: difference(answer, eager_answer(network), about) for name, answer in answers.items()}
         for name, found in parity.items():
@@ -184,8 +165,8 @@ def export_onnx(run: Run, lab: Lab, folder: str | os.PathLike) -> dict[str, Any]
     return {**about, "parity": parity}
 
 
-def _program(network: RgbOnly, about: dict[str, Any]) -> torch.export.ExportedProgram:
-    """For batches of any size; without the notes of where on this machine each line of code stands."""
+def trace(network: RgbOnly, about: dict[str, Any]) -> torch.export.ExportedProgram:
+    """The network as a program for batches of any size, without notes of where on this machine its code stands."""
     batch = torch.export.Dim("batch", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters, about their own insides
@@ -204,8 +185,8 @@ def _archive(program: torch.export.ExportedProgram, about: dict[str, Any]) -> by
     return buffer.getvalue()
 
 
-def _graph(program: torch.export.ExportedProgram) -> bytes:
-    """As an ONNX file, without the exporter's notes on every node."""
+def to_onnx(program: torch.export.ExportedProgram) -> bytes:
+    """The program as an ONNX file, without the exporter's notes on every node."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         names = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
@@ -239,14 +220,15 @@ def measure(run: Run, folder: Path) -> tuple[float, float, float, int]:
     return *speed_ratio(model.answer, eager_answer(rgb_only(run)), noise(1, model.about)), threads
 
 
-def speed_ratio(ours: Callable, eager: Callable, clips: np.ndarray, pairs: int = 5) -> tuple[float, float, float]:
+def speed_ratio(ours: Callable, eager: Callable, clips: np.ndarray, pairs: int = 5,
+                clock: Callable[[], float] = time.perf_counter) -> tuple[float, float, float]:  # fmt: skip
     """Median of paired ratios of seconds, eager over ours, taken in turn, and the median seconds of ours and eager."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(-1, pairs):  # the first round warms up
         for which in (0, 1) if number % 2 else (1, 0):
-            begin = time.perf_counter()
+            begin = clock()
             (ours, eager)[which](clips)
             if number >= 0:
-                times[which].append(time.perf_counter() - begin)
+                times[which].append(clock() - begin)
     ratios = [slow / fast for fast, slow in zip(*times, strict=True)]
     return statistics.median(ratios), statistics.median(times[0]), statistics.median(times[1])

@@ -20,11 +20,11 @@ def export(
         store: Folder of the clip store it was trained on; by default looked for in HOME/data.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from . import export, machine, provenance
+    from . import export, machine, prediction, provenance
 
     base = machine.find_home(home)
     found = provenance.find_run(run, base)
-    folder = out or base / export.EXPORTS / found.id
+    folder = out or base / prediction.EXPORTS / found.id
     about = export.export_onnx(found, provenance.find_lab(found, base, store), folder)
     ratio, seconds, eager, threads = export.measure(found, folder)
     for name, difference in about["parity"].items():
@@ -62,9 +62,16 @@ def predict(
         raise LabError.mismatch(None, "at least 1 for top", top, "give one or more")
     if (video is None) == (camera is None):
         raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
-    from . import export, footage, machine, prediction
+    if model is not None and run is not None:
+        raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
+    from . import footage, machine, prediction
 
-    asked = export.find_model(machine.find_home(home), model, run)
+    if model is not None:
+        asked = prediction.open_export(model)
+    elif run is None:
+        asked = prediction.open_export(prediction.find_export(machine.find_home(home)))
+    else:
+        asked = _run_model(run, machine.find_home(home))
     if camera is None:
         answer = prediction.predict_video(video, asked)
     else:
@@ -73,6 +80,13 @@ def predict(
     if path is not None:
         _draw(answer, path, top)
     print("\n".join(answer.lines(top, path, json)))
+
+
+def _run_model(name: str, home: Path):
+    from . import export, provenance
+
+    run = provenance.find_run(name, home)
+    return export.eager_model(run, provenance.find_lab(run, home))
 
 
 def _draw(answer, path: Path, top: int) -> None:

@@ -31,6 +31,7 @@ from .machine import available_cores
 FORMAT = 1  # of the description; raise it when its keys change
 KEY = "labkit"  # under which it stands in the file's metadata
 ONNX_FILE, TORCH_FILE = "model.onnx", "model.pt2"
+EXPORTS = Path("runs", "exports")  # of the project folder, one folder per run
 INPUT, OUTPUTS = "frames", ("logits", "hallucination_maps")
 MAX_BYTES, MAX_CLASSES, MAX_FRAMES, MAX_SIZE = 1 << 30, 10_000, 64, 1024
 # Plain arithmetic. No loops, no branches, no custom operators, nothing that makes tensors of any size from a number.
@@ -122,6 +123,16 @@ def predict(footage: Footage, model: Model) -> Prediction:
 
 
 # -- opening an export ----------------------------------------------------------------------------------
+
+
+def find_export(home: Path) -> Path:
+    """The one export in `home`/runs/exports; LabError when there is none, or several."""
+    exports = sorted(path.parent for path in (home / EXPORTS).glob(f"*/{ONNX_FILE}"))
+    if len(exports) != 1:
+        names = ", ".join(path.name for path in exports) or "none"
+        fix = "export a run with labkit export RUN, or name an export with --model or a run with --run"
+        raise LabError.mismatch(home / EXPORTS, "one export to ask", names, fix)
+    return exports[0]
 
 
 def open_export(path: str | os.PathLike, threads: int | None = None) -> Model:

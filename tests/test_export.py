@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,10 @@ from tiny import tiny_profile
 
 from labkit import LabError, cli, clips, datasets, lab, prediction, trainers
 from labkit.config import PuppetsConfig
-from labkit.export import RgbOnly, eager_answer, eager_model, export_onnx, find_model, measure, noise, rgb_only
+from labkit.export import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only
 from labkit.files import sha256_file
 from labkit.model import Stream
-from labkit.prediction import INPUT, KEY, ONNX_FILE, OUTPUTS, open_export, predict_video, seal, unseal
+from labkit.prediction import INPUT, KEY, ONNX_FILE, OUTPUTS, find_export, open_export, predict_video, seal, unseal
 from labkit.provenance import find_lab, find_run
 from labkit.puppets import make_puppets
 from labkit.runs import PREDICTIONS, WEIGHTS, RunStore
@@ -264,7 +265,7 @@ def test_a_missing_package_is_told_with_the_command(bench, tmp_path, monkeypatch
     assert "pip install -e '.[export]'" in told(export_onnx, bench.final, bench.lab, tmp_path / "out")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "pip install -e '.[export]'" in told(open_export, bench.folder)
-    asked = find_model(bench.home, run=bench.final.id)  # but a run answers without
+    asked = eager_model(bench.final, bench.lab)  # but a run answers without
     assert predict_video(bench.videos[0], asked).logits.shape == (12,)
 
 
@@ -446,11 +447,11 @@ def test_predict_tells_what_cannot_be(bench, wanted, capfd):
 
 
 def test_predict_without_an_export_or_with_two_is_told(bench, tmp_path):
-    assert "found none" in told(find_model, tmp_path)
+    assert "found none" in told(find_export, tmp_path)
     for name in ("a", "b"):
         shutil.copytree(bench.folder, tmp_path / "runs" / "exports" / name)
-    assert "found a, b" in told(find_model, tmp_path)
-    assert find_model(tmp_path, model=tmp_path / "runs" / "exports" / "b").about["run"] == bench.final.id
+    assert "found a, b" in told(find_export, tmp_path)
+    assert find_export(bench.home) == bench.folder
 
 
 def test_predict_keeps_what_stood_where_the_picture_cannot_be_written(bench, tmp_path, capsys):
@@ -458,6 +459,14 @@ def test_predict_keeps_what_stood_where_the_picture_cannot_be_written(bench, tmp
     picture = str(tmp_path / "file" / "a.png")
     assert cli.main(["predict", str(bench.videos[0]), "--home", str(bench.home), "--picture", picture]) == 2
     assert "cannot be written" in capsys.readouterr().err and (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_an_export_is_asked_without_torch(bench, tmp_path):
+    """Half of why one exports."""
+    code = "import sys; from labkit import cli; status = cli.main(sys.argv[1:]); print('torch' in sys.modules, status)"
+    command = [sys.executable, "-c", code, "predict", str(bench.videos[0]), "--model", str(bench.folder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "False 0", done.stderr
 
 
 def test_a_bad_video_is_one_line_and_draws_nothing(bench, tmp_path, monkeypatch, capsys):
