@@ -111,8 +111,9 @@ def _connect(client: Callable, address: str):
 
 
 def _announced(function: Callable, node: Any, *rest: Any) -> Any:
-    """The task on a worker, after telling the client that it starts."""
+    """The task on a worker, after telling the client that it starts, if what it needs is there."""
     from distributed import get_worker
 
-    get_worker().log_event(TOPIC, node.run_id)
+    if all(parent.good for parent in rest[-1]):
+        get_worker().log_event(TOPIC, node.run_id)
     return function(node, *rest)

@@ -23,7 +23,8 @@ from .errors import LabError
 from .files import write_json
 from .lab import Lab
 from .machine import available_cores
-from .nodes import Bench, Node, Outcome, is_finished, train
+from .nodes import Bench, Node, Outcome, in_a_line, is_finished, train
+from .runs import Run
 from .trainings import UNPREPARED, get_training, make, with_parents
 
 
@@ -91,7 +92,7 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]], threads: int | None = None)
         for name in reversed(with_parents(names)):
             if name not in wanted:
                 continue
-            run, parents = make(name, dry, made), get_training(name).parents
+            run, parents = _name(name, dry, made), get_training(name).parents
             report.needed += 1
             if run.id in {*report.there, *report.nodes, *report.damaged}:
                 wanted |= set() if run.id in report.there else set(parents)
@@ -111,6 +112,14 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]], threads: int | None = None)
     order = TopologicalSorter({run_id: node.parents for run_id, node in report.nodes.items()}).static_order()
     report.nodes = {run_id: report.nodes[run_id] for run_id in order if run_id in report.nodes}
     return report
+
+
+def _name(training: str, dry: Lab, made: dict[str, Run]) -> Run:
+    try:
+        return make(training, dry, made)
+    except LabError as error:
+        fix = f"leave out what needs it, or {error.fix}"
+        raise LabError(error.path, f"training {training}: {error.reason}", fix) from error
 
 
 def dask_graph(report: Report, pack: Callable[[Lab], Bench] = Bench.pack) -> dict[str, Any]:
@@ -166,8 +175,7 @@ def _tell_lost(report: Report, lost: dict[str, Exception], log: _Log) -> None:
     for run_id, node in report.nodes.items():  # parents come first
         if run_id in lost:
             broken = next((outcome for outcome in report.failed if outcome.run_id in node.parents), None)
-            reason = " ".join(f"{type(lost[run_id]).__name__}: {lost[run_id]}".split())
-            log.ended(run_id, node.needs(broken) if broken else node.outcome("failed", reason))
+            log.ended(run_id, node.needs(broken) if broken else node.outcome("failed", in_a_line(lost[run_id])))
 
 
 class _Log:
@@ -178,13 +186,15 @@ class _Log:
         self.quiet = os.environ.get("RANK", "0") != "0"  # one of several processes of one training
 
     def started(self, run_id: str, *_: Any) -> None:
-        if run_id in self.report.nodes:
+        missing = {outcome.run_id for outcome in self.report.failed}
+        if run_id in self.report.nodes and not missing & set(self.report.nodes[run_id].parents):
             self.any = True
             self._tell(f"{self.report.nodes[run_id]}: started")
 
     def ended(self, run_id: str, outcome: Any, *_: Any) -> None:
         if run_id in self.report.nodes:
             self.report.outcomes.append(outcome)
+            self.any = True
             number = sum(done.run_id in self.report.nodes for done in self.report.outcomes)
             self._tell(f"[{number}/{len(self.report.nodes)}] {outcome}")
 

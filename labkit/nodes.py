@@ -106,6 +106,11 @@ def is_finished(run: Run) -> bool:
     return False
 
 
+def in_a_line(error: Exception) -> str:
+    """An error as one line; one that the user cannot mend says its kind, too."""
+    return str(error) if isinstance(error, LabError) else " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def train(node: Node, bench: Bench, parents: Sequence[Outcome]) -> Outcome:
     """Make one run, unless something it needs is missing. An error becomes an outcome; Ctrl-C does not."""
     for parent in parents:
@@ -116,9 +121,8 @@ def train(node: Node, bench: Bench, parents: Sequence[Outcome]) -> Outcome:
         with _ONE_AT_A_TIME:
             state = _train(node, bench.unpack())
     except Exception as error:
-        foreign = not isinstance(error, LabError)
-        reason = " ".join(f"{type(error).__name__}: {error}".split()) if foreign else str(error)
-        return node.outcome("failed", reason, details=traceback.format_exc() if foreign else "")
+        details = "" if isinstance(error, LabError) else traceback.format_exc()
+        return node.outcome("failed", in_a_line(error), details=details)
     return node.outcome(state, seconds=round(time.monotonic() - begin, 1))
 
 
@@ -138,7 +142,7 @@ def _train(node: Node, lab: Lab) -> str:
             run = training.make(lab, *(made[parent] for parent in training.parents))
         except Exception as error:
             with suppress(LabError):
-                run.set_state("failed", reason=" ".join(f"{error or type(error).__name__}".split()))
+                run.set_state("failed", reason=in_a_line(error))
             raise
         if run.finished_here:
             run.set_state("done", call=node.call)  # so that a worker's death after this is no second run

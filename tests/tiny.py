@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from labkit.config import SMOKE, Profile
+from labkit.errors import LabError
 from labkit.files import sha256_bytes
 from labkit.lab import Lab
 from labkit.runs import RunStore
@@ -45,6 +46,8 @@ class MemoryStore:
         return {"rgb": self.rgb, "depth": self.depth}[modality](rows)
 
     def fingerprint_of(self, modalities) -> str:
+        for modality in set(modalities) - set(self.modalities):
+            raise LabError.mismatch(None, f"modality {modality!r}", ", ".join(self.modalities), "prepare it")
         return sha256_bytes(b"".join(getattr(self, f"_{modality}").tobytes() for modality in sorted(modalities)))
 
     def about(self, ids) -> list[dict]:

@@ -1,0 +1,356 @@
+"""The graph of trainings: each made once, whoever makes it and however often it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_lab
+
+from labkit import executors, fitting, standings, targets, trainings
+from labkit.errors import LabError
+from labkit.files import sha256_file
+from labkit.graph import plan, run_graph
+from labkit.runs import PREDICTIONS, WEIGHTS
+from labkit.trainings import TRAININGS, Training, make
+
+CHAIN = ["depth", "rgb", "two_stream", "hallucination", "rgb_only"]
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def digests(lab, names=CHAIN) -> dict[str, str]:
+    """SHA-256 of weights and predictions of finished runs, read from disk."""
+    dry, made = replace(lab, dry=True), {}
+    runs = {name: make(name, dry, made) for name in names}
+    files = [(name, file) for name in names for file in (WEIGHTS, PREDICTIONS)]
+    return {f"{name} {file}": sha256_file(runs[name].artefact(file)) for name, file in files}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The chain made in this process, and what was told."""
+    torch.set_num_threads(1)
+    lab = tiny_lab(tmp_path_factory.mktemp("local"), epochs=4)
+    return lab, run_graph([(lab, ["rgb_only"])])
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Ids of the runs that are trained, one entry a training."""
+    trained, real = [], fitting.fit
+
+    def counted(run, *rest):
+        trained.append(run.id)
+        real(run, *rest)
+
+    monkeypatch.setattr(fitting, "fit", counted)
+    return trained
+
+
+def fail(*_):
+    raise RuntimeError("out of\nmemory")
+
+
+# -- one training a run ----------------------------------------------------------------------------
+
+
+def test_targets_share_their_trainings(tmp_path, fits, capsys):
+    lab = tiny_lab(tmp_path)
+    chosen = targets.get_targets(["table2:1", "table2:2", "table2:8", "table2:13", "table2:15", "oracle:13"])
+    report = run_graph(targets.needs(chosen, [lab]))
+    assert len(fits) == len(set(fits)) == 5 and set(fits) == set(report.nodes)
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == ("5 trainings needed, 5 distinct, 0 already there, 5 run, 0 failed, 0 skipped, "
+                        "distinct trainings / trainings run = 1.00")  # fmt: skip
+    assert [line.split()[0] for line in told if line.startswith("[")] == [f"[{n}/5]" for n in range(1, 6)]
+    (record,) = (lab.runs.root / "graph").glob("*.json")
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    assert kept["counts"]["run"] == 5 and {outcome["run_id"] for outcome in kept["outcomes"]} == set(fits)
+
+
+def test_equal_inputs_are_one_node_whatever_they_are_called(tmp_path, fits, monkeypatch):
+    lab = tiny_lab(tmp_path)
+    alias = Training("alias", TRAININGS["two_stream"].make, ("depth", "rgb"))
+    monkeypatch.setitem(trainings.TRAININGS, "alias", alias)
+    other = replace(lab, profile=replace(lab.profile, distill=replace(lab.profile.distill, imitation=0.25)))
+    report = run_graph([(lab, ["hallucination", "alias"]), (other, ["hallucination"]), (lab.with_seed(1), ["rgb"])])
+    assert report.counts() == {"needed": 10, "distinct": 6, "already there": 0, "run": 6, "failed": 0, "skipped": 0,
+                               "not reached": 0}  # fmt: skip
+    assert len(fits) == len(set(fits)) == 6
+    seen = set()
+    for run_id, node in report.nodes.items():  # parents come first
+        assert set(node.parents) <= seen
+        seen.add(run_id)
+
+
+def test_a_second_call_starts_nothing(local, fits, capsys, monkeypatch):
+    lab, _ = local
+    monkeypatch.setattr(executors, "in_this_process", fail)
+    before = sorted(lab.runs.root.rglob("*"))
+    again = run_graph([(lab, CHAIN)])
+    assert str(again) == "5 trainings needed, 5 distinct, 5 already there, 0 run, 0 failed, 0 skipped"
+    assert fits == [] and sorted(lab.runs.root.rglob("*")) == before and capsys.readouterr().err == ""
+
+
+def test_looking_at_finished_results_is_quick_and_loads_no_torch(local):
+    """3 s on an idle machine; processor time is what a busy one can be held to."""
+    code = (
+        "import sys; from tiny import tiny_lab; from labkit import graph, targets\n"
+        f"lab = tiny_lab({str(local[0].runs.root.parent)!r}, epochs=4)\n"
+        "report = graph.run_graph([(lab, ['rgb_only'])])\n"
+        "table = targets.results_table(lab, 1, targets.get_targets(['table2:15', 'table2:1']))\n"
+        "print(len(report.nodes), list(table['state']), len(set(targets.tidy([lab])['target'])) > 6)\n"
+        "print(sorted({'torch', 'torchvision', 'accelerate', 'scipy.stats', 'dask'} & set(sys.modules)))"
+    )
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=TESTS)
+    after = os.times()
+    assert done.stdout.splitlines()[-2:] == ["0 ['done', 'done'] True", "[]"], done.stdout + done.stderr
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    assert seconds < 3
+
+
+def test_parents_of_a_finished_run_are_not_needed(local, tmp_path):
+    lab = tiny_lab(tmp_path, epochs=4)
+    lab.runs.root.mkdir()
+    last = make("rgb_only", replace(local[0], dry=True))
+    (lab.runs.root / last.id).symlink_to(last.path)
+    report = plan([(lab, ["rgb_only"])])
+    assert report.there == [last.id] and not report.nodes
+    assert set(plan([(lab, ["rgb_only", "hallucination"])]).nodes) == {
+        make(name, replace(lab, dry=True)).id for name in CHAIN[:-1]
+    }
+
+
+# -- rows that fail --------------------------------------------------------------------------------
+
+
+def test_a_failing_row_skips_only_what_depends_on_it(tmp_path, capsys, monkeypatch):
+    lab = tiny_lab(tmp_path)
+    with monkeypatch.context() as patch:
+        real = TRAININGS["two_stream"]
+        broken = replace(real, make=lambda lab, *runs: real.make(lab, *runs) if lab.dry else fail())
+        patch.setitem(trainings.TRAININGS, "two_stream", broken)
+        report = run_graph([(lab, ["rgb_only", "inverted"])])
+    states = {outcome.training: outcome.state for outcome in report.outcomes}
+    assert states == {"depth": "done", "rgb": "done", "inverted": "done", "two_stream": "failed",
+                      "hallucination": "skipped", "rgb_only": "skipped"}  # fmt: skip
+    failed = next(outcome for outcome in report.failed if outcome.state == "failed")
+    assert failed.reason == "RuntimeError: out of memory" and "Traceback" in failed.details
+    told = capsys.readouterr().err
+    assert "two_stream (tiny, seed 0): failed: RuntimeError: out of memory" in told
+    assert "hallucination (tiny, seed 0): skipped: it needs two_stream, which is failed" in told
+    assert "6 distinct, 0 already there, 3 run, 1 failed, 2 skipped" in told
+    with pytest.raises(LabError, match=r"^two_stream \(tiny, seed 0\): RuntimeError: out of memory\."):
+        report.check()
+    table = targets.results_table(lab, 1, targets.get_targets(["table2:1", "table2:8", "table2:15"]))
+    assert list(table["state"]) == ["done", "failed: RuntimeError: out of memory", "missing"]
+    mended = run_graph([(lab, ["rgb_only", "inverted"])])
+    assert [outcome.training for outcome in mended.outcomes] == ["two_stream", "hallucination", "rgb_only"]
+    assert not mended.failed
+
+
+@pytest.mark.parametrize("how", ["missing", "shorter", "other bytes"])
+def test_a_damaged_run_is_named_and_kept(tmp_path, how):
+    lab = tiny_lab(tmp_path)
+    run_graph([(lab, ["depth", "rgb"])])
+    run = make("depth", replace(lab, dry=True))
+    weights = run.path / WEIGHTS
+    content = weights.read_bytes()
+    weights.unlink()
+    if how != "missing":
+        changed = content[:-1] if how == "shorter" else content[:-1] + bytes([content[-1] ^ 1])
+        weights.write_bytes(changed)
+    report = run_graph([(lab, ["two_stream", "rgb_twin"])] if how == "other bytes" else [(lab, ["depth", "rgb_twin"])])
+    (failed,) = [outcome for outcome in report.failed if outcome.state == "failed"]
+    assert failed.training == ("two_stream" if how == "other bytes" else "depth")
+    assert str(weights) in failed.reason and f"delete the folder {run.id}" in failed.reason
+    assert len(failed.reason.splitlines()) == 1
+    assert make("rgb_twin", replace(lab, dry=True)).done and (run.path / "result.json").exists()
+
+
+def test_an_impossible_combination_is_told_before_anything_starts(tmp_path, fits):
+    lab = tiny_lab(tmp_path)
+    with pytest.raises(LabError, match=r"training layout: expected modality 'layout', found rgb, depth"):
+        run_graph([(lab, ["rgb", "layout"])])
+    assert fits == [] and not lab.runs.root.exists()
+    table = targets.results_table(lab, 1, targets.get_targets(["table2:1", "stream:layout"]))
+    assert list(table["state"]) == ["missing", "impossible: expected modality 'layout', found rgb, depth"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"workers": 0}, "at least one worker"),
+        ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "2 workers and tcp"),
+        ({"scheduler": "tcp://127.0.0.1:1"}, "a Dask scheduler at tcp://127.0.0.1:1, found none"),
+        ({"scheduler": "nonsense"}, "a Dask scheduler at nonsense, found none"),
+    ],
+)
+def test_an_executor_that_is_not_there_is_one_clear_line(tmp_path, capsys, monkeypatch, options, told):
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(LabError, match=told):
+        run_graph([(tiny_lab(tmp_path), ["rgb"])], **options)
+    assert capsys.readouterr().err == "" and not (tmp_path / "runs").exists()
+
+
+def test_states_in_words(tmp_path):
+    lab = tiny_lab(tmp_path)
+    run = make("depth", replace(lab, dry=True))
+    assert standings.standing(run, "stream") == (None, "missing")
+    with run.lock():
+        run.set_state("running")
+        assert standings.standing(run, "stream") == (None, "running")
+    assert standings.standing(run, "stream") == (None, "interrupted")
+    assert standings.combined(["done", "missing", "done"]) == "2 of 3"
+    assert standings.combined(["done", "failed: why", "missing"]) == "1 of 3; failed: why"
+
+
+def test_tidy_results_have_a_row_a_protocol_target_and_seed(local):
+    lab, _ = local
+    table = targets.tidy([lab], 2, targets.get_targets(["table2:1", "table2:15"]))
+    assert list(table["target"]) == ["table2:1", "table2:15"] and set(table["seed"]) == {0}
+    row = table.iloc[1]
+    test = make("rgb_only", replace(lab, dry=True)).result["outputs"]["fused"]["test"]
+    assert (row.correct, row.total, row.accuracy) == (test["correct"], 9, 100 * test["correct"] / 9)
+    assert (row.protocol, row.data, row.profile) == ("tiny", "puppets", "tiny")
+
+
+# -- interruptions and other processes -------------------------------------------------------------
+
+SLOW = """
+import os, time
+import torch
+from labkit import fitting
+
+torch.set_num_threads(1)
+fitting.CHECKPOINT_SECONDS = 0.0
+
+
+def slow(training, group, real=fitting.train_step):
+    (training.run.path / "trainer").write_text(f"{training.session.position.step} {os.getpid()}", encoding="utf-8")
+    time.sleep(0.1)
+    return real(training, group)
+
+
+fitting.train_step = slow
+"""
+
+
+def wait_for_step(lab, training: str, step: int) -> int:
+    """The process that trains this run, once it is at that step."""
+    note = make(training, replace(lab, dry=True)).path / "trainer"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        words = note.read_text(encoding="utf-8").split() if note.exists() else []
+        if len(words) == 2 and int(words[0]) >= step:
+            return int(words[1])
+        time.sleep(0.02)
+    raise AssertionError(f"{training} was not trained in time")
+
+
+def test_ctrl_c_leaves_everything_resumable(local, tmp_path, fits):
+    lab = tiny_lab(tmp_path, epochs=4)
+    script = (
+        f"{SLOW}\nfrom labkit import cli, graph, targets; from tiny import tiny_lab\n"
+        f"lab = tiny_lab({str(tmp_path)!r}, epochs=4)\n"
+        "cli.app.cli = lambda **_: graph.run_graph([(lab, ['rgb_only'])])\n"
+        "raise SystemExit(cli.main(['reproduce']))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=TESTS, stderr=subprocess.PIPE, text=True)
+    wait_for_step(lab, "two_stream", 3)
+    child.send_signal(signal.SIGINT)
+    errors = child.communicate(timeout=60)[1]
+    assert child.returncode == 130 and "Traceback" not in errors
+    assert "2 run, 0 failed, 0 skipped, 3 not reached" in errors
+    run = make("two_stream", replace(lab, dry=True))
+    assert run.state == "interrupted" and run.checkpoints()
+    report = run_graph([(lab, ["rgb_only"])])
+    assert (report.counts()["already there"], report.counts()["run"], len(fits)) == (2, 3, 3)
+    assert digests(lab) == digests(local[0])
+
+
+def test_local_processes_of_which_one_is_killed_come_to_the_same_bits(local, tmp_path, monkeypatch):
+    """The call ends in one clear line; the next one goes on, and trains nothing twice that was finished."""
+    lab = tiny_lab(tmp_path, epochs=4)
+    (tmp_path / "sitecustomize.py").write_text(SLOW, encoding="utf-8")  # every Python started from here loads it
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, TESTS.parent, TESTS))))
+    killer = threading.Thread(target=lambda: os.kill(wait_for_step(lab, "two_stream", 4), signal.SIGKILL))
+    killer.start()
+    with pytest.raises(LabError, match="expected living worker processes, found that one died"):
+        run_graph([(lab, ["rgb_only"])], workers=2, threads=1)
+    killer.join()
+    states = [standings.standing(make(name, replace(lab, dry=True)), "fused")[1] for name in ("two_stream", "rgb_only")]
+    assert states == ["interrupted", "missing"]
+    report = run_graph([(lab, ["rgb_only"])], workers=2, threads=1)
+    assert (report.counts()["already there"], report.counts()["run"]) == (2, 3) and digests(lab) == digests(local[0])
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A Dask scheduler and a way to start workers, each a process of its own on TCP."""
+    file, slow = tmp_path / "scheduler.json", tmp_path / "slow.py"
+    slow.write_text(SLOW, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
+    started = []
+
+    def start(*arguments: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(file), "--no-dashboard"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **quiet))
+        return started[-1]
+
+    start("scheduler", "--host", "127.0.0.1", "--port", "0")
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.1)
+    address = json.loads(file.read_text(encoding="utf-8"))["address"]
+    yield address, lambda: start("worker", "--no-nanny", "--nthreads", "1", "--preload", str(slow))
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_cluster_that_loses_a_worker_comes_to_the_same_bits(local, tmp_path, cluster, monkeypatch, capsys):
+    """A real scheduler and two workers over TCP; one is killed in the middle of a training."""
+    address, start_worker = cluster
+    lab = tiny_lab(tmp_path, epochs=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(executors, "CONNECT_SECONDS", 2)
+        with pytest.raises(LabError, match=f"expected workers at the scheduler {address}, found none"):
+            run_graph([(lab, ["rgb_only"])], scheduler=address)
+    workers = [start_worker() for _ in range(2)]
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 60)
+    killed = []
+
+    def kill_one():
+        killed.append(wait_for_step(lab, "two_stream", 4))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    report = run_graph([(lab, ["rgb_only"])], scheduler=address)
+    killer.join()
+    assert killed[0] in [worker.pid for worker in workers] and sum(w.poll() is None for w in workers) == 1
+    assert report.counts() == {"needed": 5, "distinct": 5, "already there": 0, "run": 5, "failed": 0, "skipped": 0,
+                               "not reached": 0}  # fmt: skip
+    told = capsys.readouterr().err
+    assert told.count("two_stream (tiny, seed 0): started") == 2 and "trainings run = 1.00" in told
+    assert digests(lab) == digests(local[0])
+    again = run_graph([(lab, ["rgb_only"])], scheduler=address)
+    assert str(again).startswith("1 trainings needed, 1 distinct, 1 already there, 0 run")
