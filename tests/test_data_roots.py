@@ -1,0 +1,128 @@
+"""A lab on somebody's own data: all four steps, the data set's own protocols, results under its name."""
+
+from __future__ import annotations
+
+import csv
+import os
+
+import pandas as pd
+import pytest
+from replicas import write_pair, write_ucla, write_utd
+from tiny import tiny_profile
+
+from labkit import lab as labs
+from labkit import targets
+from labkit.errors import LabError
+from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab
+
+PROFILE = tiny_profile(epochs=1)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    return folder
+
+
+def opened(root, protocol: str, home) -> Lab:
+    return open_lab(PROFILE, protocol, home=home, data=root, progress=False)
+
+
+def utd(root):
+    write_utd(root, [f"a{a}_s{s}_t{t}" for a in (1, 9) for s, t in ((1, 1), (1, 2), (2, 1), (3, 1), (3, 2), (4, 1))])
+    return "UTD-MHAD", "cross-subject", 4
+
+
+def ucla(root):
+    write_ucla(root, [(view, f"a{a:02d}_s{s:02d}_e00") for view in (1, 2, 3) for a in (2, 8) for s in (1, 2)])
+    return "N-UCLA", "cross-view", 4
+
+
+def pairs(root):
+    for label in ("cup", "hat"):
+        for number in range(6):
+            write_pair(root / label, str(number), ("image", "folder", "video")[number % 3])
+    return root.name, "random", 4
+
+
+@pytest.mark.parametrize("layout", [utd, ucla, pairs])
+def test_all_four_steps_run_on_a_data_root(home, tmp_path, layout):
+    root = tmp_path / "some data"
+    name, protocol, tested = layout(root)
+    lab = opened(root, protocol, home)
+    assert (lab.data_name, lab.split.name, len(lab.split.test), lab.num_classes) == (name, protocol, tested, 2)
+    assert set(lab.clips.modalities) == {"rgb", "depth", "flow"} and lab.root == root  # nothing for the others
+    table = targets.reproduce(["table2:15"], lab)  # step 4 stands on the three before
+    (row,) = table.to_dict("records")
+    assert row["data"] == name and 0 <= row["ours"] <= 100
+    steps = {run.name for run in (home / "runs").iterdir() if run.is_dir()}
+    again = targets.reproduce(["table2:15"], opened(root, protocol, home))
+    pd.testing.assert_frame_equal(table, again)
+    assert steps == {run.name for run in (home / "runs").iterdir() if run.is_dir()}  # nothing was trained twice
+
+
+def test_people_are_grouped_where_they_are_known_and_clips_where_not(home, tmp_path):
+    utd(tmp_path / "utd")
+    lab = opened(tmp_path / "utd", "cross-subject", home)
+    assert sorted(set(lab.people())) == ["2", "4"] and len(lab.people()) == 4
+    pairs(tmp_path / "p")
+    lab = opened(tmp_path / "p", "random", home)
+    assert len(set(lab.people())) == len(lab.split.test) and lab.people()[0].startswith("clip ")
+
+
+def test_a_root_from_the_environment_counts_where_none_is_given(home, tmp_path, monkeypatch):
+    pairs(tmp_path / "mine")
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "mine"))
+    lab = open_lab(PROFILE, "random", home=home, progress=False)
+    assert lab.data_name == "mine" and lab.series_name == "tiny-mine"
+    utd(tmp_path / "utd")
+    assert opened(tmp_path / "utd", "cross-subject", home).data_name == "UTD-MHAD"
+
+
+def test_other_data_changes_the_fingerprint_that_notebooks_depend_on(home, tmp_path):
+    pairs(tmp_path / "mine")
+    before = opened(tmp_path / "mine", "random", home).clips.fingerprint
+    write_pair(tmp_path / "mine" / "hat", "7", "image")
+    assert opened(tmp_path / "mine", "random", home).clips.fingerprint != before
+
+
+def test_an_impossible_protocol_is_one_line_before_anything_is_prepared(home, tmp_path):
+    utd(tmp_path / "utd")
+    with pytest.raises(LabError, match="UTD-MHAD: cross-subject, found 'cross-view'") as caught:
+        opened(tmp_path / "utd", "cross-view", home)
+    assert "\n" not in str(caught.value) and sorted(os.listdir(tmp_path)) == ["home", "utd"]
+
+
+def test_the_store_lies_beside_the_root_or_at_home_where_nothing_can_be_written(home, tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    assert beside(root, "x") == tmp_path / "data-x"
+    monkeypatch.setattr(labs.os, "access", lambda path, mode: False)
+    elsewhere = beside(root, "x")
+    assert elsewhere.parent == home / "data" and elsewhere.name.endswith("-data-x")
+    assert beside(tmp_path / "other" / "data", "x") != elsewhere
+
+
+def test_hostile_names_of_data_sets_make_plain_folders(home, tmp_path):
+    root = tmp_path / "p"
+    pairs(root)
+    (root / "labkit.json").write_text('{"name": "../<b>é $(x)"}', encoding="utf-8")
+    lab = opened(root, "random", home)
+    assert lab.data_name == "../<b>é $(x)" and lab.series_name == "tiny-_b_x_"
+
+
+def test_a_table_of_clips_is_a_data_root(home, tmp_path):
+    root = tmp_path / "t"
+    with open(tmp_path / "clips.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "label", "rgb", "depth", "split", "subject"])
+        for number in range(9):
+            write_pair(root, str(number), "image")
+            part = ("train", "train", "test")[number % 3]
+            row = [number, "xy"[number % 2], f"t/{number}_color.png", f"t/{number}_depth.png", part]
+            writer.writerow([*row, f"person {number // 3}"])
+    lab = opened(tmp_path / "clips.csv", "given", home)
+    assert lab.clips.class_names == ("x", "y") and set(lab.split.test) == {"2", "5", "8"}
+    assert list(lab.people()) == ["person 0", "person 1", "person 2"]
