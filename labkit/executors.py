@@ -75,7 +75,8 @@ def on_cluster(graph: dict[str, Any], keys: Sequence[str], log: Log, address: st
         import distributed
     except ImportError as error:
         raise LabError.mismatch(None, "the package distributed", "none", "pip install 'labkit[cluster]'") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told in one line
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told in one line
     lost: dict[str, Exception] = {}
     with _connect(distributed.Client, address) as client:
         client.subscribe_topic(TOPIC, lambda event: log.started(event[1]))
