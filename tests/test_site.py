@@ -15,6 +15,7 @@ from labkit import READING_ORDER, LabError, cli, site
 from labkit.course import read_exercises
 from labkit.notebooks import read_notebook
 
+pytestmark = pytest.mark.timeout(1200)  # half a minute of computing, but a whole site, on a machine that may be busy
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -26,33 +27,49 @@ html_show_search_summary = False  # would be fetched, which a browser refuses fo
 html_show_copyright = False
 html_show_sphinx = False
 
+highlight_language = "none"  # code says which language it is
+smartquotes_action = "q"  # a double dash may be an option
+
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
 autodoc_default_options = {"members": True, "undoc-members": True, "ignore-module-all": True}  # each name once
 autodoc_typehints_format = "short"
-autodoc_type_aliases = {name: name for name in vars(labkit.types) if name[0].isupper()}  # Clip, not what it stands for
+_types = Path(labkit.__file__).with_name("types.py").read_text(encoding="utf-8")
+autodoc_type_aliases = {name: name for name in re.findall(r"^(\w+) = ", _types, re.MULTILINE)}  # Clip stays Clip
 python_maximum_signature_line_length = 88
 
 _LAID_OUT = re.compile(r"^(\s|[-*] |\d\. )|\S {2,}\S|^\s*[-=]{4,}", re.MULTILINE)
 
 
 def _plain(text: str) -> str:
-    """A line of prose with `code` in it, where nothing else means anything to reStructuredText."""
+    """Prose with `code` and single *stressed* words, in which nothing else means anything to reStructuredText."""
     parts = re.split(r"`+([^`]+)`+", text)
-    marked = [f"\\ ``{part.strip()}``\\ " if place % 2 else re.sub(r"([\\*_|`])", r"\\\1", part)
-              for place, part in enumerate(parts)]  # fmt: skip
-    return "".join(marked)
+    for place, part in enumerate(parts):
+        if place % 2:
+            parts[place] = f"\\ ``{part.strip()}``\\ "
+        else:
+            escaped = re.sub(r"([\\*_|`])", r"\\\1", part)
+            parts[place] = re.sub(r"(?<!\w)\\\*(\w+)\\\*(?!\w)", r"\\ *\1*\\ ", escaped)
+    return "".join(parts)
 
 
 def docstring(app, what, name, obj, options, lines: list[str]) -> None:
     """The lab's docstrings are plain text: paragraphs flow; what is laid out (tables, lists, code) stays as it is."""
     made: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", "\n".join(lines).strip()):
-        rows = paragraph.splitlines()
-        if _LAID_OUT.search(paragraph):
-            made += ["::", "", *(f"   {row}" for row in rows), ""]
+    laid_out = False
+    for paragraph in re.split(r"\n\s*\n", "\n".join(lines).rstrip()):
+        rows, before = paragraph.splitlines(), laid_out
+        laid_out = bool(_LAID_OUT.search(paragraph))
+        if laid_out:
+            made += [*([] if before else ["::", ""]), *(f"   {row}" for row in rows), ""]
         else:
             made += [_plain(" ".join(row.strip() for row in rows)), ""]
-    lines[:] = made
+    lines[:] = [] if made[:1] and made[0].startswith("Alias for field number") else made
+
+
+def signature(app, what, name, obj, options, arguments, returns):
+    """Type names as they stand in the code, inside other types, too."""
+    return tuple(text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (arguments, returns))
 
 
 def inline_math(translator, node) -> None:
@@ -68,3 +85,4 @@ def block_math(translator, node) -> None:
 def setup(app) -> None:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", docstring)
+    app.connect("autodoc-process-signature", signature)
