@@ -16,7 +16,7 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import executors, fitting, standings, targets, trainings
+from labkit import cli, executors, fitting, standings, targets, trainings
 from labkit.errors import LabError
 from labkit.files import sha256_file
 from labkit.graph import plan, run_graph
@@ -162,6 +162,27 @@ def test_a_failing_row_skips_only_what_depends_on_it(tmp_path, capsys, monkeypat
     mended = run_graph([(lab, ["rgb_only", "inverted"])])
     assert [outcome.training for outcome in mended.outcomes] == ["two_stream", "hallucination", "rgb_only"]
     assert not mended.failed
+
+
+def test_the_command_names_failed_rows_and_shows_the_others(tmp_path, capsys, monkeypatch):
+    lab = tiny_lab(tmp_path)
+    monkeypatch.setattr("labkit.lab.open_labs", lambda *_, **__: [lab])
+    real = TRAININGS["rgb"]
+    broken = replace(real, make=lambda lab, *runs: real.make(lab, *runs) if lab.dry else fail())
+    with monkeypatch.context() as patch:
+        patch.setitem(trainings.TRAININGS, "rgb", broken)
+        assert cli.main(["reproduce", "table2:1", "table2:2", "table2:8", "--home", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert [line.split()[0] for line in told.out.splitlines() if line.strip().startswith("table2")] == [
+        "table2:1", "table2:2", "table2:8"]  # fmt: skip
+    assert "failed: RuntimeError: out of memory" in told.out
+    last = told.err.splitlines()[-2:]
+    assert "rgb (tiny, seed 0): failed: RuntimeError: out of memory" in last[0]
+    assert "two_stream (tiny, seed 0): skipped: it needs rgb, which is failed" in last[1]
+    tidy = (lab.runs.root / "results-tiny-tidy.csv").read_text(encoding="utf-8").splitlines()
+    assert tidy[0].startswith("protocol,target,seed,accuracy")
+    assert [row.split(",")[1] for row in tidy[1:]] == ["table2:1"]
+    assert cli.main(["reproduce", "table2:8", "--home", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("how", ["missing", "shorter", "other bytes"])
