@@ -100,7 +100,7 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
         profile: How clips are prepared: smoke, mini or paper.
         store: Folder of the store; by default beside ROOT.
         depth_unit: What a count of the depth images stands for, as 1mm or 0.001m; kept in ROOT/labkit.json.
-        registered: RGB and depth show the same point at the same pixel; kept in ROOT/labkit.json.
+        registered: Whether RGB and depth show the same point at the same pixel; kept in ROOT/labkit.json.
     """
     from . import catalog, config, datasets, lab, roots
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from .catalog import find_dataset
 from .config import ClipConfig
 from .errors import LabError
 from .files import sha256_file, sha256_json
@@ -74,7 +75,7 @@ class _Outcome:
 
 def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, clips: ClipConfig | None = None,
             *, workers: int | None = None, progress: bool = True) -> ClipStore:  # fmt: skip
-    """The store of all usable clips of an index (or of an NTU data root), made or brought up to date.
+    """The store of all usable clips of an index (or of a data root that `catalog` knows), made or brought up to date.
 
     Per clip: `clips.stored_frames` evenly spaced frames over the shorter of RGB and depth, cropped to
     what both cameras see (`clips.alignment`) and resized to `clips.size`, in each of
@@ -85,7 +86,7 @@ def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, cli
     """
     clips = clips or ClipConfig()
     _check_modalities(clips.modalities)
-    index = source if isinstance(source, Index) else NTU60.index(source)
+    index = source if isinstance(source, Index) else find_dataset(source).index(source)
     folder = Path(store_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):

@@ -7,13 +7,15 @@ import os
 
 import pandas as pd
 import pytest
-from replicas import write_pair, write_ucla, write_utd
+from replicas import write_pair, write_utd
 from tiny import tiny_profile
 
+from labkit import cli, targets
 from labkit import lab as labs
-from labkit import targets
+from labkit.catalog import find_dataset
 from labkit.errors import LabError
 from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab
+from labkit.roots import Recording
 
 PROFILE = tiny_profile(epochs=1)
 
@@ -36,11 +38,6 @@ def utd(root):
     return "UTD-MHAD", "cross-subject", 4
 
 
-def ucla(root):
-    write_ucla(root, [(view, f"a{a:02d}_s{s:02d}_e00") for view in (1, 2, 3) for a in (2, 8) for s in (1, 2)])
-    return "N-UCLA", "cross-view", 4
-
-
 def pairs(root):
     for label in ("cup", "hat"):
         for number in range(6):
@@ -48,7 +45,7 @@ def pairs(root):
     return root.name, "random", 4
 
 
-@pytest.mark.parametrize("layout", [utd, ucla, pairs])
+@pytest.mark.parametrize("layout", [utd, pairs])
 def test_all_four_steps_run_on_a_data_root(home, tmp_path, layout):
     root = tmp_path / "some data"
     name, protocol, tested = layout(root)
@@ -126,3 +123,19 @@ def test_a_table_of_clips_is_a_data_root(home, tmp_path):
     lab = opened(tmp_path / "clips.csv", "given", home)
     assert lab.clips.class_names == ("x", "y") and set(lab.split.test) == {"2", "5", "8"}
     assert list(lab.people()) == ["person 0", "person 1", "person 2"]
+
+
+def test_prepare_keeps_unit_and_registration_for_every_later_command(home, tmp_path, capsys):
+    root = tmp_path / "tenths"
+    for number in range(4):
+        write_pair(root / "ab"[number % 2], str(number), "image", registered=True)
+    (root / "labkit.json").write_text('{"name": "Tenths"}', encoding="utf-8")
+    command = ["data", "prepare", str(root), "--profile", "smoke", "--depth-unit", "0.0001m", "--registered", "True"]
+    assert cli.main(command) == 0
+    assert "4 clips in" in capsys.readouterr().out
+    index = find_dataset(root).index(root)
+    assert index.recording == Recording(pytest.approx(0.1), True) and index.data_name == "Tenths"
+    lab = open_lab("smoke", "random", home=home, data=root, progress=False)
+    assert lab.clips.built == 0 and lab.clips.config["depth_unit"] == pytest.approx(0.1)
+    assert cli.main([*command[:5], "--depth-unit", "5 feet"]) == 2
+    assert "0.001m" in capsys.readouterr().err and find_dataset(root).index(root).recording == index.recording
