@@ -18,10 +18,10 @@ READING_ORDER = (
     "system_losses", "distillers", "metrics", "runs", "lab", "roles", "augment", "feeds", "lessons", "sessions",
     "fitting", "tasks", "trainers", "systems", "stress", "noise", "discrepancies", "trainings", "nodes",
     "executors", "graph", "standings", "targets", "robustness", "likeness", "probes", "cues", "style", "records",
-    "pictures", "curves", "claims", "verdicts", "effects", "noise_figures", "result_figures", "figures",
-    "panels", "widgets", "explorers", "prediction", "provenance", "model_card", "export", "tutor",
-    "step_checks", "connection_checks", "loss_checks", "checks", "notebooks", "course", "site", "kernels",
-    "series", "leaving", "data_commands", "cli",
+    "pictures", "curves", "claims", "verdicts", "effects", "noise_figures", "result_figures", "map_figures",
+    "figures", "exhibits", "panels", "widgets", "explorers", "onnx_file", "prediction", "provenance",
+    "model_card", "export", "tutor", "step_checks", "connection_checks", "loss_checks", "map_checks", "checks",
+    "notebooks", "course", "site", "kernels", "series", "leaving", "data_commands", "cli",
 )  # fmt: skip
 
 

@@ -19,6 +19,10 @@ from .loss_checks import (  # noqa: F401  offered here, too
     check_soft_targets,
     check_teacher_is_a_target,
 )
+from .map_checks import (  # noqa: F401  offered here, too
+    check_cka,
+    check_largest_drops,
+)
 from .step_checks import (  # noqa: F401  offered here, too
     check_class_accuracy,
     check_clip_logits,

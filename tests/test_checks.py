@@ -116,6 +116,29 @@ def signal_shapes(side, channels):
         return [list(signal.shape[1:]) for signal in stream(torch.zeros(1, 1, 3, side, side)).signals]
 
 
+def cka(x, y):
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    norm = np.linalg.norm
+    return norm(y.T @ x) ** 2 / (norm(x.T @ x) * norm(y.T @ y))
+
+
+def uncentred_cka(x, y):
+    return np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+
+
+def covariance(x, y):
+    return np.linalg.norm((y - y.mean(axis=0)).T @ (x - x.mean(axis=0)))
+
+
+def spread(x):
+    return np.linalg.norm(x - x.mean(axis=0))
+
+
+def largest_drops(before, after, labels, count):
+    clips = np.arange(len(labels))
+    return np.argsort(after[clips, labels] - before[clips, labels])[:count]
+
+
 def held_ends(frames, weight):
     return temporal_conv(np.concatenate([frames[:1], frames, frames[-1:]]), weight)[1:-1]
 
@@ -131,6 +154,8 @@ RIGHT = {
     checks.check_identity_kernel: identity_kernel,
     checks.check_slopes: slopes,
     checks.check_signal_shapes: signal_shapes,
+    checks.check_cka: cka,
+    checks.check_largest_drops: largest_drops,
     checks.check_clip_logits: clip_logits,
     checks.check_class_accuracy: class_accuracy,
     checks.check_inject: model.inject,
@@ -275,6 +300,25 @@ MISTAKES = [
      lambda s, t, y, w, c: (1 - w) * distillation(s, t, y, 0, c) - w * (softmax(s) * np.log(softmax(t / c))).sum(),
      "the teacher weighs"),
     (checks.check_generalized_distillation, lambda s, t, y, w, c: 0.0, "cross-entropy to the label"),
+    (checks.check_cka, uncentred_cka, "centre first"),
+    (checks.check_cka, lambda x, y: uncentred_cka(*(v - v.mean(axis=1, keepdims=True) for v in (x, y))),
+     "each channel over the examples"),
+    (checks.check_cka, lambda x, y: np.sqrt(cka(x, y)), "take the root"),
+    (checks.check_cka, lambda x, y: cka(x, y) / covariance(x, y), "the numerator is squared"),
+    (checks.check_cka, lambda x, y: (covariance(x, y) / (spread(x) * spread(y))) ** 2, "not by the lengths"),
+    (checks.check_cka, lambda x, y: covariance(x, y) ** 2, "so that scale does not matter"),
+    (checks.check_cka, lambda x, y: np.corrcoef(x.T, y.T), "Frobenius"),
+    (checks.check_largest_drops, lambda b, a, y, n: largest_drops(a, b, y, n), "these gained most"),
+    (checks.check_largest_drops, lambda b, a, y, n: largest_drops(b, a, y, n)[::-1], "comes first"),
+    (checks.check_largest_drops,
+     lambda b, a, y, n: np.argsort(-np.abs((a - b)[np.arange(len(y)), y]), kind="stable")[:n], "keep the sign"),
+    (checks.check_largest_drops, lambda b, a, y, n: np.argsort(a.max(axis=1) - b.max(axis=1), kind="stable")[:n],
+     "not the largest one"),
+    (checks.check_largest_drops, lambda b, a, y, n: largest_drops(b, a, b.argmax(axis=1), n), "first predicted"),
+    (checks.check_largest_drops, lambda b, a, y, n: -np.sort((a - b)[np.arange(len(y)), y])[:n], "return the clips'"),
+    (checks.check_largest_drops, lambda b, a, y, n: np.argsort((a / (b + 1e-9))[np.arange(len(y)), y])[:n],
+     "not a ratio"),
+    (checks.check_largest_drops, lambda b, a, y, n: np.arange(n) + 2, "sorted from the largest"),
 ]  # fmt: skip
 
 

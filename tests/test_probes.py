@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from labkit import probes, targets
 from labkit.errors import LabError
 from labkit.feeds import Feed
 from labkit.model import Stream, TwoStream, freeze
-from labkit.trainers import train_stream, train_two_stream
+from labkit.trainers import distill_hallucination, load_stream, train_stream, train_two_stream
 
 
 def a_stream(seed: int) -> Stream:
@@ -190,3 +191,36 @@ def test_an_answer_to_the_depth_that_is_given():
     assert np.allclose(answer(depth), expected.numpy(), atol=1e-6)
     assert not np.allclose(answer(depth), answer(255 - depth), atol=1e-6)
     assert pair.training
+
+
+def test_stages_run_from_the_start_over_the_snapshots_to_the_end(tmp_path):
+    torch.set_num_threads(1)
+    lab = tiny_lab(tmp_path, epochs=3, snapshots=(1, 2, 50), selection="last")
+    pair = train_two_stream(lab, train_stream(lab, "depth"), train_stream(lab, "rgb"))
+    run, start = distill_hallucination(lab, pair), load_stream(pair, "source")
+    stages = probes.stages(start, run)
+    assert list(stages) == [0, 1, 2, 3] and stages[0] is start
+    weight = "backbone.conv1.weight"
+    values = [stream.state_dict()[weight] for stream in stages.values()]
+    assert all(not torch.equal(one, other) for one, other in pairwise(values))
+    assert torch.equal(values[3], load_stream(run, "hallucination").state_dict()[weight])
+    assert torch.equal(values[1], run.load_tensors("snapshot-0001.safetensors")[0][f"hallucination.{weight}"])
+    with pytest.raises(LabError, match="snapshot-0050"):
+        probes.load_snapshot(run, 50)
+
+
+def test_the_best_match_follows_the_channel_whatever_its_scale():
+    goal = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    maps = torch.rand(6, 5, 4, 4, generator=torch.Generator().manual_seed(1))
+    maps[:, 0] = 0  # a dead channel
+    maps[:, 3] = 0.01 * goal[:, 2] + 7
+    maps[:, 4] = -goal[:, 2]
+    assert probes.best_match(goal, maps, 2) == 3
+
+
+def test_the_largest_drops_are_of_the_true_class_and_one_a_class():
+    labels = np.array([0, 0, 1, 1, 2])
+    before = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.3, 0.7, 0], [0.1, 0.9, 0], [0.5, 0, 0.5]])
+    after = np.array([[0.1, 0.9, 0], [0.1, 0.9, 0], [0.7, 0.3, 0], [0.4, 0.6, 0], [0, 0, 1.0]])
+    assert probes.largest_drops(before, after, labels, 2).tolist() == [0, 2]
+    assert probes.largest_drops(before, after, labels, 5).tolist() == [0, 2, 4]
