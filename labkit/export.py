@@ -1,7 +1,7 @@
 """The RGB-only model leaves the lab: ONNX and torch.export, with its description inside and a card beside it.
 
-Only a run whose every modality is RGB can leave; one that needs depth is refused. `open_export` and
-`predict_video` of `prediction` are offered here, too.
+Only a run whose every modality is RGB can leave; one that needs depth is refused. `predict_video` of
+`prediction` is offered here, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from .files import atomic_folder, sha256_file, write_json
 from .lab import Lab
 from .model import NUM_BLOCKS, Stream, TwoStream
 from .model_card import CARD, model_card
-from .prediction import FORMAT, INPUT, ONNX_FILE, OUTPUTS, TORCH_FILE, Model, need, open_export, predict_video, seal
+from .onnx_file import FORMAT, INPUT, ONNX_FILE, OUTPUTS, TORCH_FILE, Model, need, open_export, seal
+from .prediction import predict_video
 from .provenance import READINGS, describe, hallucinating
 from .runs import WEIGHTS, Run
 from .trainers import load_stream

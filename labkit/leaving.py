@@ -20,11 +20,11 @@ def export(
         store: Folder of the clip store it was trained on; by default looked for in HOME/data.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from . import export, machine, prediction, provenance
+    from . import export, machine, onnx_file, provenance
 
     base = machine.find_home(home)
     found = provenance.find_run(run, base)
-    folder = out or base / prediction.EXPORTS / found.id
+    folder = out or base / onnx_file.EXPORTS / found.id
     about = export.export_onnx(found, provenance.find_lab(found, base, store), folder)
     ratio, seconds, eager, threads = export.measure(found, folder)
     for name, difference in about["parity"].items():
@@ -64,12 +64,12 @@ def predict(
         raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
     if model is not None and run is not None:
         raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
-    from . import footage, machine, prediction
+    from . import footage, machine, onnx_file, prediction
 
     if model is not None:
-        asked = prediction.open_export(model)
+        asked = onnx_file.open_export(model)
     elif run is None:
-        asked = prediction.open_export(prediction.find_export(machine.find_home(home)))
+        asked = onnx_file.open_export(onnx_file.find_export(machine.find_home(home)))
     else:
         asked = _run_model(run, machine.find_home(home))
     if camera is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 import shutil
 import signal
@@ -20,12 +21,13 @@ import pytest
 import torch
 from tiny import tiny_profile
 
-from labkit import LabError, cli, clips, datasets, lab, prediction, trainers
+from labkit import LabError, cli, clips, datasets, lab, trainers
 from labkit.config import PuppetsConfig
 from labkit.export import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only
 from labkit.files import sha256_file
 from labkit.model import Stream
-from labkit.prediction import INPUT, KEY, ONNX_FILE, OUTPUTS, find_export, open_export, predict_video, seal, unseal
+from labkit.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
+from labkit.prediction import predict_video
 from labkit.provenance import find_lab, find_run
 from labkit.puppets import make_puppets
 from labkit.runs import PREDICTIONS, WEIGHTS, RunStore
@@ -375,6 +377,15 @@ def unconnected(model, about):
     del model.graph.node[5]
 
 
+def unranked(model, about):
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.ClearField("shape")
+
+
+def nothing(model, about):
+    model.graph.CopyFrom(onnx.GraphProto(name="nothing"))
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -383,7 +394,8 @@ def unconnected(model, about):
         (fewer_classes, "inputs and outputs"),
         (escapes, "printable names"), (other_frames, "inputs and outputs"), (many_frames, "frames"),
         (other_size, "inputs and outputs"), (crop_outside, "a crop within"), (no_run, "a run"), (future, "format 1"),
-        (other_input, "expected"), (unconnected, "a graph that ONNX Runtime loads"),
+        (unranked, "expected"), (nothing, "expected"), (other_input, "expected"),
+        (unconnected, "a graph that ONNX Runtime loads"),
     ],
 )  # fmt: skip
 def test_a_sealed_but_hostile_export_is_told(bench, tmp_path, change, expected):
@@ -396,7 +408,7 @@ def test_a_sealed_but_hostile_export_is_told(bench, tmp_path, change, expected):
 
 
 def test_an_answer_that_is_no_number_is_told(bench):
-    broken = prediction.Model(bench.about, lambda clip: (np.full((1, 12), np.nan), np.zeros((1, 5, 8, 8))))
+    broken = Model(bench.about, lambda clip: (np.full((1, 12), np.nan), np.zeros((1, 5, 8, 8))))
     assert "a finite answer" in told(predict_video, bench.videos[0], broken)
 
 
@@ -459,6 +471,17 @@ def test_predict_keeps_what_stood_where_the_picture_cannot_be_written(bench, tmp
     picture = str(tmp_path / "file" / "a.png")
     assert cli.main(["predict", str(bench.videos[0]), "--home", str(bench.home), "--picture", picture]) == 2
     assert "cannot be written" in capsys.readouterr().err and (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_names_with_spaces_and_bytes_that_are_no_utf8(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"caf\xe9 $x_1$ two.avi")
+    shutil.copy(bench.videos[0], name)
+    assert cli.main(["predict", name, "--model", str(bench.folder)]) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(r"caf\udce9 $x_1$ two.avi: frames 0")
+    assert last == r"picture: caf\udce9 $x_1$ two.prediction.png"
+    assert (tmp_path / os.fsdecode(b"caf\xe9 $x_1$ two.prediction.png")).exists()
 
 
 def test_an_export_is_asked_without_torch(bench, tmp_path):

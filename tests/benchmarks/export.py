@@ -24,7 +24,7 @@ from torch import nn
 from labkit.config import MINI, PAPER, Profile
 from labkit.export import TOLERANCE, RgbOnly, eager_answer, speed_ratio, to_onnx, trace
 from labkit.model import TwoStream, build_stream
-from labkit.prediction import FORMAT, open_export, seal
+from labkit.onnx_file import FORMAT, open_export, seal
 
 CLASSES = {"mini": 12, "paper": 60}
 PAIRS = {("mini", 1): 60, ("mini", 8): 30, ("paper", 1): 5, ("paper", 8): 3}
