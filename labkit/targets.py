@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from .corruptions import CORRUPTIONS
-from .datasets import NTU60
 from .discrepancies import DISCREPANCIES, Discrepancy
 from .errors import LabError
 from .graph import run_graph
@@ -300,8 +299,8 @@ def in_words(comparisons: pd.DataFrame) -> list[str]:
 
 
 def subjects(lab: Lab) -> np.ndarray:
-    """Who acts in each test clip, (N,)."""
-    return np.array([NTU60.parse(clip).subject for clip in lab.split.test])
+    """Who acts in each test clip, (N,); see `Lab.people`."""
+    return lab.people()
 
 
 UPPER = "table2:8"  # RGB and depth, in training and at test
