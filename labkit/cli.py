@@ -113,7 +113,8 @@ def reproduce(
     one row a seed, are in runs/results-PROFILE-tidy.csv.
 
     Args:
-        names: Targets such as table2:15, a group such as table2, all, or everything.
+        names: Targets such as table2:15, a group such as table2, all, or everything; and exhibits: table1,
+            fig3, fig4, claims, gaps, discrepancies, overview.
         protocol: Which clips are held out for the test, by a name of the data set's own; or all.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
@@ -125,19 +126,36 @@ def reproduce(
     """
     _at_least_one(seeds=seeds, names=len(names), workers=workers, threads=1 if threads is None else threads)
 
-    from . import graph, lab, machine, targets
+    from . import exhibits, graph, lab, machine, targets
 
+    names, shown = exhibits.split_names(names)
     chosen = targets.get_targets(names)  # a wrong name is told before anything is made
     labs = lab.open_labs(profile, protocol, home=machine.find_home(home), data=data)
-    wanted = targets.needs(chosen, labs, seeds)
+    wanted = [*targets.needs(chosen, labs, seeds), *exhibits.needs(shown, labs, seeds)]
     report = graph.run_graph(wanted, workers=workers, scheduler=scheduler, threads=threads)
-    _show_targets(labs, seeds, chosen)
+    if chosen:
+        _show_targets(labs, seeds, chosen)
     _write_tidy(labs, seeds)
+    drawn = _show_exhibits(shown, labs, seeds)
     if not report.nodes:
         print(report, file=sys.stderr)
     for outcome in report.failed:
         print(f"labkit: {outcome}", file=sys.stderr)
-    return 1 if report.failed else 0
+    return 1 if report.failed or not drawn else 0
+
+
+def _show_exhibits(shown: Sequence, labs: Sequence, seeds: int) -> bool:
+    """Draw exhibits from what is there and tell where they lie, or what they miss; whether all were drawn."""
+    from . import exhibits
+
+    drawn = True
+    for exhibit, bench in ((exhibit, bench) for exhibit in shown for bench in labs):
+        try:
+            print(*exhibits.make_exhibit(exhibit, bench, seeds), sep="\n")
+        except LabError as error:
+            print(f"labkit: {exhibit.name}, {bench.split.name}: {error}", file=sys.stderr)
+            drawn = False
+    return drawn
 
 
 @app.command(name="targets")

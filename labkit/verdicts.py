@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,11 +21,12 @@ import pandas as pd
 
 from .claims import CLAIMS, Claim
 from .curves import running_median
+from .errors import LabError
 from .lab import Lab
 from .metrics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
 from .robustness import crossing
+from .standings import look
 from .targets import UPPER, answers_of_seeds
-from .trainings import make
 
 UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
 MOST_SEEDS = 100  # more than this is "not by seeds"
@@ -61,8 +62,8 @@ def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
 
 
 def _complete(claim: Claim, lab: Lab) -> bool:
-    made: dict = {}
-    return all(make(name, replace(lab, dry=True), made).done for name in claim.trainings)
+    runs = look(lab, claim.trainings).values()
+    return all(not isinstance(run, LabError) and run.done for run in runs)
 
 
 def word(claim: Claim, low: float, high: float) -> str:
@@ -128,9 +129,8 @@ def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     (faster,), (slower,) = claim.plus, claim.minus
     saved = []
     for seed in have:
-        made: dict = {}
-        bench = replace(lab.with_seed(seed), dry=True)
-        curves = [make(name, bench, made).load_json("history.json")["curve"] for name in (faster, slower)]
+        runs = look(lab.with_seed(seed), (faster, slower))
+        curves = [runs[name].load_json("history.json")["curve"] for name in (faster, slower)]
         saved.append(iterations_saved(*curves))
     effect, low, high = seed_interval(saved, bounds=(-100.0, 100.0))
     if low is None:

@@ -35,10 +35,10 @@ class Answers:
             rows.append(order < share * len(PEOPLE))
         return np.stack(rows)
 
-    def made(self, name, lab, _made=None):
+    def look(self, lab, names):
         known = {TARGETS[target].training for target in self.share}
         seeds = [len(value) for value in self.share.values() if isinstance(value, list)]
-        return SimpleNamespace(done=name in known and lab.seed < min(seeds, default=9))
+        return {name: SimpleNamespace(done=name in known and lab.seed < min(seeds, default=9)) for name in names}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def runs(tmp_path, monkeypatch):
     def answer(**share):
         answers = Answers({name.replace("_", ":"): value for name, value in share.items()})
         monkeypatch.setattr(verdicts, "answers_of_seeds", answers)
-        monkeypatch.setattr(verdicts, "make", answers.made)
+        monkeypatch.setattr(verdicts, "look", answers.look)
         return lab
 
     return answer
@@ -208,11 +208,11 @@ def test_a_curve_that_stays_above_saves_nothing():
     ],
 )
 def test_verdicts_on_curves(tmp_path, monkeypatch, rates, faster, half):
-    def made(name, lab, _made=None):
-        rate = rates[lab.seed] if name == "hallucination" else 0.01
-        return SimpleNamespace(done=True, load_json=lambda _: {"curve": falling(rate)})
+    def look(lab, names):
+        curves = {"hallucination": falling(rates[lab.seed]), "hallucination_unconnected": falling(0.01)}
+        return {n: SimpleNamespace(done=True, load_json=lambda _, c=curves[n]: {"curve": c}) for n in names}
 
-    monkeypatch.setattr(verdicts, "make", made)
+    monkeypatch.setattr(verdicts, "look", look)
     lab = tiny_lab(tmp_path)
     found = [judge(BY_NAME[name], lab, seeds=3) for name in ("fig. 4", "fig. 4, half")]
     assert [each.verdict for each in found] == [faster, half]

@@ -1,0 +1,202 @@
+"""Tables and figures by name, as `labkit reproduce fig4` makes them: what each needs, and how it is drawn.
+
+An exhibit draws from finished runs. `needs` tells which; `make_exhibit` writes the figure as SVG, PDF and
+PNG and its numbers as CSV. Seeds whose runs are missing are left out.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .claims import CLAIMS
+from .curves import hallucination_curves, running_median
+from .discrepancies import DISCREPANCIES
+from .effects import effects_table
+from .errors import LabError
+from .files import write_text
+from .lab import Lab
+from .pictures import strips
+from .records import figures_folder
+from .result_figures import claims_figure, effects_figure, results
+from .standings import look
+from .style import save_figure
+from .targets import ALL_GROUPS, TARGETS, UPPER, get_targets, results_table
+from .verdicts import GAPS, claims_table, gaps_table
+
+Drawing = tuple[Figure | None, pd.DataFrame | None]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One table or figure: the trainings it rests on, and `draw(lab, seeds)`, which trains nothing."""
+
+    name: str
+    caption: str  # its data are named when it is saved
+    draw: Callable[[Lab, int], Drawing]
+    trainings: tuple[str, ...] = ()
+
+
+# -- Table 1 ---------------------------------------------------------------------------------------
+
+# Cited in Table 1: method, modality at test, cross-subject, cross-view; or a target of ours, bold in the paper.
+UNSUPERVISED, SUPERVISED, PRIVILEGED = "unsupervised", "supervised", "privileged information"
+TABLE1 = (
+    (UNSUPERVISED, "Luo et al.", "depth", 66.2, None),
+    (UNSUPERVISED, "Luo et al.", "RGB", 56.0, None),
+    (SUPERVISED, "HOG-2", "depth", 32.4, 22.3),
+    (SUPERVISED, "table2:1"),
+    (SUPERVISED, "table2:2"),
+    (SUPERVISED, "Deep RNN", "joints", 56.3, 64.1),
+    (SUPERVISED, "Deep LSTM", "joints", 60.7, 67.3),
+    (SUPERVISED, "Shahroudy et al., CVPR 2016", "joints", 62.93, 70.27),
+    (SUPERVISED, "Kim and Reiter", "joints", 74.3, 83.1),
+    (SUPERVISED, "Shahroudy et al., PAMI 2017", "RGB + depth", 74.86, None),
+    (SUPERVISED, "Liu et al.", "RGB + depth", 77.5, 84.5),
+    (SUPERVISED, "table2:8"),
+    (PRIVILEGED, "table2:3"),
+    (PRIVILEGED, "table2:13"),
+    (PRIVILEGED, "table2:15"),
+)
+
+
+def table1(lab: Lab, seeds: int = 1) -> pd.DataFrame:
+    """Table 1: what the paper cites, on NTU RGB+D, and its own rows beside ours on the lab's data and protocol.
+
+    Where we re-made a row, "ours" with its interval and seeds stands beside the paper's figures; rows that
+    are only cited have none. Accuracies in %.
+    """
+    made = [TARGETS[name] for _, name, *cited in TABLE1 if not cited]
+    ours = results_table(lab, seeds, made).set_index("target")
+    rows = []
+    for kind, name, *cited in TABLE1:
+        if cited:
+            row = dict(zip(("tested on", "paper cross-subject", "paper cross-view"), cited, strict=True))
+            rows.append({"kind": kind, "method": name, **row})
+            continue
+        target = TARGETS[name]
+        paper = {f"paper {protocol}": target.paper.get(protocol) for protocol in ("cross-subject", "cross-view")}
+        found = ours.loc[name, ["ours", "low", "high", "seeds"]].to_dict()
+        rows.append({"kind": kind, "method": target.title, "tested on": target.tested_on, **paper, "target": name,
+                     **found, "data": lab.data_name, "protocol": lab.split.name})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+# -- Fig. 3 and Fig. 4 -----------------------------------------------------------------------------
+
+
+def example_frames(lab: Lab, count: int = 6) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The middle frame of test clips of `count` classes: RGB, coloured depth (count,S,S,3) uint8, and their names."""
+    from .clips import colorize_depth
+
+    rows = lab.clips.rows(lab.split.test)
+    first = {int(label): row for label, row in reversed(list(zip(lab.clips.labels[rows], rows, strict=True)))}
+    classes = sorted(first)
+    chosen = [classes[place] for place in np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
+    clips, middle = [first[label] for label in chosen], lab.clips.num_frames // 2
+    depth = colorize_depth(lab.clips.depth(clips)[:, [middle]])[:, 0]
+    return lab.clips.rgb(clips)[:, middle], depth, [lab.clips.class_names[label] for label in chosen]
+
+
+def _fig3(lab: Lab, seeds: int) -> Drawing:
+    rgb, depth, names = example_frames(lab)
+    return strips({"RGB": rgb, "depth": depth}, [textwrap.fill(name, 16) for name in names]), None
+
+
+FIG4 = {"with connections (row 13)": "hallucination", "without (row 14)": "hallucination_unconnected"}
+
+
+def _fig4(lab: Lab, seeds: int) -> Drawing:
+    curves: dict[str, list] = {label: [] for label in FIG4}
+    rows = []
+    for seed in range(seeds):
+        runs = look(lab.with_seed(seed), FIG4.values())
+        if any(isinstance(run, LabError) or not run.done for run in runs.values()):
+            continue
+        for label, name in FIG4.items():
+            curve = runs[name].load_json("history.json")["curve"]
+            curves[label].append(curve)
+            smooth = running_median(curve)
+            raw = pd.DataFrame(curve)["hall"].to_numpy()
+            rows.append(pd.DataFrame({"model": label, "seed": seed, "iteration": smooth.index, "hall": raw,
+                                      "smoothed": smooth.to_numpy()}))  # fmt: skip
+    if not rows:
+        raise LabError.mismatch(None, "finished runs of rows 13 and 14", "none", "make them: labkit reproduce fig4")
+    return hallucination_curves(curves), pd.concat(rows)
+
+
+# -- ours ------------------------------------------------------------------------------------------
+
+
+def _claims(lab: Lab, seeds: int) -> Drawing:
+    table = claims_table(lab, seeds)
+    return claims_figure(table), table
+
+
+def _discrepancies(lab: Lab, seeds: int) -> Drawing:
+    table = effects_table(lab, seeds)
+    measured = "difference" in table and table["difference"].notna().any()
+    return effects_figure(table) if measured else None, table
+
+
+def _overview(lab: Lab, seeds: int) -> Drawing:
+    table = results_table(lab, seeds, get_targets(["all"]))
+    return results(table), table
+
+
+def _of_targets(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(TARGETS[name].training for name in names))
+
+
+EXHIBITS: dict[str, Exhibit] = {
+    exhibit.name: exhibit
+    for exhibit in (
+        Exhibit("table1", "Table 1 of the paper with our rows", lambda lab, seeds: (None, table1(lab, seeds)),
+                _of_targets(name for _, name, *cited in TABLE1 if not cited)),
+        Exhibit("fig3", "Fig. 3 of the paper: aligned RGB and depth frames, one test clip each", _fig3),
+        Exhibit("fig4", "Fig. 4 of the paper: hallucination loss (eq. 3) in step 3 with and without connections; the "
+                "paper lowered the learning rate of the run without by ten on the way, here both follow one schedule",
+                _fig4, tuple(FIG4.values())),
+        Exhibit("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
+                tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.trainings))),
+        Exhibit("gaps", "Share of the gap to RGB and depth, row 8 of the paper, that RGB-only models close",
+                lambda lab, seeds: (None, gaps_table(lab, seeds)), _of_targets({UPPER, *sum(GAPS, ())})),
+        Exhibit("discrepancies", "What points on which the paper's text and code part do to accuracy", _discrepancies,
+                _of_targets(name for point in DISCREPANCIES if point.other for name in (point.base, point.other))),
+        Exhibit("overview", "Every number of the paper beside ours", _overview,
+                _of_targets(name for name, target in TARGETS.items() if target.group in ALL_GROUPS)),
+    )
+}  # fmt: skip
+
+
+def split_names(names: Iterable[str]) -> tuple[list[str], list[Exhibit]]:
+    """Names of targets and groups, and exhibits, apart."""
+    names = list(names)
+    return [name for name in names if name not in EXHIBITS], [EXHIBITS[name] for name in names if name in EXHIBITS]
+
+
+def needs(exhibits: Iterable[Exhibit], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
+    """What `graph.run_graph` is to make for these exhibits: each lab at each seed, with trainings."""
+    trainings = list(dict.fromkeys(name for exhibit in exhibits for name in exhibit.trainings))
+    return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)] if trainings else []
+
+
+def make_exhibit(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> list[Path]:
+    """Draw an exhibit from finished runs into the lab's folder of figures; the paths written.
+
+    Raises LabError where runs that it cannot do without are missing.
+    """
+    figure, table = exhibit.draw(lab, seeds)
+    folder = figures_folder(lab)
+    if figure is not None:
+        caption = f"{exhibit.caption}. Ours: {lab.data_name}, {lab.split.name}, seeds: {seeds}."
+        return save_figure(figure, exhibit.name, folder, table, caption=caption)
+    path = folder / f"{exhibit.name}.csv"
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return [path]

@@ -1,0 +1,112 @@
+"""Named tables and figures: what they need, and that they draw what the runs hold."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import tiny_lab
+
+from labkit import exhibits, style
+from labkit.errors import LabError
+from labkit.exhibits import EXHIBITS, make_exhibit, needs, split_names, table1
+from labkit.result_figures import claims_figure, effects_figure
+from labkit.trainings import TRAININGS, make
+
+
+def test_exhibits_need_trainings_that_there_are():
+    assert {"table1", "fig3", "fig4", "claims"} <= {*EXHIBITS}
+    for exhibit in EXHIBITS.values():
+        assert {*exhibit.trainings} <= {*TRAININGS}
+        style.check_caption(exhibit.caption)
+    assert EXHIBITS["fig3"].trainings == ()
+    assert set(EXHIBITS["fig4"].trainings) == {"hallucination", "hallucination_unconnected"}
+
+
+def test_names_of_exhibits_and_targets_are_kept_apart(tmp_path):
+    names, shown = split_names(["table2:15", "fig4", "suppl", "fig3"])
+    assert names == ["table2:15", "suppl"] and [exhibit.name for exhibit in shown] == ["fig4", "fig3"]
+    lab = tiny_lab(tmp_path)
+    wanted = needs(shown, [lab], seeds=2)
+    assert [bench.seed for bench, _ in wanted] == [0, 1]
+    assert wanted[0][1] == ["hallucination", "hallucination_unconnected"]
+    assert needs([EXHIBITS["fig3"]], [lab]) == []
+
+
+def test_table1_cites_the_paper_and_shows_ours_beside_its_own_rows(tmp_path):
+    lab = tiny_lab(tmp_path)
+    run = make("depth", lab)
+    table = table1(lab).set_index("method")
+    assert len(table) == 15 and table["target"].notna().sum() == 6
+    assert table.loc["Liu et al.", ["paper cross-subject", "paper cross-view"]].tolist() == [77.5, 84.5]
+    assert table.loc["hallucination + RGB", ["paper cross-subject", "paper cross-view"]].tolist() == [73.42, 77.21]
+    assert table.loc["depth stream", "ours"] == 100 * run.result["outputs"]["stream"]["test"]["accuracy"]
+    assert table.loc["Liu et al.", "ours"] is None or np.isnan(table.loc["Liu et al.", "ours"])
+    assert np.isnan(table["ours"].astype(float)).sum() == 14
+
+
+def test_fig3_shows_frames_of_test_clips(tmp_path):
+    lab = tiny_lab(tmp_path)
+    rgb, depth, names = exhibits.example_frames(lab, 2)
+    first = lab.clips.rows(lab.split.test)[lab.clips.labels[lab.clips.rows(lab.split.test)] == 0][0]
+    assert (rgb[0] == lab.clips.rgb([first])[0, 2]).all()
+    assert rgb.shape == depth.shape == (2, 32, 32, 3) and names == ["wave", "kick"]
+    paths = make_exhibit(EXHIBITS["fig3"], lab)
+    assert sorted(path.suffix for path in paths) == [".pdf", ".png", ".svg"]
+
+
+def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
+    lab = tiny_lab(tmp_path)
+    with pytest.raises(LabError, match="rows 13 and 14"):
+        make_exhibit(EXHIBITS["fig4"], lab, seeds=2)
+
+    def look(lab, names):
+        curve = [{"step": step, "hall": float((1 + lab.seed) * np.exp(-0.1 * step))} for step in range(40)]
+        return {name: SimpleNamespace(done=lab.seed < 2, load_json=lambda _: {"curve": curve}) for name in names}
+
+    monkeypatch.setattr(exhibits, "look", look)
+    figure, table = EXHIBITS["fig4"].draw(lab, 3)
+    assert set(table["seed"]) == {0, 1} and len(table) == 2 * 2 * 40
+    label = "with connections (row 13)"
+    mean = next(line for line in figure.axes[0].lines if line.get_label() == label)
+    both = table[table["model"] == label].pivot(index="iteration", columns="seed", values="smoothed")
+    assert mean.get_ydata() == pytest.approx(np.exp(np.log(both).mean(axis=1)))
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_what_is_not_run_is_drawn_as_such_and_written(tmp_path):
+    lab = tiny_lab(tmp_path)
+    assert [path.suffix for path in make_exhibit(EXHIBITS["claims"], lab)] == [".svg", ".pdf", ".png", ".csv"]
+    (path,) = make_exhibit(EXHIBITS["discrepancies"], lab)
+    assert len(pd.read_csv(path)) == 31
+
+
+# -- figures of tables -----------------------------------------------------------------------------
+
+
+def claims(*rows) -> pd.DataFrame:
+    names = ["statement", "claim", "by", "paper", "effect", "low", "high", "verdict", "seeds_needed", "level", "unit"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_claims_are_filled_where_decided_and_hollow_grey_in_the_paper():
+    table = claims(
+        ("A", "1 > 2", "paper", 3.9, 8.0, 5.0, 11.0, "holds", None, 0.0, "points"),
+        ("B", "8 > twin", "ours", None, 1.0, -2.0, 4.0, "undecided", 12, 0.0, "points"),
+        ("C", "fig. 4", "paper", 50.0, 61.0, 55.0, 67.0, "holds", None, 0.0, "% of iterations"),
+    )
+    axes = claims_figure(table).axes[0]
+    dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    marks = {float(line.get_xdata()[0]): line.get_markerfacecolor() for line in dots}
+    assert marks == {8.0: style.ROLES["rgb_only"], 1.0: "white", 3.9: "none"}
+    texts = [text.get_text() for text in axes.texts]
+    assert "undecided, 12 seeds" in texts and "61 %" in texts and texts.count("holds") == 2
+
+
+def test_effects_leave_out_what_is_not_measured():
+    rows = [(1, "a", "x=1", "table2:8", "switch:1", 2.0, 1.0, 3.0), (2, "b", "", "", "", np.nan, np.nan, np.nan)]
+    names = ["number", "point", "tried", "base", "other", "difference", "low", "high"]
+    axes = effects_figure(pd.DataFrame(rows, columns=names)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1  a\nx=1"]
