@@ -53,13 +53,13 @@ def load_two_stream(run: Run) -> TwoStream:
 def stages(start: Stream, run: Run, role: str = "hallucination") -> dict[int, Stream]:
     """A stream along its training, by epochs done: its start, the snapshots that the run kept, and the end.
 
-    `start` is what the run began with; the end are the chosen weights, of the epoch that they were chosen in.
+    `start` is what the run began with. The end are the chosen weights, entered after all epochs, whichever
+    epoch they were chosen in.
     """
-    epochs, artefacts = range(1, 1 + run.spec.config["train"]["epochs"]), run.manifest()
-    kept = [epoch for epoch in epochs if snapshot_name(epoch) in artefacts]
-    found = {0: start, **{epoch: load_snapshot(run, epoch, role) for epoch in kept}}
-    found[run.result["chosen"]["epoch"] + 1] = load_stream(run, role)
-    return dict(sorted(found.items()))
+    last, artefacts = run.spec.config["train"]["epochs"], run.manifest()
+    kept = [epoch for epoch in range(1, last) if snapshot_name(epoch) in artefacts]
+    snapshots = {epoch: load_snapshot(run, epoch, role) for epoch in kept}
+    return {0: start, **snapshots, last: load_stream(run, role)}
 
 
 def load_snapshot(run: Run, epoch: int, role: str = "hallucination") -> Stream:
@@ -91,6 +91,12 @@ def feature_maps(stream: Stream, clip: Clip) -> tuple[Features, ...]:
     """The ends of blocks 1 to 4 after ReLU, each (batch*time, channel, height, width)."""
     with reading(stream):
         return stream(clip).blocks
+
+
+def injected_maps(pair: TwoStream, target_clip: Clip, source_clip: Clip) -> tuple[Features, ...]:
+    """`feature_maps` of the target while the source's signals flow into it."""
+    with reading(pair):
+        return pair(target_clip, source_clip).target.blocks
 
 
 def unit_sums(

@@ -209,6 +209,17 @@ def test_stages_run_from_the_start_over_the_snapshots_to_the_end(tmp_path):
         probes.load_snapshot(run, 50)
 
 
+def test_injected_maps_are_the_targets_with_the_sources_signals(clip):
+    pair = TwoStream(a_stream(0), a_stream(1)).train()
+    with probes.reading(pair):
+        signals = pair.source(clip.flip(1)).signals
+        expected = pair.target(clip, signals, "multiply").blocks
+    for found, wanted in zip(probes.injected_maps(pair, clip, clip.flip(1)), expected, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-6)
+    assert not torch.allclose(expected[3], probes.feature_maps(pair.target, clip)[3])
+    assert pair.training
+
+
 def test_the_best_match_follows_the_channel_whatever_its_scale():
     goal = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     maps = torch.rand(6, 5, 4, 4, generator=torch.Generator().manual_seed(1))
