@@ -30,8 +30,8 @@ from .model_card import CARD, model_card
 from .onnx_file import FORMAT, INPUT, ONNX_FILE, OUTPUTS, TORCH_FILE, Model, need, open_export, seal
 from .prediction import predict_video
 from .provenance import READINGS, describe, hallucinating
+from .roles import load_stream
 from .runs import WEIGHTS, Run
-from .trainers import load_stream
 
 __all__ = ["RgbOnly", "eager_model", "export_onnx", "open_export", "predict_video", "rgb_only"]
 
