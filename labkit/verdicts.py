@@ -91,7 +91,7 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     p = found.p if claim.kind == "above" and claim.level == 0 else math.nan
     verdict = word(claim, low, high)
     if verdict != "undecided":
-        return effect, low, high, p, verdict, None, ""
+        return effect, low, high, p, verdict, None, "" if len(have) > 1 else "one seed: other seeds are not covered"
     by_seed = (plus - minus).mean(axis=1)
     spread = clip_spread(plus[0], minus[0]) if len(have) == 1 else None
     distance = abs(effect) - claim.level if claim.kind == "near" else effect - claim.level

@@ -132,6 +132,7 @@ def test_a_clear_difference_holds_and_its_reverse_fails(runs):
     assert found.verdict == "holds" and found.low > 0 and found.p < 0.01 and found.seeds == 3
     assert found.effect == pytest.approx(10) and found.seeds_needed is None
     assert judge(claim("table2:2", "table2:1"), lab, seeds=3).verdict == "fails"
+    assert found.note == "" and "one seed" in judge(claim(), lab, seeds=1).note
 
 
 def test_seeds_that_disagree_leave_it_undecided_and_say_how_many_it_takes(runs):
