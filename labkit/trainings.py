@@ -61,6 +61,11 @@ def _student(objective: str, **settings) -> Callable[..., Run]:
 RADEVSKI = ("rgb", "flow", "layout")  # the teachers of their own setting: RGB, optical flow, object boxes
 RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's defaults: a = 1, b = 0, T = 1
 
+# Tried as recipes: all four blocks' plain maps with tempered soft labels; a teacher that stays for step 4.
+TEMPERED = {"temperature": 4.0, "student_temperature": 4.0, "temperature_squared": True}
+MAPS = {"feature_form": "normalized", "feature_layers": (1, 2, 3, 4), "start": "seen", **TEMPERED}
+SOFT_FUSED = DistillConfig(objective="generalized", imitation=0.7, teacher_logits="fused", **TEMPERED)
+
 TRAININGS: dict[str, Training] = {
     training.name: training
     for training in (
@@ -109,6 +114,25 @@ TRAININGS: dict[str, Training] = {
         Training("ensemble_dataset", _student("ensemble", weighting="dataset", **RADEVSKI_SETTINGS), RADEVSKI),
         Training("teachers", lambda lab, *runs: fuse_predictions(lab, runs), RADEVSKI),
         Training("teachers_depth", lambda lab, *runs: fuse_predictions(lab, runs), ("rgb", "depth")),
+        # the lab's recipe: step 3 without connections, step 4 with them; then one part changed at a time
+        Training("recipe", finetune_rgb_only, ("hallucination_unconnected", "two_stream")),
+        Training("recipe_features", finetune_rgb_only, ("features_unconnected", "two_stream")),
+        Training("soft_labels_unconnected", _distilled(None, objective="generalized"), ("two_stream",)),
+        Training("recipe_soft_labels", finetune_rgb_only, ("soft_labels_unconnected", "two_stream")),
+        Training("seen_start", _distilled(None, start="seen"), ("two_stream",)),
+        Training("recipe_seen_start", finetune_rgb_only, ("seen_start", "two_stream")),
+        Training("recipe_late_fusion", lambda lab, hallucination, two_stream:
+                 finetune_rgb_only(lab, hallucination, two_stream, connection=None),
+                 ("hallucination_unconnected", "two_stream_unconnected")),
+        Training("recipe_taught", lambda lab, hallucination, two_stream:
+                 finetune_rgb_only(lab, hallucination, two_stream, distill=SOFT_FUSED),
+                 ("hallucination_unconnected", "two_stream")),
+        Training("maps", _distilled(None, **MAPS), ("two_stream",)),
+        Training("recipe_maps", finetune_rgb_only, ("maps", "two_stream")),
+        Training("self_distilled", _distilled(None), ("two_rgb_streams",)),
+        Training("recipe_self", finetune_rgb_only, ("self_distilled", "two_rgb_streams")),
+        Training("labels_seen_start", _distilled(objective="labels", start="seen"), ("two_rgb_streams",)),
+        Training("recipe_labels", finetune_rgb_only, ("labels_seen_start", "two_rgb_streams")),
     )
 }  # fmt: skip
 
