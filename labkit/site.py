@@ -131,6 +131,8 @@ def _teaching(sources: list[Source], home: Path) -> str:
             time = time_notebook(source, home)
             rows.append(_timing_row(f"[{source.name}](notebooks/{source.name})", time))
             total = Timing(total.read + time.read, total.exercises + time.exercises, (total.run or 0) + (time.run or 0))
+        if not rows:
+            return "*In preparation.*"
         heading = [["notebook", "read", "exercises", "run"], ["---", "--:", "--:", "--:"]]
         return _rows([*heading, *rows, _timing_row("**together**", total)])
 
