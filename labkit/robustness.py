@@ -118,4 +118,4 @@ def crossings_table(
     """`crossing` of every kind with every rival, a row each, in words, too."""
     found = [crossing(lab, seeds, kind, rival) for kind in kinds for rival in rivals]
     rows = [{**asdict(one), "unit": CORRUPTIONS[one.kind].unit, "in words": str(one)} for one in found]
-    return pd.DataFrame(rows).assign(seeds=seeds, data="puppets", protocol=lab.split.name)
+    return pd.DataFrame(rows).assign(seeds=seeds, data=lab.data_name, protocol=lab.split.name)

@@ -133,7 +133,7 @@ def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.n
         right = [answers_of_seeds(lab, name, seeds)[:, kept] for name in (better, worse)]
         value, low, high, p = paired_bootstrap(*right, groups=people)
         points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high, "p": p}
-        rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": "puppets"})
+        rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": lab.data_name})
     return pd.DataFrame(rows)
 
 
