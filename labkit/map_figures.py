@@ -79,7 +79,7 @@ def gains_beside(tables: Mapping[str, pd.DataFrame]) -> Figure:
     Filled: the 95 % interval excludes zero.
     """
     order = next(iter(tables.values())).sort_values("difference", ascending=False)["class"]
-    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharey=True)
+    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharex=True, sharey=True)
     for panel, (title, table) in zip(np.atleast_2d(axes)[0], tables.items(), strict=True):
         for place, row in enumerate(table.set_index("class").loc[order].itertuples()):
             color, clear = role_color(row.target), row.low > 0 or row.high < 0
@@ -108,9 +108,9 @@ def lost_clips(clips: Sequence[Lost], names: Sequence[str]) -> Figure:
     """One row a clip: what was seen and held, and what teacher and student answered; the true class is in bold."""
     count, side = next(iter(clips[0].strips.values())).shape[:2]
     lines = len(clips[0].strips)
-    left = 3.6
+    left = 2.4  # inches
     tall = max(left * (lines * (side + GAP)) / (count * (side + GAP)), 0.15 * len(names))
-    figure, axes = new_figure(PAGE, 0.5 + (tall + 0.1) * len(clips), len(clips), 2, width_ratios=(left, 2.2))
+    figure, axes = new_figure(PAGE, 0.5 + (tall + 0.1) * len(clips), len(clips), 2, width_ratios=(left, PAGE - left))
     axes = np.asarray(axes).reshape(len(clips), 2)
     for (shown, said), clip in zip(axes, clips, strict=True):
         bare(shown).imshow(tile(np.stack(list(clip.strips.values()))))
@@ -118,7 +118,7 @@ def lost_clips(clips: Sequence[Lost], names: Sequence[str]) -> Figure:
         shown.tick_params(length=0)
         _two_answers(said, clip, names)
     axes[-1, 1].set_xlabel("probability")
-    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
