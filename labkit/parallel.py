@@ -6,33 +6,48 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from .errors import LabError
 
 WORTH_A_PROCESS = 8  # values; a process takes about as long to start as it takes to work through these
+CHUNK = 2  # values sent to a process at once
+AHEAD = 3  # chunks a process, begun or waiting, at any time: results nobody has taken yet stay that few
 
 
 def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
     """`function` of each value, in order; little work, or one worker, stays in this process.
 
     Processes are spawned, because a fork would copy locks that torch's threads may hold; so `function`
-    must be importable. The first exception ends the work. Raises LabError when a process dies.
+    must be importable. However slowly results are taken and however many values there are, no more than
+    CHUNK x AHEAD of them a process are in memory. The first exception ends the work. Raises LabError
+    when a process dies.
     """
     workers = min(workers, len(values) // WORTH_A_PROCESS)
     if workers < 2:
         yield from map(function, values)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=follow_parent)
+    pending: deque[Future] = deque()
     try:
-        yield from pool.map(function, values, chunksize=2)
+        for start in range(0, len(values), CHUNK):
+            if len(pending) == AHEAD * workers:
+                yield from pending.popleft().result()
+            pending.append(pool.submit(_each, function, values[start : start + CHUNK]))
+        while pending:
+            yield from pending.popleft().result()
     except BrokenProcessPool as error:
         fix = "run it again, with workers=1 if memory is short or the calling script has no main guard"
         raise LabError.mismatch(None, "living worker processes", "that one died", fix) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _each(function: Callable, values: Sequence) -> list:
+    return [function(value) for value in values]
 
 
 def follow_parent() -> None:

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from labkit.errors import LabError
-from labkit.parallel import ordered_map
+from labkit.parallel import AHEAD, CHUNK, ordered_map
 
 
 def square(value: int) -> tuple[int, int]:
@@ -47,6 +47,23 @@ def test_an_error_keeps_its_parts_on_the_way_back(workers):
     with pytest.raises(LabError) as caught:
         list(ordered_map(fail, range(24), workers))
     assert (caught.value.path, caught.value.fix) == ("clip.avi", "mend it")
+
+
+def leave_a_trace(path: str) -> None:
+    with open(path, "x", encoding="utf-8"):
+        pass
+
+
+def test_results_that_nobody_takes_do_not_pile_up(tmp_path):
+    """A consumer that is slow, as on a slow disk: the work stops some values ahead of it."""
+    results = ordered_map(leave_a_trace, [str(tmp_path / f"{number}") for number in range(200)], 2)
+    for more, taken in ((1, 1), (40, 41)):
+        for _ in range(more):
+            next(results)
+        time.sleep(0.5)
+        assert taken <= len(os.listdir(tmp_path)) <= taken + 2 * CHUNK * AHEAD + CHUNK
+    results.close()
+    assert len(os.listdir(tmp_path)) < 100
 
 
 def test_a_killed_worker_is_an_error_with_a_remedy():
