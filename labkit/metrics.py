@@ -142,6 +142,21 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
+def same_order(a: ArrayLike, b: ArrayLike) -> float:
+    """Share of pairs of rows that b puts in the order in which a has them; a coin would agree on a half.
+
+    a and b (rows,). Pairs that are equal in a have no order and are left out; equal in b alone they count half.
+    Raises LabError where no two rows of a differ.
+    """
+    a, b = _finite(a), _same_length(_finite(b), a)
+    first, second = np.triu_indices(len(a), k=1)
+    signs, other = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
+    known = signs != 0
+    if not known.any():
+        raise LabError.mismatch(None, "two rows that differ, at least", a.tolist(), "compare more rows")
+    return float((1 + signs[known] * other[known]).mean() / 2)
+
+
 def paired_bootstrap(
     correct_a: ArrayLike,
     correct_b: ArrayLike,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from .catalog import PUPPETS
 from .errors import LabError
 from .lab import Lab
 from .metrics import seed_interval, wilson_interval
@@ -78,3 +79,12 @@ def over_seeds(tests: Sequence[dict]) -> dict[str, Any]:
     else:
         _, low, high = seed_interval(values)
     return {"ours": 100 * float(np.mean(values)), "low": 100 * low, "high": 100 * high}
+
+
+def command_for(names: Iterable[str], lab: Lab, seeds: int = 1) -> str:
+    """The command line that makes these targets on this bench; options are named where they are not the default."""
+    data = "" if lab.data_name == PUPPETS.name else "ROOT"
+    options = {"profile": (lab.profile.name, "mini"), "protocol": (lab.split.name, "cross-subject"),
+               "seeds": (seeds, 1), "data": (data, "")}  # fmt: skip
+    given = [f"--{name} {value}" for name, (value, default) in options.items() if value != default]
+    return " ".join(["labkit reproduce", *names, *given])

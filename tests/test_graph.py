@@ -16,10 +16,11 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import cli, executors, fitting, standings, targets, trainings
+from labkit import cli, config, executors, fitting, standings, targets, trainings
 from labkit.errors import LabError
 from labkit.files import sha256_file
 from labkit.graph import plan, run_graph
+from labkit.protocols import Split
 from labkit.runs import PREDICTIONS, WEIGHTS
 from labkit.trainings import TRAININGS, Training, make
 
@@ -239,6 +240,15 @@ def test_states_in_words(tmp_path):
     assert standings.standing(run, "stream") == (None, "interrupted")
     assert standings.combined(["done", "missing", "done"]) == "2 of 3"
     assert standings.combined(["done", "failed: why", "missing"]) == "1 of 3; failed: why"
+
+
+def test_the_command_names_what_is_not_the_default(tmp_path):
+    lab = tiny_lab(tmp_path)
+    given = "labkit reproduce table2:1 suppl:8a --profile tiny --protocol tiny"
+    assert standings.command_for(["table2:1", "suppl:8a"], lab) == given
+    usual = Split("cross-subject", (), (), ())
+    ntu = replace(lab, profile=config.MINI, split=usual, data_name="NTU RGB+D")
+    assert standings.command_for(["fig4"], ntu, seeds=3) == "labkit reproduce fig4 --seeds 3 --data ROOT"
 
 
 def test_tidy_results_have_a_row_a_protocol_target_and_seed(local):

@@ -17,6 +17,7 @@ from labkit.metrics import (
     gap_closed,
     holm,
     paired_bootstrap,
+    same_order,
     seed_interval,
     seeds_needed,
     wilson_interval,
@@ -287,3 +288,15 @@ def test_gap_closed_says_so_when_there_is_no_gap(correctness):
     hardly = weak.copy()
     hardly[np.flatnonzero(~weak)[0]] = True  # one clip better
     assert gap_closed(middle, weak, hardly)[1:] == (None, None)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 2), min_size=2, max_size=8))
+def test_same_order_counts_the_pairs_that_agree(rows):
+    a, b = zip(*rows, strict=True)
+    agree = [(a[i] < a[j]) == (b[i] < b[j]) if b[i] != b[j] else 0.5
+             for i in range(len(a)) for j in range(i) if a[i] != a[j]]  # fmt: skip
+    if not agree:
+        with pytest.raises(LabError, match="two rows that differ"):
+            same_order(a, b)
+    else:
+        assert same_order(a, b) == pytest.approx(np.mean(agree))
