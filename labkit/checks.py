@@ -9,6 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from . import alignment, clips
+from .claim_checks import (  # noqa: F401  offered here, too
+    check_holm,
+    check_iterations_saved,
+    check_judgement,
+    check_same_order,
+)
 from .connection_checks import (  # noqa: F401  offered here, too
     check_signal_shapes,
     check_slopes,
@@ -23,6 +29,10 @@ from .map_checks import (  # noqa: F401  offered here, too
     check_cka,
     check_largest_drops,
 )
+from .noise_checks import (  # noqa: F401  offered here, too
+    check_crossing,
+    check_speckle,
+)
 from .step_checks import (  # noqa: F401  offered here, too
     check_class_accuracy,
     check_clip_logits,
@@ -32,6 +42,10 @@ from .step_checks import (  # noqa: F401  offered here, too
     check_joint_loss,
     check_paired_interval,
     check_temporal_conv,
+)
+from .system_checks import (  # noqa: F401  offered here, too
+    check_focal_channels,
+    check_teacher_weights,
 )
 from .tutor import Function, answer, expect, numbers, patient, well_done
 

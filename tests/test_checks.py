@@ -10,7 +10,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch.nn import functional as F
 
-from labkit import alignment, checks, clips, losses, metrics, model, probes
+from labkit import alignment, checks, clips, losses, metrics, model, probes, system_losses, verdicts
+from labkit.claims import Claim
 from labkit.errors import LabError
 from labkit.tutor import Advice, Blank, grade
 
@@ -139,8 +140,48 @@ def largest_drops(before, after, labels, count):
     return np.argsort(after[clips, labels] - before[clips, labels])[:count]
 
 
+def judgement(kind, low, high, level):
+    return verdicts.word(Claim("", "", "", (), (), kind, level), low, high)
+
+
+def uncapped_holm(p, *, carried=True):
+    order = np.argsort(p)
+    steps = p[order] * np.arange(len(p), 0, -1)
+    return (np.maximum.accumulate(steps) if carried else steps)[np.argsort(order)]
+
+
+def iterations_saved(faster, slower):
+    return 100 * (1 - (np.argmax(faster <= slower[-1]) + 1) / len(slower))
+
+
 def held_ends(frames, weight):
     return temporal_conv(np.concatenate([frames[:1], frames, frames[-1:]]), weight)[1:-1]
+
+
+def speckle(image, noise):
+    return clips.saturate(image * noise)
+
+
+def crossing(severities, accuracies, rival, of=np.log10, back=lambda place: 10**place):
+    below = np.flatnonzero(accuracies < rival)
+    if not len(below) or below[0] == 0:
+        return severities[0] if len(below) else np.inf
+    at = [below[0], below[0] - 1]  # rising accuracies, as interp wants them
+    return back(np.interp(rival, accuracies[at], of(severities[at])))
+
+
+def last_crossing(severities, accuracies, rival):
+    above = np.flatnonzero(accuracies >= rival)
+    kept = slice(above[-1], None) if len(above) else slice(None)
+    return crossing(severities[kept], accuracies[kept], rival)
+
+
+def teacher_weights(errors, temperature):
+    return torch.softmax(torch.tensor(-errors / temperature), dim=0).numpy()
+
+
+def focal_channels(maps, count):
+    return system_losses.focal_channels(torch.tensor(maps), count).numpy()
 
 
 RIGHT = {
@@ -156,6 +197,10 @@ RIGHT = {
     checks.check_signal_shapes: signal_shapes,
     checks.check_cka: cka,
     checks.check_largest_drops: largest_drops,
+    checks.check_speckle: speckle,
+    checks.check_crossing: crossing,
+    checks.check_teacher_weights: teacher_weights,
+    checks.check_focal_channels: focal_channels,
     checks.check_clip_logits: clip_logits,
     checks.check_class_accuracy: class_accuracy,
     checks.check_inject: model.inject,
@@ -166,6 +211,10 @@ RIGHT = {
     checks.check_teacher_is_a_target: losses.hallucination_loss,
     checks.check_fused_prediction: fused_prediction,
     checks.check_paired_interval: paired_interval,
+    checks.check_holm: metrics.holm,
+    checks.check_judgement: judgement,
+    checks.check_same_order: metrics.same_order,
+    checks.check_iterations_saved: iterations_saved,
 }
 
 
@@ -319,6 +368,67 @@ MISTAKES = [
     (checks.check_largest_drops, lambda b, a, y, n: np.argsort((a / (b + 1e-9))[np.arange(len(y)), y])[:n],
      "not a ratio"),
     (checks.check_largest_drops, lambda b, a, y, n: np.arange(n) + 2, "sorted from the largest"),
+    (checks.check_speckle, lambda image, n: clips.saturate(image + n), "do not add it"),
+    (checks.check_speckle, lambda image, n: np.clip(image / 255 * n, 0, 1), "not to 1"),
+    (checks.check_speckle, lambda image, n: (image * n).astype(int) % 256, "wraps around"),
+    (checks.check_speckle, lambda image, n: np.trunc(image * n), "wraps around"),
+    (checks.check_speckle, lambda image, n: np.rint(np.clip(image * n, 0, 255)), "drops fractions"),
+    (checks.check_speckle, lambda image, n: np.clip(image * n, 0, 255), "drops fractions"),
+    (checks.check_speckle, lambda image, n: image, "image times noise"),
+    (checks.check_crossing, lambda s, a, r: s[a < r].min(initial=np.inf), "on the way there"),
+    (checks.check_crossing, lambda s, a, r: s[a >= r].max(initial=0), "crosses behind it"),
+    (checks.check_crossing, lambda s, a, r: crossing(s, a, r, np.array, float), "not along the severity"),
+    (checks.check_crossing, lambda s, a, r: np.log10(crossing(s, a, r)), "10 to its power"),
+    (checks.check_crossing, last_crossing, "the first time counts"),
+    (checks.check_crossing, lambda s, a, r: min(crossing(s, a, r), s[-1]), "return np.inf"),
+    (checks.check_crossing, lambda s, a, r: crossing(s, a, r) if a[0] > r else 0.0, "return that one"),
+    (checks.check_crossing, lambda s, a, r: 1.0, "straight between"),
+    (checks.check_teacher_weights, lambda e, t: teacher_weights(-e, t), "mind the sign"),
+    (checks.check_teacher_weights, lambda e, t: teacher_weights(e, 1 / t), "divide the errors by it"),
+    (checks.check_teacher_weights, lambda e, t: teacher_weights(e, 1), "before exp()"),
+    (checks.check_teacher_weights, lambda e, t: teacher_weights(e.T, t).T, "sum over axis 0"),
+    (checks.check_teacher_weights, lambda e, t: np.exp(-e / t) / np.exp(-e / t).sum(axis=0), "smallest error first"),
+    (checks.check_teacher_weights, lambda e, t: 1 / e / (1 / e).sum(axis=0), "another rule"),
+    (checks.check_teacher_weights, lambda e, t: teacher_weights(e, t)[:, 0], "for each teacher and clip"),
+    (checks.check_teacher_weights, lambda e, t: np.full_like(e, 1 / len(e)), "divided by its sum"),
+    (checks.check_focal_channels, lambda m, n: focal_channels(-m, n), "these are the weakest"),
+    (checks.check_focal_channels, lambda m, n: focal_channels(m, n)[::-1], "comes first"),
+    (checks.check_focal_channels, lambda m, n: np.argsort(-m.max(axis=(0, 2)))[:n], "bright place"),
+    (checks.check_focal_channels, lambda m, n: focal_channels(m[:1], n), "not in the first one"),
+    (checks.check_focal_channels, lambda m, n: np.sort(m.mean(axis=(0, 2)))[::-1][:n], "not their means"),
+    (checks.check_focal_channels, lambda m, n: np.argsort(-m.mean(axis=2))[:, :n], "axes 0 and 2"),
+    (checks.check_focal_channels, lambda m, n: np.arange(n), "sorted from the largest"),
+    (checks.check_holm, lambda p: np.minimum(p * len(p), 1), "this is Bonferroni's"),
+    (checks.check_holm, lambda p: np.minimum(uncapped_holm(p, carried=False), 1), "carry the largest so far along"),
+    (checks.check_holm, lambda p: np.sort(metrics.holm(p)), "in the order in which they came"),
+    (checks.check_holm, uncapped_holm, "a probability ends at 1"),
+    (checks.check_holm, lambda p: np.minimum(p * (np.argsort(np.argsort(p)) + 1), 1), "start from the smallest"),
+    (checks.check_holm, lambda p: p, "sort; the smallest times m"),
+    (checks.check_judgement, lambda kind, *given: judgement("above", *given), "within the level on both sides"),
+    (checks.check_judgement, lambda kind, low, high, level: judgement(kind, low, high, 3 * (kind == "near")),
+     "need not be zero"),
+    (checks.check_judgement, lambda kind, low, high, level: "holds" if low + high > 0 else "fails", "as a whole"),
+    (checks.check_judgement, lambda kind, low, high, level: "holds" if low > level else "undecided", "it fails"),
+    (checks.check_judgement,
+     lambda kind, low, high, level: "holds" if low < 0 < high else judgement(kind, low, high, level), "as a whole"),
+    (checks.check_judgement,
+     lambda kind, low, high, level: judgement(kind, low, high, level) if kind == "above"
+     else "holds" if low < 0 < high else "fails", "around zero is not enough"),
+    (checks.check_judgement,
+     lambda kind, low, high, level: judgement(kind, low, high, level) if kind == "above"
+     else "holds" if -level < low and high < level else "undecided", "wholly outside"),
+    (checks.check_same_order, lambda a, b: np.mean(np.diff(a) * np.diff(b) > 0), "not only neighbours"),
+    (checks.check_same_order, lambda a, b: 2 * metrics.same_order(a, b) - 1, "Kendall's tau"),
+    (checks.check_same_order, lambda a, b: 10 * metrics.same_order(a, b), "divide by the number of pairs"),
+    (checks.check_same_order, lambda a, b: 100 * metrics.same_order(a, b), "not per cent"),
+    (checks.check_same_order,
+     lambda a, b: np.mean(np.sign(np.subtract.outer(a, a)) == np.sign(np.subtract.outer(b, b))), "no pair with itself"),
+    (checks.check_same_order, lambda a, b: metrics.same_order(a, -b), "same row on top"),
+    (checks.check_iterations_saved, lambda f, s: iterations_saved(f, s) + 100 / len(f), "stands for i + 1"),
+    (checks.check_iterations_saved, lambda f, s: 100 - iterations_saved(f, s), "what it saves"),
+    (checks.check_iterations_saved, lambda f, s: iterations_saved(f, np.array([*s[:-1], s.min()])), "where the other"),
+    (checks.check_iterations_saved, lambda f, s: iterations_saved(f, s) / 100, "in per cent"),
+    (checks.check_iterations_saved, lambda f, s: np.argmin(f), "find the first iteration"),
 ]  # fmt: skip
 
 
