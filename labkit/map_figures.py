@@ -110,7 +110,7 @@ def lost_clips(clips: Sequence[Lost], names: Sequence[str]) -> Figure:
     lines = len(clips[0].strips)
     left = 2.4  # inches
     tall = max(left * (lines * (side + GAP)) / (count * (side + GAP)), 0.15 * len(names))
-    figure, axes = new_figure(PAGE, 0.5 + (tall + 0.1) * len(clips), len(clips), 2, width_ratios=(left, PAGE - left))
+    figure, axes = new_figure(PAGE, 0.5 + (tall + 0.1) * len(clips), len(clips), 2, width_ratios=(left, 1.8))
     axes = np.asarray(axes).reshape(len(clips), 2)
     for (shown, said), clip in zip(axes, clips, strict=True):
         bare(shown).imshow(tile(np.stack(list(clip.strips.values()))))
