@@ -94,7 +94,7 @@ def loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, hal
 
     controls = {
         "clip": Range("clip", 0, len(labels) - 1),
-        "temperature": Choice("temperature T", (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0), True, 10.0),
+        "temperature": Choice("temperature T", (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0), 10.0),
         "imitation": Range("imitation λ", 0.0, 1.0, 0.05, 0.5),
         "maps": Range("weight of the maps α", 0.0, 1.0, 0.01, 0.0),
         "form": Choice("form of the soft term", tuple(FORMS)),

@@ -98,13 +98,13 @@ def loss_settings(opinions: Sequence[Mapping[str, np.ndarray]], terms: Sequence[
 
 def _names(axes: Axes, names: Sequence[str]) -> None:
     """Names of rows at the left, or none; numbers in few steps below."""
-    axes.set_yticks(range(len(names)), _short(names))
+    axes.set_yticks(range(len(names)), shortened(names))
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=3)
 
 
-def _short(names: Sequence[str]) -> list[str]:
-    """Names that fit the margin."""
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names that fit a margin, or the space beside a slider."""
     return [textwrap.shorten(name, 22, placeholder=" …") for name in names]
 
 
@@ -194,13 +194,12 @@ def confused_clips(matrix: np.ndarray, names: Sequence[str], cells: Sequence[tup
     down = 0.42 + each * -(-shown // 4)
     figure = Figure(figsize=(PAGE, max(size + 0.15, 0.1 + down * len(cells))))
     axes = place(figure, MARGIN + 0.15, 0.1, size - MARGIN - 0.2, size - MARGIN - 0.2)
-    draw_confusion(axes, matrix, _short(names), numbers=len(names) <= 20)
+    draw_confusion(axes, matrix, shortened(names), numbers=len(names) <= 20)
     for line, (cell, pictures) in enumerate(zip(cells, clips, strict=True)):
         color, top = MARKED[line % len(MARKED)], 0.1 + line * down
         axes.add_patch(Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=False, color=color, linewidth=2))
-        words = f"{names[cell[0]]}, taken for {names[cell[1]]}: {matrix[cell]} clips"
-        if cell[0] == cell[1]:
-            words = f"{names[cell[0]]}, recognised: {matrix[cell]} clips"
+        how = "recognised" if cell[0] == cell[1] else f"taken for {names[cell[1]]}"
+        words = f"{names[cell[0]]}, {how}: {matrix[cell]} {'clip' if matrix[cell] == 1 else 'clips'}"
         write(figure, size + 0.1, top, textwrap.fill(words, 48), color=color)
         for number, picture in enumerate(pictures[:shown]):
             left, below = size + 0.1 + number % 4 * each, top + 0.32 + number // 4 * each

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ipywidgets import Dropdown, FloatSlider, HBox, Image, IntSlider, Layout, Play, SelectionSlider, VBox, jslink
+from ipywidgets import FloatSlider, HBox, Image, IntSlider, Layout, Play, SelectionSlider, VBox, jslink
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
 from .errors import LabError
+from .panels import shortened
 from .pictures import GAP
 from .progress import watched
 from .style import picture_bytes
@@ -26,7 +27,7 @@ from .style import picture_bytes
 Setting = dict[str, Any]
 SCREEN_DPI = 120
 KEPT = 200  # pictures of settings that were looked at, so that going back costs nothing
-_LOOK = {"style": {"description_width": "9em"}, "layout": Layout(width="30em", max_width="100%")}
+_LOOK = {"style": {"description_width": "12em"}, "layout": Layout(width="38em", max_width="100%")}
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,14 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some options, by default the first; a slider when they are `ordered`, else a list to unfold."""
+    """A slider over named options, which starts at the first of them.
+
+    A list to unfold would lose its keys: JupyterLab takes up, down and letters for itself, and moves to the next
+    cell or changes this one's kind. Left and right it leaves to a slider.
+    """
 
     label: str
     options: Sequence[Any]
-    ordered: bool = False
     start: Any = None
 
     def first(self) -> Any:
@@ -77,10 +81,10 @@ class Choice:
             raise LabError.mismatch(None, f"{name} among {known}", repr(value), "choose one of them")
         return value
 
-    def widget(self, setting: Setting) -> SelectionSlider | Dropdown:
-        kind = SelectionSlider if self.ordered else Dropdown
-        options = [(f"{option:g}" if isinstance(option, float) else str(option), option) for option in self.options]
-        return kind(options=options, value=self.first(), description=self.label, **_LOOK)
+    def widget(self, setting: Setting) -> SelectionSlider:
+        labels = shortened([f"{option:g}" if isinstance(option, float) else str(option) for option in self.options])
+        options = list(zip(labels, self.options, strict=True))
+        return SelectionSlider(options=options, value=self.first(), description=self.label, **_LOOK)
 
 
 class View:
@@ -124,7 +128,9 @@ class View:
         if not watched():
             return None
         bound = {name: control.widget(self.setting()) for name, control in self.controls.items()}
-        image = Image(value=self.picture(), format="png", layout=Layout(max_width="100%", object_fit="contain"))
+        first = self.picture()
+        width = round(96 / SCREEN_DPI * Picture.open(io.BytesIO(first)).width)  # as large as on the page
+        image = Image(value=first, format="png", layout=Layout(width=f"{width}px", max_width="100%", height="auto"))
 
         def show(_change: object) -> None:
             setting: Setting = {}
@@ -137,7 +143,7 @@ class View:
         gc.collect()  # with torch loaded it takes half a second: better now than under somebody's hand
         for widget in bound.values():
             widget.observe(show, names="value")
-        return VBox([image, *bound.values()])
+        return VBox([image, *bound.values()], layout=Layout(align_items="flex-start"))
 
 
 def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> VBox | None:
