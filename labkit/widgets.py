@@ -161,7 +161,7 @@ def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> 
     slider = IntSlider(max=count - 1, description="frame")
     jslink((play, "value"), (slider, "value"))
     slider.observe(lambda change: setattr(image, "value", frames[change["new"]]), names="value")
-    return VBox([image, HBox([play, slider])])
+    return VBox([image, HBox([play, slider])], layout=Layout(align_items="flex-start"))
 
 
 def _png(rgb: np.ndarray, depth_coloured: np.ndarray, height: int) -> bytes:
