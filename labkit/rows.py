@@ -147,6 +147,8 @@ TARGETS: dict[str, Target] = {
         Target("recipe:late-fusion", "recipe, no connections at all", "rgb_only", "RGB", "recipe_late_fusion", "fused"),
         Target("recipe:taught", "recipe, step 4 taught too", "rgb_only", "RGB", "recipe_taught", "fused"),
         Target("recipe:maps", "recipe, four blocks' maps", "rgb_only", "RGB", "recipe_maps", "fused"),
+        Target("recipe:undistilled", "recipe, depth's weights and labels alone", "rgb_only", "RGB",
+               "recipe_undistilled", "fused"),
         Target("recipe:self", "recipe with an RGB teacher", "control", "RGB", "recipe_self", "fused"),
         Target("recipe:labels", "recipe with labels, started from RGB", "control", "RGB", "recipe_labels", "fused"),
         # row 8 as its depth gets worse

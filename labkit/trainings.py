@@ -129,6 +129,8 @@ TRAININGS: dict[str, Training] = {
                  ("hallucination_unconnected", "two_stream")),
         Training("maps", _distilled(None, **MAPS), ("two_stream",)),
         Training("recipe_maps", finetune_rgb_only, ("maps", "two_stream")),
+        Training("labels_depth_start", _distilled(objective="labels"), ("two_stream",)),
+        Training("recipe_undistilled", finetune_rgb_only, ("labels_depth_start", "two_stream")),
         Training("self_distilled", _distilled(None), ("two_rgb_streams",)),
         Training("recipe_self", finetune_rgb_only, ("self_distilled", "two_rgb_streams")),
         Training("labels_seen_start", _distilled(objective="labels", start="seen"), ("two_rgb_streams",)),
