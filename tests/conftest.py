@@ -14,3 +14,9 @@ def no_lab_settings(monkeypatch):
     """A LABKIT_ variable set in the shell must not reach the tests."""
     for name in [name for name in os.environ if name.startswith("LABKIT_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def smoke_home(tmp_path_factory):
+    """A project folder for notebooks at profile smoke: the set and each training are made once for all tests."""
+    return tmp_path_factory.mktemp("smoke")

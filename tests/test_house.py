@@ -293,7 +293,7 @@ def test_the_version_stands_in_one_place():
         assert not re.search(rf"(?<![\d.]){re.escape(labkit.__version__)}(?![\d.])", text), name
 
 
-CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "py-opencv"}
+CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "py-opencv", "playwright": "playwright-python"}
 
 
 def test_the_conda_environment_is_that_of_pyproject():
