@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import json
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -17,6 +20,9 @@ from labkit.notebooks import read_notebook
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {"profile": "mini", "protocol": "cross-subject", "seeds": 1}
 WORD = re.compile(r"[\w'’.,%]+")
+MAX_BYTES = 2 * 10**6
+TWIN_OF_SCRUBBER = {"clip_strip", "contact_sheet"}  # frames of a clip in RGB over the same in depth
+NOISE = re.compile(r" in \d+\.\d s\b|\b0x[0-9a-f]{6,}|\w*Warning\b|\d+%\|")  # time taken, addresses, warnings, bars
 FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 
 
@@ -104,3 +110,107 @@ def test_no_two_code_cells_stand_without_words_for_long(notebook):
         first == second == third == "code" for (first, second), (_, third) in pairwise(pairwise(kinds))
     ]
     assert sum(triples) <= 1  # parameters, set-up and nothing else
+
+
+def texts(notebook) -> Iterator[str]:
+    """What the outputs say, pictures aside."""
+    for cell in cells(notebook, "code"):
+        for output in cell.outputs:
+            yield output.get("text", "")
+            yield from (str(value) for kind, value in output.get("data", {}).items() if "image" not in kind)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_committed_as_one_run_from_top_to_bottom_left_it(path):
+    """Made by `labkit run --refresh`: numbered without a gap, no noise, no widget, small enough to be shown online."""
+    notebook = nbformat.read(path, as_version=4)
+    assert path.stat().st_size <= MAX_BYTES
+    code = cells(notebook, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "labkit run --refresh"
+    assert sum(bool(cell.outputs) for cell in code) > len(code) / 2
+    assert all(output.get("name") != "stderr" for cell in code for output in cell.outputs)
+    assert [text for text in texts(notebook) if NOISE.search(text)] == []
+    assert "vnd.jupyter.widget" not in json.dumps([cell.outputs for cell in code])
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """What is called on what: ("view", "live") for `view.live()`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func.value), node.func.attr
+
+
+def without_twin(sources: list[str]) -> list[str]:
+    """The widgets of a notebook that show nothing to a reader without a kernel."""
+    shown, missing = set(), []
+    for tree in map(ast.parse, sources):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "publish":
+                shown |= set(calls(node.args[1]))
+                names = {ast.unparse(node.args[1])}  # of a figure made on a line before
+                shown |= {made for line in ast.walk(tree) if isinstance(line, ast.Assign)
+                          and ast.unparse(line.targets[0]) in names for made in calls(line.value)}  # fmt: skip
+        for owner, method in calls(tree):
+            if method == "live" and (owner, "twin") not in shown:
+                missing.append(f"{owner}.live()")
+            if method == "scrubber" and not TWIN_OF_SCRUBBER & {name for _, name in shown}:
+                missing.append(f"{owner}.scrubber()")
+    return missing
+
+
+def test_every_widget_has_a_static_twin_before_it(notebook):
+    assert without_twin([cell.source for cell in cells(notebook, "code")]) == []
+
+
+@pytest.mark.parametrize(("sources", "missing"), [
+    (["publish(lab, view.twin(), 'x')", "view.live()"], []),
+    (["picture = view.twin()\npublish(lab, picture, 'x')\nview.live()"], []),
+    (["view.twin()", "view.live()"], ["view.live()"]),
+    (["view.live()", "publish(lab, view.twin(), 'x')"], ["view.live()"]),
+    (["publish(lab, one.twin(), 'x')", "other.live()"], ["other.live()"]),
+    (["publish(lab, figures.results(t), 'x')", "widgets.scrubber(a, b)"], ["widgets.scrubber()"]),
+    (["publish(lab, figures.clip_strip(a, b), 'x')", "widgets.scrubber(a, b)"], []),
+])  # fmt: skip
+def test_a_missing_twin_is_seen(sources, missing):
+    assert without_twin(sources) == missing
+
+
+def hidden_state(sources: list[str]) -> list[str]:
+    """Names that a cell reads before any cell binds them, or grows though an earlier cell made them: what such a
+    cell shows depends on which cells were run before it, and how often. A function may read what is bound later."""
+    known, later, found = {*dir(builtins), "display"}, [], []
+    for number, tree in enumerate(map(ast.parse, sources), start=1):
+        nodes = list(ast.walk(tree))
+        bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+        bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        bound |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler))}
+        bound |= {(alias.asname or alias.name).split(".")[0] for node in nodes
+                  if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}  # fmt: skip
+        grown = [node.target for node in nodes if isinstance(node, ast.AugAssign)]
+        plain = {name.id for node in nodes if isinstance(node, (ast.Assign, ast.For, ast.withitem))
+                 for name in ast.walk(node) if isinstance(name, ast.Name) and not isinstance(name.ctx, ast.Load)}
+        grown = {node.id for node in grown if isinstance(node, ast.Name)} - plain
+        calls_later = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+        inside = {id(inner) for node in calls_later for inner in ast.walk(node)}
+        read = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in inside} - bound
+        later += [(node.id, number) for node in nodes if isinstance(node, ast.Name) and id(node) in inside]
+        found += [f"{name} in cell {number}" for name in sorted((read - known) | grown)]
+        known |= bound
+    return found + [f"{name} in cell {number}" for name, number in later if name not in known]
+
+
+def test_no_cell_depends_on_hidden_state(notebook):
+    assert hidden_state([cell.source for cell in cells(notebook, "code")]) == []
+
+
+@pytest.mark.parametrize(("sources", "found"), [
+    (["a = 1", "def f(x):\n    return a + x\nprint(f(a))"], []),
+    (["print(a)", "a = 1"], ["a in cell 1"]),
+    (["def f():\n    return a", "a = 1\nf()"], []),
+    (["def f():\n    return a"], ["a in cell 1"]),
+    (["a = 1", "a += 1"], ["a in cell 2"]),
+    (["a = []\nfor x in range(3):\n    a += [x]"], []),
+    (["import x.y as z, q.r", "print(z, q, [i for i in range(2)])"], []),
+])  # fmt: skip
+def test_hidden_state_is_seen(sources, found):
+    assert hidden_state(sources) == found
