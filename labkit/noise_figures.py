@@ -41,7 +41,7 @@ def noise_severities(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
                      crossings: pd.DataFrame | None = None) -> Figure:  # fmt: skip
     """`noise_curve` of several kinds of corruption, as small panels with one accuracy axis: {kind: its table}."""
     tables, rivals = {kind: _numbers(table) for kind, table in tables.items()}, _numbers(rivals)
-    columns = min(len(tables), 3)
+    columns = 2 if len(tables) == 4 else min(len(tables), 3)
     rows = -(-len(tables) // columns)
     figure, axes = new_figure(PAGE, 0.6 + 1.9 * rows, rows=rows, columns=columns, sharey=True)
     panels = np.atleast_1d(axes).ravel()
