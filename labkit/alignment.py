@@ -10,6 +10,7 @@ Boxes are (left, top, right, bottom), real-valued, right and bottom excluded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ _FAR = 1e6  # px; no image is as large, and larger numbers would overflow
 MIN_PAIRS = 10  # joint pairs per axis, below which a ratio is not trusted
 KINECT_DEPTH, KINECT_COLOR = (512, 424), (1920, 1080)  # Kinect v2, full resolution
 KINECT_RATIO = 2.88  # middle of seven NTU clips: 2.864 to 2.903
+NOMINAL = "a Kinect v2's nominal alignment"  # Alignment.source of `kinect_alignment`
 KINECT_OFFSET = (-80.0, 17.0)  # depth px, middle of the same clips: x -75 to -85, y 11 to 23
 _FIX = "give depth_size and color_size for the camera's usual alignment, or leave this clip out"
 
@@ -38,7 +40,8 @@ class Alignment:
     scale: tuple[float, float]  # colour px per depth px, along x and y
     offset: tuple[float, float]  # depth px: where the colour image's corner falls
     residual_px: float = float("nan")  # median distance of the joints, depth px; NaN without joints
-    fallback: bool = False  # the camera's usual alignment: this clip has too few joints
+    fallback: bool = False  # this clip has too few joints: another alignment stands in
+    source: str = ""  # whose, in words; "" for the clip's own
 
     @property
     def ratio(self) -> float:
@@ -116,6 +119,7 @@ def fit_alignment(
     *,
     depth_size: Size | None = None,
     color_size: Size | None = None,
+    stand_in: Callable[[Size, Size], Alignment] | None = None,
 ) -> Alignment:
     """The alignment of one clip, from all bodies of all its frames.
 
@@ -125,8 +129,9 @@ def fit_alignment(
     images are resized as they are (needs the sizes).
 
     Joints of state 2 are used, those of state 1 too where fewer than MIN_PAIRS pairs remain. Where
-    that is still too few, the result is `kinect_alignment` with `fallback` set if the sizes are
-    given, else LabError. A ratio that is not positive and finite counts as too few pairs.
+    that is still too few, the result is `stand_in` of the sizes (by default `kinect_alignment`), with
+    `fallback` set, if they are given, else LabError. A ratio that is not positive and finite counts
+    as too few pairs.
     """
     if method == "none" and depth_size and color_size:
         return plain_alignment(depth_size, color_size)
@@ -141,7 +146,7 @@ def fit_alignment(
         if min(len(rx), len(ry)) >= MIN_PAIRS and min(np.median(rx), np.median(ry)) > 0:
             return align_points(depth_xy, color_xy, tracked, method)
     if depth_size and color_size:
-        return replace(kinect_alignment(depth_size, color_size), method=method)
+        return replace((stand_in or kinect_alignment)(depth_size, color_size), method=method)
     expected = f"at least {MIN_PAIRS} pairs of tracked joints per axis, all in the same order"
     raise LabError.mismatch(skeleton.path, expected, f"{len(rx)} and {len(ry)}", _FIX)
 
@@ -200,7 +205,7 @@ def kinect_alignment(depth_size: Size, color_size: Size) -> Alignment:
         raise LabError.mismatch(None, expected, found, fix)
     scale = KINECT_RATIO * by_color / by_depth
     offset = np.array(KINECT_OFFSET) * by_depth
-    return Alignment("ratio", tuple(scale.tolist()), tuple(offset.tolist()), fallback=True)
+    return Alignment("ratio", tuple(scale.tolist()), tuple(offset.tolist()), fallback=True, source=NOMINAL)
 
 
 def plain_alignment(depth_size: Size, color_size: Size) -> Alignment:

@@ -3,6 +3,8 @@
 Preparing is done once, and again only for what changed: a clip is known by the hash of its source
 files, and modification times merely spare the hashing. It can be killed at any time; finished shards
 are found again. A clip that cannot be read is excluded with its reason, never replaced by another.
+Clips with too few joints wait for a second pass, when it is known what is usual for their camera
+(`registration`), and stand last in the store; they are made again only where that has moved.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from filelock import FileLock
@@ -20,15 +24,15 @@ from filelock import FileLock
 from .catalog import find_dataset
 from .config import ClipConfig
 from .errors import LabError
-from .files import sha256_file, sha256_json
-from .frames import Frames
+from .files import sha256_json
 from .machine import available_cores
-from .maps import read_boxes
 from .parallel import ordered_map
 from .progress import Progress
 from .protocols import NTU60, Entry, Index, Split, compositional, cross_subject, cross_view, first_third
-from .reading import read_aligned
+from .reading import read_aligned, too_few
+from .registration import Medians, Usual, View, stand_in, still_stands
 from .roots import Recording
+from .sources import source_hashes, stamp_of
 from .store import (
     ARRAYS,
     INDEX,
@@ -62,15 +66,21 @@ class _Task:
     config: ClipConfig
     recipe: str
     known: tuple[dict, ...]
+    usual: tuple[Usual, ...] | None = None  # None: not known before all clips have been looked at
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A record, with pixels where they had to be made; or the reason why there is none."""
+    """A record, with pixels where they had to be made; or the reason why there is none; or not yet one."""
 
     record: dict | None = None
     pixels: dict[str, np.ndarray] | None = None
     reason: str = ""
+    waits: bool = False
+
+
+class _Waits(Exception):
+    """A clip whose joints are too few, before it is known what is usual for its camera."""
 
 
 def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, clips: ClipConfig | None = None,
@@ -173,41 +183,62 @@ def _keep(folder: Path, rows: list[Row], shards: dict[str, Shard]) -> str:
 
 
 def _outcomes(tasks: list[_Task], workers: int, progress: bool) -> Iterator[tuple[Entry, _Outcome]]:
-    """What became of each clip, in the order of the tasks; only those that changed are read."""
-    current = {task.entry.id: record for task in tasks if (record := _untouched(task))}
-    waiting = [task for task in tasks if task.entry.id not in current]
-    title = f"prepare {len(waiting)} of {len(tasks)} clips"
-    bar = Progress(title, len(waiting), "clips", show=progress and bool(waiting))
-    with bar, closing(ordered_map(_look, waiting, workers)) as results:
+    """What became of each clip, in the order of the tasks, but for those that wait, which come last."""
+    medians, waiting = Medians(), []
+    for task, outcome in _look_at_all(tasks, "prepare", workers, progress):
+        if outcome.waits:
+            waiting.append(task)
+            continue
+        if outcome.record is not None:
+            medians.add(outcome.record)
+        yield task.entry, outcome
+    again = [replace(task, usual=medians.of(_view(task.entry))) for task in waiting]
+    for task, outcome in _look_at_all(again, "crop as usual for their camera", workers, progress):
+        yield task.entry, outcome
+
+
+def _view(entry: Entry) -> View:
+    return View.of((entry.name._asdict() if entry.name else {}) | entry.facts)
+
+
+def _look_at_all(tasks: list[_Task], what: str, workers: int, progress: bool) -> Iterator[tuple[_Task, _Outcome]]:
+    """Each task with its outcome, in order; only clips that changed are read."""
+    current = {task.entry.id: outcome for task in tasks if (outcome := _untouched(task))}
+    changed = [task for task in tasks if task.entry.id not in current]
+    title = f"{what}: {len(changed)} of {len(tasks)} clips"
+    bar = Progress(title, len(changed), "clips", show=progress and bool(changed))
+    with bar, closing(ordered_map(_look, changed, workers)) as results:
         for task in tasks:
             if task.entry.id in current:
-                yield task.entry, _Outcome(current[task.entry.id])
+                yield task, current[task.entry.id]
             else:
-                yield task.entry, next(results)
+                yield task, next(results)
                 bar.advance()
 
 
-def _stamp(entry: Entry) -> str:
-    """Names, sizes and modification times of a clip's files and what the index knows of it, as one hash."""
-    seen: list = [entry.facts]
-    for modality, path in sorted(entry.paths.items()):
-        if path.is_dir():
-            files = sorted(os.scandir(path), key=lambda item: item.name)
-        else:
-            files = Frames(path).files if "*" in path.name else (path,)
-        stats = [(file.name, file.stat()) for file in files]
-        seen.append([modality, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]])
-    return sha256_json(seen)
-
-
-def _untouched(task: _Task) -> dict | None:
-    """The record that still holds as far as sizes and times tell."""
+def _untouched(task: _Task) -> _Outcome | None:
+    """From a record that still holds as far as sizes and times tell."""
     try:
-        stamp = _stamp(task.entry) if task.known else None
+        stamp = stamp_of(task.entry) if task.known else None
     except (OSError, LabError):
         return None
-    found = next((record for record in task.known if record["stamp"] == stamp), None)
-    return found and _renewed(found, task)
+    same = [record for record in task.known if record["stamp"] == stamp]
+    return _from_known(same, task)
+
+
+def _from_known(same: list[dict], task: _Task, **changes: object) -> _Outcome | None:
+    """What records of the very same files give; None where the clip is to be made again."""
+    for record in same:
+        alignment = record["alignment"]
+        if not alignment["fallback"]:
+            return _Outcome(_renewed(record, task, **changes))
+        if task.usual is None:
+            return _Outcome(waits=True)
+        if source := still_stands(record, task.usual):
+            notes = [note for note in record["notes"] if "too few tracked joints" not in note] + [too_few(source)]
+            told = {"alignment": {**alignment, "source": source}, "notes": notes}
+            return _Outcome(_renewed(record, task, **told, **changes))
+    return None
 
 
 def _renewed(record: dict, task: _Task, **changes: object) -> dict:
@@ -217,31 +248,18 @@ def _renewed(record: dict, task: _Task, **changes: object) -> dict:
     return {**record, "sha256": kept, "sources": sources, **changes}
 
 
-def _source_hashes(entry: Entry, config: ClipConfig) -> dict[str, str]:
-    """SHA-256 of each file; of a folder, over the names and hashes of its images.
-
-    Of a sidecar only the boxes count, and only for the layout: the rest makes no pixel.
-    """
-    paths = entry.paths
-    boxes = paths.pop("boxes", None)
-    hashes = {
-        modality: sha256_file(path)
-        if path.is_file()
-        else sha256_json([[file.name, sha256_file(file)] for file in Frames(path).files])
-        for modality, path in paths.items()
-    }
-    return hashes | ({"boxes": sha256_json(read_boxes(boxes))} if boxes and "layout" in config.modalities else {})
-
-
 def _look(task: _Task) -> _Outcome:
     """Hash a clip's files, and make its pixels unless a known record has the same hashes."""
     entry = task.entry
     try:
-        now = {"stamp": _stamp(entry), "sources": _source_hashes(entry, task.config), "about": entry.about}
-        for record in task.known:
-            if now["sources"].items() <= record["sources"].items():
-                return _Outcome(_renewed(record, task, **now))
-        pixels, found = read_aligned(entry, task.config)
+        now = {"stamp": stamp_of(entry), "sources": source_hashes(entry, task.config.modalities), "about": entry.about}
+        same = [record for record in task.known if now["sources"].items() <= record["sources"].items()]
+        if outcome := _from_known(same, task, **now):
+            return outcome
+        usual = _wait if task.usual is None else partial(stand_in, task.usual)
+        pixels, found = read_aligned(entry, task.config, usual)
+    except _Waits:
+        return _Outcome(waits=True)
     except LabError as error:
         where = f"{Path(error.path).name}: " if error.path else ""
         return _Outcome(reason=f"{where}{error.reason}")
@@ -249,3 +267,7 @@ def _look(task: _Task) -> _Outcome:
         return _Outcome(reason=f"{Path(error.filename or '').name}: {error.strerror or error}")
     record = {"id": entry.id, "recipe": task.recipe, "sha256": content_hashes(pixels), **now, **found}
     return _Outcome(record, pixels)
+
+
+def _wait(*_: object) -> NoReturn:
+    raise _Waits

@@ -9,11 +9,12 @@ both are resized as they are.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .alignment import Alignment, align_pair, crop_color, fit_alignment, plain_alignment
+from .alignment import Alignment, Size, align_pair, crop_color, fit_alignment, kinect_alignment, plain_alignment
 from .clips import sample_frames
 from .config import ClipConfig
 from .errors import LabError
@@ -21,6 +22,9 @@ from .frames import Frames, pair_frames
 from .maps import FLOW_SIDE, flow_map, flow_pair, layout_map, read_boxes, skeleton_map
 from .roots import SETTINGS, SIDECARS, Entry
 from .skeletons import Skeleton, read_skeleton
+
+Pixels = dict[str, np.ndarray]  # by modality
+StandIn = Callable[[Size, Size], Alignment]
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,11 @@ class _View:
     size: int
 
 
-def read_aligned(entry: Entry, config: ClipConfig) -> tuple[dict[str, np.ndarray], dict]:
+def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_alignment) -> tuple[Pixels, dict]:
     """`config.modalities` of a clip, each (T,S,S,3) uint8 or, for depth, (T,S,S) uint16 mm; and what was found.
 
-    Raises LabError when a file is missing or damaged.
+    `stand_in` gives the alignment of a clip with too few tracked joints, from (width, height) of its depth
+    and of its colour images; see `registration`. Raises LabError when a file is missing or damaged.
     """
     paths = entry.paths
     skeleton = read_skeleton(paths["skeleton"], allow_nan=True) if "skeleton" in paths else None
@@ -56,7 +61,7 @@ def read_aligned(entry: Entry, config: ClipConfig) -> tuple[dict[str, np.ndarray
     video = dict(zip(wanted, pictures, strict=True))
     depth = sources["depth"].depth([shared["depth"][number] for number in frames], entry.recording.depth_unit)
     sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
-    alignment = _alignment(entry, skeleton, config, sizes)
+    alignment = _alignment(entry, skeleton, config, sizes, stand_in)
     pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
     rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
     pixels = {"rgb": rgb, "depth": depth}
@@ -69,10 +74,11 @@ def read_aligned(entry: Entry, config: ClipConfig) -> tuple[dict[str, np.ndarray
     return {m: pixels[m] for m in config.modalities}, {**_found(skeleton, frames, counts, alignment), "crop": crop}
 
 
-def _alignment(entry: Entry, skeleton: Skeleton | None, config: ClipConfig, sizes: dict[str, tuple]) -> Alignment:
+def _alignment(entry: Entry, skeleton: Skeleton | None, config: ClipConfig, sizes: dict[str, tuple],
+               stand_in: StandIn) -> Alignment:  # fmt: skip
     """By the joints where there are some, unless the images are registered already."""
     if skeleton is not None and not entry.recording.registered:
-        return fit_alignment(skeleton, config.alignment, **sizes)
+        return fit_alignment(skeleton, config.alignment, **sizes, stand_in=stand_in)
     (width, height), (color_width, color_height) = sizes["depth_size"], sizes["color_size"]
     if entry.recording.registered and abs(width * color_height - height * color_width) > max(color_width, color_height):
         found = f"depth {width}x{height}, RGB {color_width}x{color_height}"
@@ -124,6 +130,11 @@ def _layout(view: _View) -> np.ndarray:
 _MAPS = {"flow": _flow, "skeleton": _skeleton, "layout": _layout}
 
 
+def too_few(source: str) -> str:
+    """The note on a clip that another alignment stands in for."""
+    return f"too few tracked joints; {source} is used"
+
+
 def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int], alignment: Alignment) -> dict:
     """What a record keeps of how a clip was read."""
     nan_joints = 0
@@ -133,7 +144,7 @@ def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int]
         "frame counts differ": len(set(counts.values())) > 1,
         "some frames are repeated": len(set(frames.tolist())) < len(frames),
         f"{nan_joints} joints are not numbers": nan_joints > 0,
-        "too few tracked joints, the camera's usual alignment is used": alignment.fallback,
+        too_few(alignment.source): alignment.fallback,
     }
     return {
         "frames": frames.tolist(),
@@ -145,6 +156,7 @@ def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int]
             "offset": list(alignment.offset),
             "residual_px": None if math.isnan(alignment.residual_px) else alignment.residual_px,
             "fallback": alignment.fallback,
+            **({"source": alignment.source} if alignment.fallback else {}),
         },
         "notes": [note for note, applies in notes.items() if applies],
     }

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ntu_files import paths_of, write_clip, write_depth, write_depth_frames, write_joints, write_video
 from PIL import Image
 
-from labkit import datasets, store
+from labkit import datasets, sources, store
 from labkit.alignment import fit_alignment
 from labkit.config import ClipConfig, PuppetsConfig
 from labkit.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
@@ -371,7 +371,7 @@ def test_faults_are_classed_and_nothing_takes_a_clip_s_place(root, tmp_path):
     path(11, "skeleton").write_text("\n".join(text), encoding="utf-8")
 
     made = prepare(root, tmp_path / "store", CONFIG, progress=False)
-    assert made.ids == sorted(NAMES[8:]) and made.built == 4
+    assert made.ids == [*sorted({*NAMES[8:]} - {NAMES[10]}), NAMES[10]] and made.built == 4
     expected = [
         "avi: .*cut off",
         "avi: .*Invalid data",
@@ -387,7 +387,7 @@ def test_faults_are_classed_and_nothing_takes_a_clip_s_place(root, tmp_path):
     notes = {record["id"]: record["notes"] for record in made.records}
     assert notes[NAMES[8]] == ["frame counts differ"]
     assert notes[NAMES[9]] == ["some frames are repeated"]
-    assert notes[NAMES[10]] == ["too few tracked joints, the camera's usual alignment is used"]
+    assert notes[NAMES[10]] == ["too few tracked joints; a Kinect v2's nominal alignment is used"]
     assert notes[NAMES[11]] == ["1 joints are not numbers"]
     with pytest.raises(LabError, match="cut off"):
         made.rows([NAMES[0]])
@@ -405,7 +405,7 @@ def test_a_root_without_a_usable_clip_is_refused(root, tmp_path):
 
 def test_nothing_is_done_twice(made, root, monkeypatch):
     monkeypatch.setattr(datasets, "read_aligned", None)
-    monkeypatch.setattr(datasets, "sha256_file", None)  # unchanged sizes and times: sources are not even read
+    monkeypatch.setattr(sources, "sha256_file", None)  # unchanged sizes and times: sources are not even read
     again = prepare(root, made, CONFIG, progress=False)
     assert again.built == 0 and len(again) == 12
 
@@ -417,7 +417,7 @@ def test_touched_files_are_hashed_but_not_prepared_again(made, root, prepared, m
     again = prepare(root, made, CONFIG, progress=False)
     assert again.built == 0 and again.fingerprint == prepared.fingerprint
     assert {path.name: path.stat().st_mtime_ns for path in made.glob("*.npy")} == before
-    monkeypatch.setattr(datasets, "sha256_file", None)
+    monkeypatch.setattr(sources, "sha256_file", None)
     assert prepare(root, made, CONFIG, progress=False).built == 0  # the new times are remembered
 
 
@@ -457,11 +457,95 @@ def test_added_and_removed_clips_and_another_recipe(made, root, prepared):
     assert other.built == 12 and other.num_frames == 7 and other.rgb([0]).shape == (1, 7, 16, 16, 3)
 
 
+# Clips with too few joints
+
+
+def lose_joints(path: Path) -> None:
+    nobody = [np.zeros((14, 25, axes)) for axes in (3, 2, 2)]
+    write_skeleton(path, single_body(*nobody, np.zeros((14, 25))))
+
+
+@pytest.fixture
+def sparse(pristine, tmp_path):
+    """12 clips of camera 1 and 3 of camera 2 with joints; one of each without."""
+    root = tmp_path / "sparse"
+    for camera, count in ((1, 13), (2, 4)):
+        for name in official(cameras=(camera,), subjects=(1,), actions=range(1, count + 1)):
+            write_clip(root, name)
+    for clip in LOST:
+        lose_joints(paths_of(root, clip)["skeleton"])
+    return root
+
+
+LOST = ("S001C001P001R001A003", "S001C002P001R001A002")
+
+
+def record_of(made: ClipStore, clip: str) -> dict:
+    return made.records[made.rows([clip])[0]]
+
+
+def test_the_camera_s_median_stands_in_for_joints(sparse, tmp_path):
+    made = prepare(sparse, tmp_path / "store", CONFIG, progress=False)
+    assert made.built == 17 and made.ids == [*sorted({*made.ids} - {*LOST}), *LOST]
+    fits = [r["alignment"] for r in made.records if r["about"]["camera"] == 1 and r["id"] not in LOST]
+    own, other = (record_of(made, clip) for clip in LOST)
+    assert own["notes"] == ["too few tracked joints; camera 1's median of 12 clips of setup 1 is used"]
+    assert own["alignment"]["fallback"] and own["alignment"]["residual_px"] is None
+    assert own["alignment"]["ratio"] == pytest.approx(np.median([fit["ratio"] for fit in fits]), abs=5e-4)
+    assert own["alignment"]["offset"] == pytest.approx(np.median([fit["offset"] for fit in fits], axis=0), abs=0.05)
+    assert other["alignment"]["source"] == "a Kinect v2's nominal alignment"  # 3 clips are too few for a median
+    parallel = prepare(sparse, tmp_path / "parallel", CONFIG, workers=2, progress=False)
+    assert parallel.records == made.records and parallel.fingerprint == made.fingerprint
+
+
+def test_only_clips_whose_stand_in_has_moved_are_made_again(sparse, tmp_path, monkeypatch):
+    store_dir = tmp_path / "store"
+    first = prepare(sparse, store_dir, CONFIG, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets, "read_aligned", None)
+        assert prepare(sparse, store_dir, CONFIG, progress=False).built == 0
+        for path in sparse.rglob("*.skeleton"):
+            os.utime(path)
+        assert prepare(sparse, store_dir, CONFIG, progress=False).built == 0
+    write_clip(sparse, "S001C001P002R001A001")  # one more: the median stays where it is, but is of 13 clips
+    more = prepare(sparse, store_dir, CONFIG, progress=False)
+    assert more.built == 1 and "median of 13 clips" in record_of(more, LOST[0])["notes"][0]
+    for clip in more.ids:  # the colour camera moves
+        if record_of(more, clip)["about"]["camera"] == 1 and clip != LOST[0]:
+            path = paths_of(sparse, clip)["skeleton"]
+            joints = read_skeleton(path)
+            write_skeleton(path, replace(joints, color_xy=joints.color_xy + 10))
+    moved = prepare(sparse, store_dir, CONFIG, progress=False)
+    assert moved.built == 13 + 1
+    before, after = (record_of(made, LOST[0])["alignment"]["offset"] for made in (first, moved))
+    assert np.subtract(before, after) == pytest.approx([10 / 2.89] * 2, abs=0.11)
+    assert record_of(moved, LOST[1])["alignment"] == record_of(first, LOST[1])["alignment"]
+    assert moved.fingerprint == prepare(sparse, tmp_path / "fresh", CONFIG, progress=False).fingerprint
+
+
+def test_a_store_with_a_nominal_stand_in_moves_to_the_camera_s_median(sparse, tmp_path):
+    """As made before medians were kept: the record says no more than that an alignment stood in."""
+    store_dir = tmp_path / "store"
+    first = prepare(sparse, store_dir, CONFIG, progress=False)
+    manifest = store.read_sealed(store_dir / f"{first.shards[0].name}.json")
+    for record in manifest["clips"]:
+        record["alignment"].pop("source", None)
+    store.write_sealed(store_dir / f"{first.shards[0].name}.json", manifest)
+    again = prepare(sparse, store_dir, CONFIG, progress=False)
+    assert again.built == 0 and again.records == first.records  # both stand where they would be put now
+    more = [f"S001C002P002R001A{action:03d}" for action in range(1, 10)]
+    for clip in more:
+        write_clip(sparse, clip)
+    last = prepare(sparse, store_dir, CONFIG, progress=False)
+    assert last.built == len(more) + 1
+    assert record_of(last, LOST[1])["alignment"]["source"] == "camera 2's median of 12 clips of setup 1"
+
+
 # Kills and damage
 
 KILLED = """
 import os, signal, sys
-from labkit import datasets, store
+from labkit import datasets, sources, store
 from labkit.config import ClipConfig
 datasets.MAX_SHARD_CLIPS = 4
 module, name, left = {"shard": (datasets, "write_shard", 2), "manifest": (store, "write_sealed", 1),
