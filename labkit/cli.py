@@ -63,11 +63,13 @@ def run(
     notebooks = machine.find_notebooks(base)
 
     from . import lab, targets  # seconds: only now that there is something to do
+    from .records import SHOWN
 
     bench = lab.open_lab(profile, protocol, home=base, data=data)
-    if refresh and bench.series_name != profile:
-        fix = "leave --refresh out: what is committed shows the embedded set alone"
-        raise LabError.mismatch(data, "the embedded set with --refresh", bench.data_name, fix)
+    asked, committed = (bench.series_name, protocol, seeds), (SHOWN, "cross-subject", 1)
+    if refresh and asked != committed:
+        fix = "leave --refresh out: what is committed shows the embedded set, as the parameters cells say"
+        raise LabError.mismatch(data, f"--refresh with {committed}", asked, fix)
     succeeded = _execute(notebooks, base / "runs" / "notebooks" / bench.series_name, jobs, refresh, {
         "parameters": {"profile": profile, "protocol": protocol, "seeds": seeds},
         "force": force,

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from labkit import LabError, __version__, cli, data_commands, lab, machine, series, targets
+from labkit import LabError, __version__, cli, data_commands, lab, machine, notebooks, series, targets
 from labkit.config import PuppetsConfig
 from labkit.datasets import ClipStore
 from labkit.puppets import make_puppets
@@ -164,6 +164,17 @@ def test_run_on_a_data_root_leaves_the_embedded_set_s_results_alone(home, monkey
     assert (home / "runs" / "results-mini-mine.csv").is_file()
     assert cli.main([*run, "--refresh"]) == 2
     assert "--refresh" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", [("--profile", "smoke"), ("--protocol", "cross-view"), ("--seeds", "2")])
+def test_only_what_the_parameters_cells_say_is_kept_in_the_notebooks(home, monkeypatch, capsys, other):
+    stage, kept = Stage(monkeypatch), []
+    monkeypatch.setattr(notebooks, "read_notebook", lambda path: path)
+    monkeypatch.setattr(notebooks, "adopt_outputs", lambda source, executed: kept.append((source.name, executed.name)))
+    assert cli.main(["run", "--home", str(home), "--refresh", *other]) == 2
+    assert "--refresh" in capsys.readouterr().err and kept == [] and "notebooks" not in stage.asked
+    assert cli.main(["run", "--home", str(home), "--refresh"]) == 0
+    assert kept == [("00_a.ipynb", "00.ipynb"), ("10_b.ipynb", "01.ipynb")]
 
 
 @pytest.mark.parametrize("text", ["1", "1mm", " 0.001 m", "0.1CM", "1000um", "1e0mm"])
