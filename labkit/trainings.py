@@ -99,6 +99,9 @@ TRAININGS: dict[str, Training] = {
         Training("rgb_only", finetune_rgb_only, ("hallucination", "two_stream")),
         Training("inverted_only", finetune_rgb_only, ("inverted_hallucination", "inverted")),
         Training("rgb_only_undistilled", finetune_rgb_only, ("undistilled", "two_rgb_streams")),
+        # depth's weights without its teaching
+        Training("untaught", _distilled(objective="labels"), ("two_stream",)),
+        Training("rgb_only_untaught", finetune_rgb_only, ("untaught", "two_stream")),
         # other readings of what the paper leaves open
         Training("features_unconnected_row9", _distilled(None, objective="hallucination"), ("two_stream_unconnected",)),
         Training("inverted_hallucination_rgb", _distilled(missing="target"), ("inverted",)),
@@ -129,8 +132,6 @@ TRAININGS: dict[str, Training] = {
                  ("hallucination_unconnected", "two_stream")),
         Training("maps", _distilled(None, **MAPS), ("two_stream",)),
         Training("recipe_maps", finetune_rgb_only, ("maps", "two_stream")),
-        Training("labels_depth_start", _distilled(objective="labels"), ("two_stream",)),
-        Training("recipe_undistilled", finetune_rgb_only, ("labels_depth_start", "two_stream")),
         Training("self_distilled", _distilled(None), ("two_rgb_streams",)),
         Training("recipe_self", finetune_rgb_only, ("self_distilled", "two_rgb_streams")),
         Training("labels_seen_start", _distilled(objective="labels", start="seen"), ("two_rgb_streams",)),
