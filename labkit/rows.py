@@ -117,6 +117,10 @@ TARGETS: dict[str, Target] = {
         # depth's weights to start from, and no teacher: what does distilling add to where it starts?
         Target("untaught:13", "depth's weights, labels alone", "control", "RGB", "untaught", "alone"),
         Target("untaught:15", "depth's weights, labels alone + RGB", "control", "RGB", "rgb_only_untaught", "fused"),
+        # the same from optical flow, which RGB alone gives: is it depth's weights, or any other view's?
+        Target("start:flow-8", "flow and RGB streams", "control", "RGB", "two_stream_flow", "fused"),
+        Target("start:flow-13", "flow's weights, labels alone", "control", "RGB", "untaught_flow", "alone"),
+        Target("start:flow-15", "flow's weights, labels alone + RGB", "control", "RGB", "rgb_only_flow", "fused"),
         # the other reading of what the paper leaves open
         Target("reading:10", "row 10 with row 9's teacher", "hallucination", "RGB", "features_unconnected_row9",
                "alone", _both(69.93, 70.64)),

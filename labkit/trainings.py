@@ -102,6 +102,10 @@ TRAININGS: dict[str, Training] = {
         # depth's weights without its teaching
         Training("untaught", _distilled(objective="labels"), ("two_stream",)),
         Training("rgb_only_untaught", finetune_rgb_only, ("untaught", "two_stream")),
+        # the same with optical flow in depth's place
+        Training("two_stream_flow", train_two_stream, ("flow", "rgb")),
+        Training("untaught_flow", _distilled(objective="labels"), ("two_stream_flow",)),
+        Training("rgb_only_flow", finetune_rgb_only, ("untaught_flow", "two_stream_flow")),
         # other readings of what the paper leaves open
         Training("features_unconnected_row9", _distilled(None, objective="hallucination"), ("two_stream_unconnected",)),
         Training("inverted_hallucination_rgb", _distilled(missing="target"), ("inverted",)),
