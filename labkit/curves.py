@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from .style import COLUMN, INK, MARKERS, PAGE, ROLES, new_figure, styled
 
@@ -133,6 +133,11 @@ def line_chart(
     axes.set(xlabel=table.index.name, ylabel=ylabel)
     if log:
         axes.set(xscale="log", yscale="log")
+        for axis, values in ((axes.xaxis, table.index), (axes.yaxis, table.stack())):
+            few = values.max() < 100 * values.min()
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
     axes.grid(True)
     figure.legend(loc="outside upper center", ncols=2)
     return figure

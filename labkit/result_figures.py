@@ -28,6 +28,23 @@ def _twin(name: str) -> bool:
     return TARGETS[name].group in TWINS
 
 
+def _homes(names: Sequence[str]) -> dict[str, str]:
+    """The row among these targets that each twin of one belongs to: "table2:8" for "control:8"."""
+    owners = {name: [f"{group}:{name.partition(':')[2]}" for group in ("table2", "suppl")] for name in names}
+    found = {name: next((owner for owner in owners[name] if owner in names), None) for name in names if _twin(name)}
+    return {name: owner for name, owner in found.items() if owner}
+
+
+def _twins_below(table: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with each twin right below the row it belongs to; one whose row is not there stays where it is."""
+    names = list(table["target"])
+    homes = _homes(names)
+    order = [place for place, name in enumerate(names) if name not in homes]
+    for name in reversed(homes):
+        order.insert(order.index(names.index(homes[name])) + 1, names.index(name))
+    return table.iloc[order]
+
+
 def _beside(axes: Axes, place: float, points: float, text: str, **look) -> None:
     """Text in a row, that many points right of the plot."""
     axes.annotate(text, (1, place), (points, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
@@ -49,9 +66,11 @@ def _signed(value: float) -> str:
 def results(table: pd.DataFrame) -> Figure:
     """Every target as a row: our accuracy with its 95 % interval, and the paper's, hollow, on its own data.
 
-    `table` as from `targets.results_table`; a row without a number of ours keeps its place. Grey bands
-    need RGB alone at test time; the dashed line is one RGB stream, what a camera without depth gives.
+    `table` as from `targets.results_table`; a row without a number of ours keeps its place, and controls,
+    oracles and other readings stand below their rows. Grey bands need RGB alone at test time; the dashed
+    line is one RGB stream, what a camera without depth gives.
     """
+    table = _twins_below(table)
     names = list(table["target"])
     places = np.cumsum([0.72 if _twin(name) else 1.0 for name in names])
     figure, axes = new_figure(PAGE, 0.85 + (0.25 if len(names) <= MANY else 0.17) * places[-1])

@@ -167,6 +167,26 @@ def test_results_bands_mark_what_needs_no_depth():
     assert len(axes.patches) == sum("depth" not in target.tested_on for target in TARGETS.values())
 
 
+def test_results_put_twins_below_their_rows():
+    names = ["table2:8", "table2:13", "suppl:13a", "oracle:13", "control:8", "control:13", "reading:13a", "control:15"]
+    table = a_table()
+    table = table[table["target"].isin(names)].set_index("target").loc[names].reset_index()
+    labels = figures.results(table).axes[0].get_yticklabels()
+    ours = {TARGETS[name].title: name for name in names}
+    shown = [ours[label.get_text().removeprefix("↳ ")] for label in labels]
+    assert shown == ["table2:8", "control:8", "table2:13", "oracle:13", "control:13", "suppl:13a", "reading:13a",
+                     "control:15"]  # fmt: skip
+
+
+def test_log_axes_show_plain_numbers():
+    table = pd.DataFrame({"seeds": [800.0, 5.0]}, index=pd.Index([0.5, 8.0], name="points"))
+    figure = figures.line_chart(table, "seeds", log=True)
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    texts = [label.get_text() for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels(which="both")]
+    assert {"0.5", "1", "2", "5", "10", "100"} <= set(texts) and not any("$" in text for text in texts)
+
+
 def test_comparisons_fill_only_what_excludes_zero():
     rows = [("table2:15", "table2:2", 12, 9, 15), ("table2:15", "control:15", -1, -4, 2)]
     table = pd.DataFrame(rows, columns=["target", "minus", "difference", "low", "high"])
