@@ -77,3 +77,22 @@ def comparison_by_cue(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.D
     pair = ((better, worse),)
     tables = {cue: comparison_table(lab, seeds, pair, where=cue_of_clips(lab) == cue) for cue in CUES}
     return pd.concat(tables, names=["cue"]).reset_index("cue")
+
+
+def pairs_seen(lab: Lab) -> pd.DataFrame:
+    """For each pair of action and object's shape, how many clips of it are trained or validated on, and tested on.
+
+    Raises LabError where objects are not recorded.
+    """
+    rows = {}
+    for part, ids in (("train", (*lab.split.train, *lab.split.validation)), ("test", lab.split.test)):
+        labels = lab.clips.labels[lab.clips.rows(ids)]
+        for label, about in zip(labels, lab.clips.about(ids), strict=True):
+            if "object" not in about:
+                raise LabError.mismatch(None, "the object of every clip", "none", "take a set that records objects")
+            pair = rows.setdefault((int(label), str(about["object"])), {"train": 0, "test": 0})
+            pair[part] += 1
+    order = {label: place for place, label in enumerate(pair_order(lab))}
+    names = lab.clips.class_names
+    found = sorted(rows.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+    return pd.DataFrame([{"action": names[label], "object": thing, **counts} for (label, thing), counts in found])

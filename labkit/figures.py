@@ -34,8 +34,8 @@ __all__ = [
     "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "blends", "claims_figure", "class_gains", "clip_strip",
     "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure", "feature_maps", "gains_beside",
     "hallucination_curve", "hallucination_curves", "in_grey", "likeness_course", "line_chart", "lost_clips",
-    "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay", "ratio_histogram",
-    "registration_errors", "results", "save_figure", "soft_label_bars", "strips", "training_curves",
+    "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay", "pair_grid",
+    "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips", "training_curves",
 ]  # fmt: skip
 
 
@@ -134,4 +134,32 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
         Patch(facecolor=FAINT, label="another action"),
     )
     figure.legend(handles=key, loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def pair_grid(table: pd.DataFrame) -> Figure:
+    """Which pairs of action and object train, and which are held out for the test, with their clips in numbers.
+
+    `table` as from `cues.pairs_seen`. A pair that does both is split in two; an empty cell was never recorded.
+    """
+    actions, things = list(dict.fromkeys(table["action"])), sorted(table["object"].unique())
+    figure, axes = new_figure(min(PAGE, 2.4 + 0.75 * len(things)), 0.8 + 0.19 * len(actions))
+    looks = {"train": {"color": "#BBBBBB"}, "test": {"facecolor": "white", "edgecolor": INK, "hatch": "////"}}
+    for row in table.itertuples():
+        left, down = things.index(row.object) - 0.45, actions.index(row.action)
+        for part, look in looks.items():
+            clips = getattr(row, part)
+            share = 0.9 * clips / (row.train + row.test)
+            if clips:
+                axes.barh(down, share, 0.8, left, linewidth=0.6, **look)
+                axes.text(left + share / 2, down, str(clips), ha="center", va="center", fontsize=6,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6} if part == "test" else None)
+            left += share
+    axes.set_xticks(range(len(things)), things)
+    axes.set_yticks(range(len(actions)), actions)
+    axes.set(xlim=(-0.5, len(things) - 0.5), ylim=(len(actions) - 0.5, -0.5), xlabel="shape of the object")
+    axes.tick_params(length=0)
+    key = [Patch(label=f"clips {part}ed on", linewidth=0.6, **look) for part, look in looks.items()]
+    figure.legend(handles=key, loc="outside upper center", ncols=2)
     return figure

@@ -128,11 +128,12 @@ TARGETS: dict[str, Target] = {
                _both(68.47, 72.77)),
         Target("reading:15a", "15a with depth missing", "rgb_only", "RGB", "inverted_only_rgb", "fused",
                _both(66.86, 73.34)),
-        # one RGB stream taught by others in one stage; row 2 is their control
+        # one RGB stream taught by others in one stage; controls: row 2, and teachers that see RGB
         Target("stream:flow", "flow stream", "other", "RGB (flow)", "flow", "stream"),
         Target("stream:skeleton", "skeleton stream", "other", "skeleton", "skeleton", "stream"),
         Target("stream:layout", "layout stream", "other", "boxes", "layout", "stream"),
         Target("system:generalized", "eq. 5 alone, depth teacher", "other", "RGB", "generalized", "stream"),
+        Target("system:generalized-rgb", "eq. 5 alone, RGB teacher", "control", "RGB", "generalized_rgb", "stream"),
         Target("system:mars", "MARS, depth teacher", "other", "RGB", "mars", "stream"),
         Target("system:focal", "FCKD-style, depth teacher", "other", "RGB", "focal", "stream"),
         Target("system:focal-several", "FCKD-style, depth + flow + skeleton", "other", "RGB", "focal_several",
@@ -141,6 +142,7 @@ TARGETS: dict[str, Target] = {
                "fused"),
         Target("system:ensemble-depth", "Radevski et al., RGB + depth teachers", "other", "RGB", "ensemble_depth",
                "stream"),
+        Target("system:ensemble-rgb", "Radevski et al., two RGB teachers", "control", "RGB", "ensemble_rgb", "stream"),
         Target("radevski:teachers", "RGB, flow and layout teachers, fused", "other", "RGB + flow + boxes", "teachers",
                "fused"),
         Target("radevski:uniform", "Radevski et al., uniform weights", "other", "RGB", "ensemble_uniform", "stream"),

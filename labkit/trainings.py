@@ -112,10 +112,12 @@ TRAININGS: dict[str, Training] = {
         Training("inverted_only_rgb", finetune_rgb_only, ("inverted_hallucination_rgb", "inverted")),
         # other systems: one stage, one RGB stream, several teachers
         Training("generalized", _student("generalized"), ("depth",)),
+        Training("generalized_rgb", _student("generalized"), ("rgb_twin",)),
         Training("mars", _student("mars"), ("depth",)),
         Training("focal", _student("focal"), ("depth",)),
         Training("focal_several", _student("focal"), ("depth", "flow", "skeleton")),
         Training("ensemble_depth", _student("ensemble", **RADEVSKI_SETTINGS), ("rgb", "depth")),
+        Training("ensemble_rgb", _student("ensemble", **RADEVSKI_SETTINGS), ("rgb", "rgb_twin")),
         Training("ensemble_uniform", _student("ensemble", **RADEVSKI_SETTINGS), RADEVSKI),
         Training("ensemble_sample", _student("ensemble", weighting="sample", **RADEVSKI_SETTINGS), RADEVSKI),
         Training("ensemble_dataset", _student("ensemble", weighting="dataset", **RADEVSKI_SETTINGS), RADEVSKI),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import tiny_lab
 
-from labkit import cues, targets
+from labkit import cues, figures, targets
 from labkit.errors import LabError
 from labkit.metrics import paired_bootstrap
 from labkit.puppet_actions import ACTIONS, BY_NUMBER
@@ -105,3 +105,30 @@ def test_predictions_are_those_of_the_run(tmp_path):
     assert logits.shape == (len(lab.split.test), lab.num_classes)
     assert (targets.answers(lab, "table2:1") == (logits.argmax(axis=1) == labels)).all()
     assert (logits.argmax(axis=1) == labels).mean() == run.result["outputs"]["stream"]["test"]["accuracy"]
+
+
+def with_objects(lab, train: int = 6):
+    """`a_lab` whose first clips train; objects go round by clip: cup, box, cup, ..."""
+    names = lab.split.test
+    facts = [{"object": ("cup", "box")[place % 2]} for place in range(len(names))]
+    lab.clips.about = lambda ids: [facts[names.index(clip)] for clip in ids]
+    lab.split = SimpleNamespace(train=names[:train], validation=names[train : train + 2], test=names[train + 2 :])
+    return lab
+
+
+def test_pairs_of_action_and_object_are_counted_where_they_train_and_test():
+    table = cues.pairs_seen(with_objects(a_lab()))
+    assert (table["train"].sum(), table["test"].sum()) == (8, 16)
+    row = table.set_index(["action", "object"]).loc[("drink water", "cup")]
+    assert (row["train"], row["test"]) == (1, 1)  # subject 3's clip trains, subject 6's tests
+    assert list(table["action"][:2]) == ["drink water", "eat meal/snack"]  # partners side by side
+    drawn = figures.pair_grid(table).axes[0]
+    numbers = sorted(int(text.get_text()) for text in drawn.texts)
+    assert sum(numbers) == 24 and [label.get_text() for label in drawn.get_xticklabels()] == ["box", "cup"]
+
+
+def test_pairs_need_objects():
+    lab = with_objects(a_lab())
+    lab.clips.about = lambda ids: [{} for _ in ids]
+    with pytest.raises(LabError, match="the object of every clip"):
+        cues.pairs_seen(lab)
