@@ -50,7 +50,8 @@ def chromium():
 def page(chromium, url, request):
     page = chromium.new_page(viewport={"width": 1280, "height": 1000})
     yield page
-    page.screenshot(path=ARTEFACTS / f"{request.node.name}.png")  # the last that was seen, whatever happened
+    name = request.node.name.split("[")[-1].rstrip("]")
+    page.screenshot(path=ARTEFACTS / f"{name}-last.png")  # what was seen last, whatever happened
     page.close()
     browser.end_kernels(url)
 
