@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from .style import COLUMN, INK, MARKERS, PAGE, ROLES, new_figure, styled
@@ -92,11 +93,17 @@ def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]], term: s
             axes.plot(reached[0], end, "D", color=color, markersize=4)
     axes.axhline(end, color=INK, linestyle=":", linewidth=0.8)
     axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", yscale="log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    _plain_log(axes.yaxis, few=True)
     axes.grid(True, axis="y")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
+
+
+def _plain_log(axis: Axis, *, few: bool) -> None:
+    """Plain numbers on a logarithmic axis: at 1, 2 and 5 where it spans a few decades, else at 1."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def _geometric_mean(runs: Sequence[Sequence[dict]], term: str) -> pd.Series:
@@ -134,10 +141,7 @@ def line_chart(
     if log:
         axes.set(xscale="log", yscale="log")
         for axis, values in ((axes.xaxis, table.index), (axes.yaxis, table.stack())):
-            few = values.max() < 100 * values.min()
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("")
+            _plain_log(axis, few=values.max() < 100 * values.min())
     axes.grid(True)
     figure.legend(loc="outside upper center", ncols=2)
     return figure

@@ -15,7 +15,7 @@ from .style import FAINT, INK, MARKERS, PAGE, ROLES, new_figure, styled
 from .targets import TARGETS
 
 MANY = 25  # rows; more are set closer
-TWINS = ("control", "oracle", "reading")  # groups whose targets belong to the row above them
+TWINS = ("control", "untaught", "oracle", "reading")  # groups whose targets belong to the row above them
 _COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
 
 
@@ -79,8 +79,10 @@ def results(table: pd.DataFrame) -> Figure:
     baseline = table.loc[table["target"] == "table2:2", "ours"].dropna()
     if len(baseline):
         axes.axvline(baseline.iloc[0], color=ROLES["rgb"], linestyle="--", linewidth=0.8, zorder=1)
-    for place, above, name in zip(places[1:], names, names[1:], strict=False):
-        if not _twin(name) and TARGETS[above].group != TARGETS[name].group:
+    homes = _homes(names)
+    groups = [TARGETS[homes.get(name, name)].group for name in names]
+    for place, above, below, name in zip(places[1:], groups, groups[1:], names[1:], strict=False):
+        if above != below and not _twin(name):
             axes.axhline(place - 0.5, color=FAINT, linewidth=0.8, zorder=1)
     axes.set_yticks(places, ["↳ " * _twin(name) + model for name, model in zip(names, table["model"], strict=True)])
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
@@ -225,7 +227,9 @@ def claims_figure(table: pd.DataFrame) -> Figure:
 def _effect(row) -> str:
     if pd.isna(row.effect):
         return "–"
-    return _signed(row.effect) if row.unit == "points" else f"{row.effect:.2g} {row.unit.split()[0]}"
+    if row.unit == "points":
+        return _signed(row.effect)
+    return f"{row.effect:.2g} %" if row.unit.startswith("%") else f"{row.effect:.2g}"
 
 
 def _how_many(row) -> str:
