@@ -171,11 +171,14 @@ def test_results_put_twins_below_their_rows():
     names = ["table2:8", "table2:13", "suppl:13a", "oracle:13", "control:8", "control:13", "reading:13a", "control:15"]
     table = a_table()
     table = table[table["target"].isin(names)].set_index("target").loc[names].reset_index()
-    labels = figures.results(table).axes[0].get_yticklabels()
+    axes = figures.results(table).axes[0]
+    labels = axes.get_yticklabels()
     ours = {TARGETS[name].title: name for name in names}
     shown = [ours[label.get_text().removeprefix("↳ ")] for label in labels]
     assert shown == ["table2:8", "control:8", "table2:13", "oracle:13", "control:13", "suppl:13a", "reading:13a",
                      "control:15"]  # fmt: skip
+    rules = [line for line in axes.lines if line.get_color() == style.FAINT]
+    assert len(rules) == 1  # above the supplement, and not around every twin
 
 
 def test_log_axes_show_plain_numbers():
