@@ -1,19 +1,23 @@
-"""`labkit data ...`: make the embedded set, check a data root, prepare its clips."""
+"""`labkit data ...`: make the embedded set, check a data root, prepare its clips, judge their alignment."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
-from .errors import LabError
+from .errors import LabError, printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from .config import Profile
     from .inspection import Inspection
 
 data = SubcommandApp()
@@ -92,8 +96,14 @@ def _show_inspection(found: Inspection) -> None:
 
 @data.command
 def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | None = None,
-            depth_unit: str | None = None, registered: bool | None = None) -> None:  # fmt: skip
+            depth_unit: str | None = None, registered: bool | None = None, frames: int | None = None,
+            workers: int | None = None) -> None:  # fmt: skip
     """Build the store of aligned clips from a data root.
+
+    Killed at any time, the same command goes on; later it reads only what has changed. A clip whose joints
+    are too few is cropped by the median over its set-up and camera, or its camera. Stores of different size,
+    frames or alignment lie side by side. Ends with the alignment per camera; `labkit data alignment ROOT`
+    shows it again.
 
     Args:
         root: A data root that the lab knows, or a CSV file of clips.
@@ -101,19 +111,86 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
         store: Folder of the store; by default beside ROOT.
         depth_unit: What a count of the depth images stands for, as 1mm or 0.001m; kept in ROOT/labkit.json.
         registered: Whether RGB and depth show the same point at the same pixel; kept in ROOT/labkit.json.
+        frames: Frames a clip keeps; more than 5 leave room for random sampling (9 hold the even 5, too).
+        workers: Processes that share the work; by default one per core.
     """
-    from . import catalog, config, datasets, lab, roots
+    from . import catalog, config, datasets, lab, registration_report, roots
 
     unit = None if depth_unit is None else millimetres(depth_unit)
     given = {"depth_unit": unit, "registered": registered}
     if changes := {key: value for key, value in given.items() if value is not None}:
         roots.write_settings(root if root.is_dir() else root.parent, **changes)
-    chosen = config.get_profile(profile)
+    chosen = _with_frames(config.get_profile(profile), frames)
     index = catalog.find_dataset(root).index(root)
     folder = store or lab.store_path(root.resolve(), chosen)
-    clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips)
+    clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
     _print_excluded(clips.excluded)
+    _show_alignment(registration_report.alignment_rows(clips.records))
+
+
+@data.command
+def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | None = None, csv: Path | None = None,
+              figure: Path | None = None, frames: int | None = None) -> None:  # fmt: skip
+    """How RGB and depth lie to each other in a prepared set: a table per set-up and camera, and who departs.
+
+    Clips, ratio (colour pixels per depth pixel), offset and residual (depth pixels), each the median over the
+    clips and its interquartile range or 95 % point; clips with too few joints, which another alignment stands
+    in for; and by name the clips that depart from their set-up and camera by 5 robust standard deviations.
+
+    Args:
+        root: The data root that was prepared.
+        profile: How clips were prepared: smoke, mini or paper.
+        store: Folder of the store; by default beside ROOT.
+        csv: File for one row a clip; by default ROOT-alignment.csv beside ROOT.
+        figure: File for a picture of the table, .svg, .pdf or .png.
+        frames: Frames a clip keeps, where it is not the profile's number.
+    """
+    from . import config, files, lab, registration_report
+    from .store import INDEX, ClipStore
+
+    folder = store or lab.store_path(root.resolve(), _with_frames(config.get_profile(profile), frames))
+    if not (folder / INDEX).is_file():
+        raise LabError.mismatch(folder, "a finished store", "none", f"labkit data prepare {root} --profile {profile}")
+    if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
+        raise LabError.mismatch(figure, "a name that ends in .svg, .pdf or .png", figure.name, "name it so")
+    clips = ClipStore(folder)
+    rows = registration_report.alignment_rows(clips.records)
+    _show_alignment(rows, all_outliers=True)
+    path = csv or lab.beside(root.resolve(), "alignment.csv")
+    files.write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    print(f"every clip: {path}")
+    if figure is not None and len(rows):
+        from .registration_figures import alignment_overview
+        from .style import picture_bytes
+
+        caption = f"Alignment of RGB and depth per set-up and camera, {clips.config['data_name']}"
+        files.write_bytes(figure, picture_bytes(alignment_overview(rows), figure.suffix[1:], caption))
+
+
+def _with_frames(profile: Profile, frames: int | None) -> Profile:
+    if frames is None:
+        return profile
+    if frames < profile.clips.num_frames:
+        expected = f"at least the {profile.clips.num_frames} frames that a stream sees"
+        raise LabError.mismatch(None, expected, frames, "leave --frames out, or name more")
+    return replace(profile, clips=replace(profile.clips, stored_frames=frames))
+
+
+def _show_alignment(rows: pd.DataFrame, *, all_outliers: bool = False) -> None:
+    from . import registration_report
+
+    if rows.empty:
+        print("no clip was registered by joints")
+        return
+    table, far = registration_report.by_view(rows), registration_report.outliers(rows)
+    print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
+    shown = far if all_outliers else far.head(5)
+    for row in shown.itertuples():
+        value = getattr(row, row.worst)
+        print(f"{printable(row.clip)} departs from its camera: {row.worst} {value:.3f}, z {row.z:+.1f}")
+    if len(far) > len(shown):
+        print(f"{len(far) - len(shown)} more: labkit data alignment")
 
 
 def millimetres(text: str) -> float:

@@ -1,8 +1,9 @@
 """One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
 
 No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, results in
-`result_figures`, those of notebooks 11 and 12 in `map_figures` and `noise_figures`, looks and files in `style`;
-all are offered here too, so that a notebook imports from one place.
+`result_figures`, those of notebooks 11 and 12 in `map_figures` and `noise_figures`, of a set's alignment in
+`registration_figures`, looks and files in `style`; all are offered here too, so that a notebook imports from
+one place.
 """
 
 from __future__ import annotations
@@ -27,15 +28,17 @@ from .curves import (
 from .map_figures import Lost, gains_beside, in_grey, likeness_course, lost_clips, map_sheet
 from .noise_figures import noise_curve, noise_severities
 from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
+from .registration_figures import alignment_overview
 from .result_figures import claims_figure, class_gains, comparisons, effects_figure, results, role_color
 from .style import COLUMN, FAINT, INK, PAGE, ROLES, new_figure, save_figure, styled
 
 __all__ = [
-    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "blends", "claims_figure", "class_gains", "clip_strip",
-    "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure", "feature_maps", "gains_beside",
-    "hallucination_curve", "hallucination_curves", "in_grey", "likeness_course", "line_chart", "lost_clips",
-    "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay", "pair_grid",
-    "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips", "training_curves",
+    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "blends", "claims_figure",
+    "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure",
+    "feature_maps", "gains_beside", "hallucination_curve", "hallucination_curves", "in_grey", "likeness_course",
+    "line_chart", "lost_clips", "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay",
+    "pair_grid", "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips",
+    "training_curves",
 ]  # fmt: skip
 
 

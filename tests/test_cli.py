@@ -233,8 +233,15 @@ def test_prepare_builds_the_store_beside_or_elsewhere(puppets, tmp_path, capsys)
     assert (
         cli.main(["data", "prepare", str(puppets), "--profile", "smoke", "--store", str(tmp_path / "s")]) == 0
     )
-    assert f"48 clips in {tmp_path / 's'}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"48 clips in {tmp_path / 's'}" in told and re.search(r"\b1 +2 +24\b", told)
     assert len(ClipStore(tmp_path / "s")) == 48
+    report = ["data", "alignment", str(puppets), "--store", str(tmp_path / "s"), "--csv", str(tmp_path / "a.csv")]
+    assert cli.main([*report, "--figure", str(tmp_path / "a.svg")]) == 0
+    assert re.search(r"\b1 +2 +24\b", capsys.readouterr().out)
+    assert len((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()) == 49
+    assert b"puppets" in (tmp_path / "a.svg").read_bytes()
+    assert cli.main([*report, "--figure", str(tmp_path / "a.bmp")]) == 2
 
 
 def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):

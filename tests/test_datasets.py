@@ -460,9 +460,12 @@ def test_added_and_removed_clips_and_another_recipe(made, root, prepared):
 # Clips with too few joints
 
 
+FEW = 5  # frames: as many as are kept
+
+
 def lose_joints(path: Path) -> None:
-    nobody = [np.zeros((14, 25, axes)) for axes in (3, 2, 2)]
-    write_skeleton(path, single_body(*nobody, np.zeros((14, 25))))
+    nobody = [np.zeros((FEW, 25, axes)) for axes in (3, 2, 2)]
+    write_skeleton(path, single_body(*nobody, np.zeros((FEW, 25))))
 
 
 @pytest.fixture
@@ -471,7 +474,7 @@ def sparse(pristine, tmp_path):
     root = tmp_path / "sparse"
     for camera, count in ((1, 13), (2, 4)):
         for name in official(cameras=(camera,), subjects=(1,), actions=range(1, count + 1)):
-            write_clip(root, name)
+            write_clip(root, name, FEW)
     for clip in LOST:
         lose_joints(paths_of(root, clip)["skeleton"])
     return root
@@ -507,7 +510,7 @@ def test_only_clips_whose_stand_in_has_moved_are_made_again(sparse, tmp_path, mo
         for path in sparse.rglob("*.skeleton"):
             os.utime(path)
         assert prepare(sparse, store_dir, CONFIG, progress=False).built == 0
-    write_clip(sparse, "S001C001P002R001A001")  # one more: the median stays where it is, but is of 13 clips
+    write_clip(sparse, "S001C001P002R001A001", FEW)  # one more: the median stays where it is, but is of 13 clips
     more = prepare(sparse, store_dir, CONFIG, progress=False)
     assert more.built == 1 and "median of 13 clips" in record_of(more, LOST[0])["notes"][0]
     for clip in more.ids:  # the colour camera moves
@@ -535,7 +538,7 @@ def test_a_store_with_a_nominal_stand_in_moves_to_the_camera_s_median(sparse, tm
     assert again.built == 0 and again.records == first.records  # both stand where they would be put now
     more = [f"S001C002P002R001A{action:03d}" for action in range(1, 10)]
     for clip in more:
-        write_clip(sparse, clip)
+        write_clip(sparse, clip, FEW)
     last = prepare(sparse, store_dir, CONFIG, progress=False)
     assert last.built == len(more) + 1
     assert record_of(last, LOST[1])["alignment"]["source"] == "camera 2's median of 12 clips of setup 1"
