@@ -1,7 +1,8 @@
 """Live progress: a bar where somebody watches, one quiet line where nobody does.
 
 `LABKIT_PROGRESS` overrides the guess: "bar" or "quiet". Headless notebook runs set "quiet", so that
-executed copies hold one line per task instead of a thousand half-drawn bars.
+executed copies hold one line per task instead of a thousand half-drawn bars. Where nobody watches but a
+task is long, as in a batch job, a line at each quarter says how much is left.
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 
 from tqdm.auto import tqdm
+
+RECENT = 0.4  # share of the time so far that the speed is taken over: a change shows, a hiccup hardly does
+LEAST_RECENT = 10.0  # seconds
+LONG = 1800.0  # seconds a task takes, from which on its quarters are told
 
 
 def watched() -> bool:
@@ -21,31 +27,80 @@ def watched() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
+class Pace:
+    """How long what is left will take, from the speed of late; told the count whenever it moves.
+
+    Starting up does not count: the clock starts with the first results.
+    """
+
+    def __init__(self, count: int = 0):
+        self.samples: deque[tuple[float, int]] = deque()  # (seconds, count), at most ten a second
+        self.first = self.last = (float("nan"), count)
+
+    def tell(self, count: int, now: float) -> None:
+        """`count` units are done at `now`, seconds on a clock that only rises."""
+        self.last = (now, count)
+        if not self.samples:
+            self.first = self.last
+        if not self.samples or now - self.samples[-1][0] >= 0.1:
+            self.samples.append(self.last)
+        horizon = max(LEAST_RECENT, RECENT * (now - self.first[0]))
+        while len(self.samples) > 2 and self.samples[1][0] <= now - horizon:
+            self.samples.popleft()
+
+    def rate(self) -> float | None:
+        """Units per second of late; None while unknown."""
+        if not self.samples or self.last[0] <= self.samples[0][0]:
+            return None
+        return (self.last[1] - self.samples[0][1]) / (self.last[0] - self.samples[0][0]) or None
+
+    def remaining(self, total: int) -> float | None:
+        """Seconds that the rest takes at this speed; None while unknown."""
+        rate = self.rate()
+        return None if rate is None else max(0, total - self.last[1]) / rate
+
+
+class _Bar(tqdm):
+    """tqdm's own estimate forgets within a second, and results of several processes come in bursts."""
+
+    pace: Pace | None = None
+
+    @property
+    def format_dict(self) -> dict:
+        rate = self.pace.rate() if self.pace else None
+        return {**super().format_dict, "rate": rate}
+
+
 class Progress:
     """Counts `total` units of work under a title; use as a context manager.
 
     `advance(n, note)` moves it; the note is shown beside the bar. Without a watcher only the end is
-    printed, with the time it took.
+    printed, with the time it took; of a task of more than LONG seconds each quarter, too, with what is left.
     """
 
     def __init__(self, title: str, total: int, unit: str, *, done: int = 0, show: bool = True):
-        self.title, self.total, self.unit, self.count, self.note, self.show = (
-            title,
-            total,
-            unit,
-            done,
-            "",
-            show,
-        )
-        self.started = time.monotonic()
-        self.bar = tqdm(total=total, initial=done, desc=title, unit=unit) if show and watched() else None
+        self.title, self.total, self.unit, self.count, self.note, self.show = title, total, unit, done, "", show
+        self.started, self.pace, self.told = time.monotonic(), Pace(done), 0
+        self.bar = _Bar(total=total, initial=done, desc=title, unit=unit) if show and watched() else None
+        if self.bar is not None:
+            self.bar.pace = self.pace
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.count += count
         self.note = note or self.note
+        self.pace.tell(self.count, time.monotonic())
         if self.bar is not None:
             self.bar.set_postfix_str(self.note, refresh=False)
             self.bar.update(count)
+        elif self.show and 4 * self.count // max(self.total, 1) > self.told:
+            self._tell_quarter()
+
+    def _tell_quarter(self) -> None:
+        self.told = 4 * self.count // self.total
+        left, passed = self.pace.remaining(self.total), time.monotonic() - self.started
+        if left and passed + left > LONG:
+            told = f"{self.count} of {self.total} {self.unit}, about {duration(left)} left"
+            print(f"{self.title}: {told}", flush=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -57,3 +112,11 @@ class Progress:
             seconds = time.monotonic() - self.started
             note = f" · {self.note}" if self.note else ""
             print(f"{self.title}: {self.count} {self.unit} in {seconds:.1f} s{note}", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """As 45 s, 12 min or 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

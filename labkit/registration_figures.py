@@ -43,7 +43,7 @@ def alignment_overview(rows: pd.DataFrame) -> Figure:
     key = (
         Line2D([], [], color=ROLES["control"], linewidth=4, label="half of the clips, and their median"),
         Line2D([], [], color=INK, linewidth=0.8, label="90 % of the clips"),
-        Line2D([], [], color=ROLES["rgb_only"], marker="o", markersize=3, linestyle="", label=f"outliers, |z| ≥ {FAR:g}"),
+        Line2D([], [], color=ROLES["rgb_only"], marker="o", markersize=3, linestyle="", label=f"|z| ≥ {FAR:g}"),
     )
     figure.legend(handles=key, loc="outside upper center", ncols=3)
     return figure
