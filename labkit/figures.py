@@ -27,13 +27,13 @@ from .curves import (
 )
 from .map_figures import Lost, gains_beside, in_grey, likeness_course, lost_clips, map_sheet
 from .noise_figures import noise_curve, noise_severities
-from .pictures import blends, clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
+from .pictures import clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
 from .registration_figures import alignment_overview
 from .result_figures import claims_figure, class_gains, comparisons, effects_figure, results, role_color
 from .style import COLUMN, FAINT, INK, PAGE, ROLES, new_figure, save_figure, styled
 
 __all__ = [
-    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "blends", "claims_figure",
+    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "claims_figure",
     "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure",
     "feature_maps", "gains_beside", "hallucination_curve", "hallucination_curves", "in_grey", "likeness_course",
     "line_chart", "lost_clips", "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay",

@@ -100,29 +100,6 @@ def _stick_figure(axes, joints: np.ndarray, color: str, label: str) -> None:
 
 
 @styled
-def blends(
-    rgb: np.ndarray, depth_coloured: np.ndarray, shifts: Sequence[float], labels: Sequence[str]
-) -> Figure:
-    """What misregistration looks like: depth over RGB, moved right by each of `shifts` pixels.
-
-    `rgb`, `depth_coloured` (H, W, 3) uint8 of one aligned frame; background is the corner's colour.
-    """
-    figure, axes = new_figure(PAGE, 0.25 + PAGE / len(shifts), columns=len(shifts))
-    rows, columns = np.nonzero((depth_coloured != depth_coloured[0, 0]).any(axis=-1))
-    half = 0.6 * np.ptp(rows) + 1
-    middle = (columns.mean() + max(shifts) / 2, rows.mean())
-    for panel, shift, label in zip(np.atleast_2d(axes)[0], shifts, labels, strict=True):
-        moved = np.roll(depth_coloured, round(shift), axis=1)
-        person = (moved != depth_coloured[0, 0]).any(axis=-1)
-        mixed = np.where(person[..., None], 0.5 * rgb + 0.5 * moved, rgb)
-        bare(panel).imshow(mixed.astype(np.uint8))
-        panel.contour(person, levels=[0.5], colors="white", linewidths=0.8)
-        panel.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] + half, middle[1] - half))
-        panel.set_xlabel(label)
-    return figure
-
-
-@styled
 def feature_maps(
     maps_by_role: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | None = None
 ) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from statistics import median
 import nbformat
 import pytest
 
+from labkit import explorers
 from labkit.course import read_exercises
 from labkit.notebooks import read_notebook
 
@@ -173,6 +175,15 @@ def test_every_widget_has_a_static_twin_before_it(notebook):
 ])  # fmt: skip
 def test_a_missing_twin_is_seen(sources, missing):
     assert without_twin(sources) == missing
+
+
+def test_every_explorer_lies_in_a_notebook():
+    functions = inspect.getmembers(explorers, inspect.isfunction)
+    offered = {name for name, function in functions if function.__module__ == explorers.__name__}
+    sources = [cell.source for path in NOTEBOOKS for cell in cells(nbformat.read(path, as_version=4), "code")]
+    views = [set(calls(ast.parse(source))) for source in sources if "explorers." in source]
+    assert {name for found in views for owner, name in found if owner == "explorers"} == offered
+    assert all(("view", "live") in found for found in views)
 
 
 def hidden_state(sources: list[str]) -> list[str]:

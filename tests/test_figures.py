@@ -289,14 +289,6 @@ def test_a_histogram_marks_the_estimate():
     assert all(2.85 in panel.lines[1].get_xdata() for panel in figure.axes)
 
 
-def test_blends_move_depth_by_the_shift():
-    depth = np.zeros((20, 40, 3), np.uint8)
-    depth[5:15, 10:14] = 200
-    figure = figures.blends(np.zeros_like(depth), depth, [0, 6], ["aligned", "6 px"])
-    columns = [np.nonzero(axes.images[0].get_array()[10].any(axis=-1))[0][0] for axes in figure.axes]
-    assert columns == [10, 16]
-
-
 def test_bars_of_outcomes_are_the_shares():
     shares = {"right": 60.0, "partner": 30.0, "elsewhere": 10.0}
     rows = [
