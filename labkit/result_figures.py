@@ -15,7 +15,7 @@ from .style import FAINT, INK, MARKERS, PAGE, ROLES, new_figure, styled
 from .targets import TARGETS
 
 MANY = 25  # rows; more are set closer
-TWINS = ("control", "untaught", "oracle", "reading")  # groups whose targets belong to the row above them
+TWINS = ("control", "untaught", "oracle", "reading")  # groups of targets that belong to the row above, as controls do
 _COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
 
 
@@ -25,7 +25,7 @@ def role_color(name: str) -> str:
 
 
 def _twin(name: str) -> bool:
-    return TARGETS[name].group in TWINS
+    return TARGETS[name].group in TWINS or TARGETS[name].role == "control"
 
 
 def _homes(names: Sequence[str]) -> dict[str, str]:

@@ -29,6 +29,8 @@ def a_lab(subjects=(3, 6)):
         class_names=classes, labels=labels, rows=lambda ids: np.array([names.index(i) for i in ids])
     )
     lab = SimpleNamespace(clips=clips, split=SimpleNamespace(test=names), num_classes=len(classes), seed=0)
+    lab.data_name = "puppets"
+    lab.people = lambda: np.repeat([str(subject) for subject in subjects], len(ACTIONS))
     lab.with_seed = lambda seed: SimpleNamespace(**{**vars(lab), "seed": seed})
     return lab
 
