@@ -106,7 +106,7 @@ def results(table: pd.DataFrame) -> Figure:
 def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
     target = TARGETS[row["target"]]
     color, marker = ROLES[target.role], MARKERS[target.role]
-    if "depth" not in row["tested on"]:
+    if row["tested on"].partition(" (")[0] == "RGB":  # flow is computed from it
         half = 0.36 if _twin(target.name) else 0.5
         axes.axhspan(place - half, place + half, color="#F4F4F4", linewidth=0, zorder=0)
     if pd.notna(row["paper"]):
