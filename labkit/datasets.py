@@ -131,6 +131,8 @@ def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progre
         built += sum(outcome.pixels is not None for _, outcome in used)
         if used:
             names.append(_keep(folder, [_row(outcome, pixels) for _, outcome in used], shards))
+            for shard in shards.values():
+                shard.forget(*shard.modalities)
     if not names:
         found = "; ".join(f"{clip}: {reason}" for clip, reason in list(excluded.items())[:3]) or "none"
         raise LabError.mismatch(index.root, "at least one usable clip", found, "mend the files named here")

@@ -26,6 +26,7 @@ ARRAYS = {  # what a store may hold
 }  # fmt: skip
 INDEX = "index.json"
 _OURS = re.compile(rf"\.?([0-9a-f]{{16}})\.((?:{'|'.join(ARRAYS)})\.npy|json)(\.\d+\.tmp)?", re.ASCII)
+MAX_MAPPED = 256  # arrays at once; each holds a file open, and a process may often have no more than 1,024
 _FIX = "prepare this data root again: only what is damaged is rebuilt"
 
 
@@ -50,6 +51,7 @@ class Shard:
         self.manifest = read_sealed(folder / f"{name}.json")
         self.records: list[dict] = self.manifest["clips"]
         self._arrays: dict[str, np.ndarray] = {}
+        self._verified: set[str] = set()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -61,10 +63,16 @@ class Shard:
             self._arrays[modality] = self._map(modality)
         return self._arrays[modality]
 
+    def forget(self, *modalities: str) -> None:
+        """Give back the open files of arrays; they are mapped again when asked for, but not verified again."""
+        for modality in modalities:
+            self._arrays.pop(modality, None)
+
     def _map(self, kind: str) -> np.ndarray:
         path, known = self.folder / f"{self.name}.{kind}.npy", self.manifest["arrays"][kind]
         try:
-            if self.verify and (found := sha256_file(path)) != known["sha256"]:
+            verify = self.verify and kind not in self._verified
+            if verify and (found := sha256_file(path)) != known["sha256"]:
                 raise LabError.mismatch(path, f"SHA-256 {known['sha256'][:12]}", found[:12], _FIX)
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -72,6 +80,7 @@ class Shard:
         if array.dtype != ARRAYS[kind] or list(array.shape) != known["shape"]:
             expected = f"{ARRAYS[kind]} {known['shape']}"
             raise LabError.mismatch(path, expected, f"{array.dtype} {list(array.shape)}", _FIX)
+        self._verified.add(kind)
         return array
 
 
@@ -107,6 +116,7 @@ def find_shards(folder: Path, *, verify: bool) -> dict[str, Shard]:
             shard = Shard(folder, path.stem, verify=verify)
             if all(len(shard.array(kind)) == len(shard.records) for kind in shard.modalities):
                 shards[path.stem] = shard
+            shard.forget(*shard.modalities)
         except (LabError, KeyError, TypeError):  # damaged: what it held is prepared again
             continue
     return shards
@@ -166,6 +176,7 @@ class ClipStore:
         self.size: int = self.config["size"]
         self._row_of = {clip: row for row, clip in enumerate(self.ids)}
         self._ends = np.cumsum([len(shard.records) for shard in self.shards])
+        self._mapped: dict[tuple[int, str], None] = {}  # shard and modality, the last used one last
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -229,10 +240,21 @@ class ClipStore:
         homes = np.searchsorted(self._ends, chosen, side="right")
         for home in np.unique(homes):
             here, shard = np.flatnonzero(homes == home), self.shards[home]
-            array, first = shard.array(modality), self._ends[home] - len(shard.records)
+            array, first = self._array(int(home), modality), self._ends[home] - len(shard.records)
             for place in here:
                 clips[place] = array[chosen[place] - first]
         return clips
+
+    def _array(self, home: int, modality: str) -> np.ndarray:
+        """All clips of a shard; of MAX_MAPPED arrays, the one not used for longest is given back."""
+        array = self.shards[home].array(modality)
+        self._mapped.pop((home, modality), None)
+        self._mapped[home, modality] = None
+        if len(self._mapped) > MAX_MAPPED:
+            oldest, its_modality = next(iter(self._mapped))
+            del self._mapped[oldest, its_modality]
+            self.shards[oldest].forget(its_modality)
+        return array
 
     def _check(self, modalities: Iterable[str]) -> None:
         missing = [modality for modality in modalities if modality not in self.modalities]

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ntu_files import paths_of, write_clip, write_depth, write_depth_frames, write_joints, write_video
 from PIL import Image
 
-from labkit import datasets, sources, store
+from labkit import datasets, files, sources, store
 from labkit.alignment import fit_alignment
 from labkit.config import ClipConfig, PuppetsConfig
 from labkit.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
@@ -548,7 +548,7 @@ def test_a_store_with_a_nominal_stand_in_moves_to_the_camera_s_median(sparse, tm
 
 KILLED = """
 import os, signal, sys
-from labkit import datasets, sources, store
+from labkit import datasets, store
 from labkit.config import ClipConfig
 datasets.MAX_SHARD_CLIPS = 4
 module, name, left = {"shard": (datasets, "write_shard", 2), "manifest": (store, "write_sealed", 1),
@@ -590,6 +590,52 @@ def test_two_processes_prepare_once(pristine, tmp_path):
     command = [sys.executable, "-c", script, str(pristine), str(tmp_path / "store")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(int(process.communicate(timeout=60)[0]) for process in both) == [0, 12]
+
+
+READER = """
+import sys, numpy as np
+from labkit.store import ClipStore
+opened, rng = ClipStore(sys.argv[1]), np.random.default_rng(int(sys.argv[2]))
+sums = np.zeros(len(opened), np.int64)
+for _ in range(20):
+    rows = rng.permutation(len(opened))
+    sums[rows] = opened.rgb(rows).sum((1, 2, 3, 4), np.int64) + opened.depth(rows).sum((1, 2, 3), np.int64)
+print(*sums)
+"""
+
+
+def test_several_processes_read_at_once_while_another_prepares_again(made, root, prepared):
+    command = [sys.executable, "-c", READER, str(made)]
+    readers = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(8)]
+    for _ in range(3):  # nothing has changed: what others read is left as it is
+        assert prepare(root, made, CONFIG, progress=False).built == 0
+    told = {reader.communicate(timeout=100)[0] for reader in readers}
+    rows = range(len(prepared))
+    truth = prepared.rgb(rows).sum((1, 2, 3, 4), np.int64) + prepared.depth(rows).sum((1, 2, 3), np.int64)
+    assert told == {" ".join(map(str, truth)) + "\n"} and all(reader.returncode == 0 for reader in readers)
+
+
+def test_stores_of_more_shards_than_files_may_be_open(pristine, prepared, tmp_path, monkeypatch):
+    """A set of NTU's size has 500 shards of two arrays; only the last used ones stay open, verified once."""
+    monkeypatch.setattr(datasets, "MAX_SHARD_CLIPS", 1)
+    monkeypatch.setattr(store, "MAX_MAPPED", 5)
+    made = prepare(pristine, tmp_path / "store", CONFIG, progress=False)
+    assert len(made.shards) == 12
+
+    def opened() -> int:
+        return len(re.findall(r"\.npy$", Path("/proc/self/maps").read_text(encoding="utf-8"), re.MULTILINE))
+
+    before, calls = opened(), []
+    monkeypatch.setattr(store, "sha256_file", lambda path: calls.append(path) or files.sha256_file(path))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        rows = rng.permutation(12)
+        assert np.array_equal(made.rgb(rows), prepared.rgb(rows))
+        assert np.array_equal(made.depth(rows), prepared.depth(rows))
+        assert opened() - before <= 5 + 2  # `prepared` has mapped its own two by now
+    assert len(calls) == len(set(calls)) == 24
+    again = prepare(pristine, tmp_path / "store", CONFIG, progress=False)
+    assert again.built == 0 and opened() - before <= 5 + 2
 
 
 def read_everything(folder: Path) -> ClipStore:
