@@ -1,0 +1,127 @@
+"""NTU's own sizes on this machine, without NTU: `python tests/benchmarks/true_size.py [--workers 2] [--root DIR]`.
+
+60 clips of the embedded set at full resolution (1920x1080 MPEG-4, 512x424 depth), in NTU's layout, go through
+check, prepare and one step of training at the paper profile (untrained weights; nothing is fetched). Per stage:
+wall time, CPU time of all processes, clips a second, and the peak memory of the largest process. Then seeking
+five frames against decoding whole files, pixels compared first. Needs 1 GB of disk, removed at the end (a
+--root given stays). Minutes on an idle machine; where others work too, CPU times say more than wall times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from labkit.catalog import find_dataset
+from labkit.config import PAPER, Profile, PuppetsConfig
+from labkit.datasets import ClipStore, prepare
+from labkit.files import sha256_json
+from labkit.inspection import inspect
+from labkit.lab import Lab, with_possible
+from labkit.media import read_video, read_video_whole
+from labkit.puppets import make_puppets
+from labkit.runs import RunStore
+
+SUBJECTS = (1, 2, 3, 4, 6)  # validation, two of training, two of test; with 12 actions and one camera: 60 clips
+SEEK_PAIRS = 10
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its workers that have ended."""
+    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+
+def stage(name: str, clips: int, work: Callable) -> object:
+    """Do it, and print a line of the table."""
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    result = work()
+    wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+    peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(f"{name:<34}{wall:>8.1f}{cpu:>8.1f}{clips / wall:>9.2f}{1000 * cpu / clips:>9.0f}"
+          f"{peaks[0]:>8.0f}{peaks[1]:>8.0f}", flush=True)  # fmt: skip
+    return result
+
+
+def train_steps(root: Path, store: ClipStore, profile: Profile) -> Callable:
+    """One optimizer step of step 1's RGB stream on five clips."""
+    import torch
+
+    from labkit.fitting import Training, train_step
+    from labkit.tasks import stream_task
+
+    torch.set_num_threads(min(torch.get_num_threads(), 2))
+    split = find_dataset(root).split("cross-subject", store)
+    lab = Lab(store, split, RunStore(root.with_name(f"{root.name}-runs")), profile, root=root)
+    training = Training(lab.runs.open(lab.spec("bench", {"modalities": {"stream": "rgb"}})),
+                        stream_task(lab, "rgb", 0), lab, profile.step1)  # fmt: skip
+    return lambda: train_step(training, [list(split.train[: profile.step1.batch_size])])
+
+
+def seek_ratio(root: Path, store: ClipStore) -> None:
+    """CPU time of decoding whole files over that of seeking the frames that were stored."""
+    ratios, seeks, wholes = [], [], []
+    for record in store.records[:: max(1, len(store) // SEEK_PAIRS)][:SEEK_PAIRS]:
+        path = root / "nturgb+d_rgb" / f"{record['id']}_rgb.avi"
+        times = []
+        pictures = []
+        for read in (read_video, read_video_whole):
+            begin = time.process_time()
+            pictures.append(read(path, record["frames"]))
+            times.append(time.process_time() - begin)
+        assert np.array_equal(*pictures), f"{path.name}: seeking gives other pixels"
+        seeks.append(times[0])
+        wholes.append(times[1])
+        ratios.append(times[1] / times[0])
+    print(f"\nwhole decode / seek of {store.num_frames} frames, {len(ratios)} clips, pixels equal: "
+          f"{statistics.median(ratios):.2f} (goal >= 2.2), {min(ratios):.2f} to {max(ratios):.2f}; "
+          f"{1000 * statistics.median(wholes):.0f} and {1000 * statistics.median(seeks):.0f} ms of CPU")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--root", type=Path)
+    arguments = parser.parse_args()
+    profile = replace(PAPER, model=replace(PAPER.model, pretrained=False))
+    config = PuppetsConfig(subjects=SUBJECTS, cameras=(1,), scale=1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = (arguments.root or Path(folder)) / f"puppets-{sha256_json(SUBJECTS)[:8]}"
+        print(f"{os.cpu_count()} cores, {arguments.workers} workers, load average {os.getloadavg()[0]:.1f}")
+        print(f"{'':<34}{'wall s':>8}{'CPU s':>8}{'clips/s':>9}{'CPU ms/c':>9}{'MiB':>8}{'worker':>8}")
+        stage("make", 60, lambda: make_puppets(root, config, workers=arguments.workers, progress=False))
+        measure(root, profile, arguments.workers)
+
+
+def measure(root: Path, profile: Profile, workers: int) -> None:
+    """Every stage after the files are there."""
+    data, options = find_dataset(root), {"workers": workers, "progress": False}
+    index = stage("index", 60, lambda: data.index(root))
+    chosen = with_possible(profile, index)
+    for mode in ("quick", "full"):
+        found = stage(f"check, {mode}", 60, lambda mode=mode: inspect(data, root, chosen.clips, mode=mode, **options))
+        assert found.count("excluded") == 0, found.kinds()
+    folder = root.with_name(f"{root.name}-store")
+    store = stage("prepare, 5 frames", 60, lambda: prepare(index, folder, chosen.clips, **options))
+    nine = replace(chosen.clips, stored_frames=9)
+    stage("prepare, 9 frames", 60, lambda: prepare(index, root.with_name(f"{root.name}-nine"), nine, **options))
+    again = stage("prepare again, nothing changed", 60, lambda: prepare(index, folder, chosen.clips, **options))
+    assert again.built == 0 and again.fingerprint == store.fingerprint
+    step = stage("build ResNet-50 and its training", 1, lambda: train_steps(root, store, chosen))
+    for name in ("first", "second"):
+        terms = stage(f"one training step, 5 clips, {name}", 5, step)
+        assert all(np.isfinite(list(terms.values()))), terms
+    seek_ratio(root, store)
+
+
+if __name__ == "__main__":
+    main()
