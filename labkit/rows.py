@@ -62,7 +62,7 @@ def _noisy(reading: str) -> Target:
     printed = TABLE3[severity or kind] if default or kind == "speckle-std" else None
     return Target(
         f"table3:{severity or kind}" if default else f"noise:{kind}-{severity}",
-        f"row 8, depth: {kind} {severity}".strip(),
+        "row 8, clean depth" if kind == "none" else f"row 8, depth: {kind} {severity}".strip(),
         "two_stream",
         "RGB + worse depth",
         "noise",
