@@ -29,10 +29,12 @@ def _twin(name: str) -> bool:
 
 
 def _homes(names: Sequence[str]) -> dict[str, str]:
-    """The row among these targets that each twin of one belongs to: "table2:8" for "control:8"."""
-    owners = {name: [f"{group}:{name.partition(':')[2]}" for group in ("table2", "suppl")] for name in names}
-    found = {name: next((owner for owner in owners[name] if owner in names), None) for name in names if _twin(name)}
-    return {name: owner for name, owner in found.items() if owner}
+    """The row among these targets that each twin of one belongs to: "table2:8" for "control:8" and "start:flow-8"."""
+    homes: dict[str, str | None] = {}
+    for name in filter(_twin, names):
+        number = name.partition(":")[2].rpartition("-")[2]
+        homes[name] = next((owner for owner in (f"table2:{number}", f"suppl:{number}") if owner in names), None)
+    return {name: owner for name, owner in homes.items() if owner}
 
 
 def _twins_below(table: pd.DataFrame) -> pd.DataFrame:

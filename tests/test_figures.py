@@ -168,15 +168,16 @@ def test_results_bands_mark_what_needs_no_depth():
 
 
 def test_results_put_twins_below_their_rows():
-    names = ["table2:8", "table2:13", "suppl:13a", "oracle:13", "control:8", "control:13", "reading:13a", "control:15"]
+    names = ["table2:8", "table2:13", "suppl:13a", "oracle:13", "control:8", "control:13", "reading:13a", "control:15",
+             "start:flow-8"]  # fmt: skip
     table = a_table()
     table = table[table["target"].isin(names)].set_index("target").loc[names].reset_index()
     axes = figures.results(table).axes[0]
     labels = axes.get_yticklabels()
     ours = {TARGETS[name].title: name for name in names}
     shown = [ours[label.get_text().removeprefix("↳ ")] for label in labels]
-    assert shown == ["table2:8", "control:8", "table2:13", "oracle:13", "control:13", "suppl:13a", "reading:13a",
-                     "control:15"]  # fmt: skip
+    assert shown == ["table2:8", "control:8", "start:flow-8", "table2:13", "oracle:13", "control:13", "suppl:13a",
+                     "reading:13a", "control:15"]  # fmt: skip
     rules = [line for line in axes.lines if line.get_color() == style.FAINT]
     assert len(rules) == 1  # above the supplement, and not around every twin
 
