@@ -81,7 +81,8 @@ def loss_settings(opinions: Sequence[Mapping[str, np.ndarray]], terms: Sequence[
         rows = np.arange(len(names))
         panel.barh(rows, opinion["target"], 0.75, color=FAINT, label="target: label and soft labels")
         panel.barh(rows, opinion["teacher"], 0.4, color=ROLES["depth"], label="teacher, softened")
-        panel.plot(opinion["student"], rows, "o", color=ROLES["hallucination"], markersize=3.5, clip_on=False, label="student")
+        panel.plot(opinion["student"], rows, "o", color=ROLES["hallucination"], markersize=3.5, clip_on=False,
+                   label="student")  # fmt: skip
         panel.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
         _names(panel, names if column == 0 else ())
         panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
