@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from ntu_files import paths_of, write_clip, write_depth, write_depth_frames, write_joints, write_video
 from PIL import Image
 
-from labkit import datasets, files, sources, store
+from labkit import datasets, files, lab, sources, store
 from labkit.alignment import fit_alignment
-from labkit.config import ClipConfig, PuppetsConfig
+from labkit.config import MINI, ClipConfig, PuppetsConfig
 from labkit.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
 from labkit.errors import LabError
 from labkit.media import read_video_whole
@@ -542,6 +542,16 @@ def test_a_store_with_a_nominal_stand_in_moves_to_the_camera_s_median(sparse, tm
     last = prepare(sparse, store_dir, CONFIG, progress=False)
     assert last.built == len(more) + 1
     assert record_of(last, LOST[1])["alignment"]["source"] == "camera 2's median of 12 clips of setup 1"
+
+
+def test_a_store_of_nine_frames_lies_beside_and_holds_the_even_five(prepared, pristine, tmp_path):
+    nine = prepare(pristine, tmp_path / "nine", replace(CONFIG, stored_frames=9), progress=False)
+    assert nine.num_frames == 9 and nine.ids == prepared.ids and nine.path != prepared.path
+    assert np.array_equal(nine.rgb(range(12))[:, ::2], prepared.rgb(range(12)))
+    assert np.array_equal(nine.depth(range(12))[:, ::2], prepared.depth(range(12)))
+    assert nine.fingerprint != prepared.fingerprint
+    paths = {lab.store_path(pristine, replace(MINI, clips=replace(CONFIG, stored_frames=n))) for n in (5, 9)}
+    assert len(paths) == 2
 
 
 # Kills and damage

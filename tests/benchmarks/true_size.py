@@ -36,7 +36,7 @@ from labkit.puppets import make_puppets
 from labkit.runs import RunStore
 
 SUBJECTS = (1, 2, 3, 4, 6)  # validation, two of training, two of test; with 12 actions and one camera: 60 clips
-SEEK_FILES = 10
+SEEK_FILES, SEEK_ROUNDS = 6, 7  # the best of the rounds counts: caches are warm in both
 NTU_FRAMES = 80  # in the middle; puppets act in a quarter of that, where five frames leave little to skip
 
 
@@ -76,14 +76,16 @@ def seek_ratio(what: str, paths: list[Path], num_frames: int) -> None:
     """CPU time of decoding whole files over that of seeking the frames that a store keeps; pixels first."""
     ratios, milliseconds = [], []
     for path in paths:
-        chosen, times, pictures = sample_frames(count_frames(path), num_frames).tolist(), [], []
-        for read in (read_video, read_video_whole):
-            begin = time.process_time()
-            pictures.append(read(path, chosen))
-            times.append(1000 * (time.process_time() - begin))
-        assert np.array_equal(*pictures), f"{path.name}: seeking gives other pixels"
-        ratios.append(times[1] / times[0])
-        milliseconds.append(times)
+        chosen = sample_frames(count_frames(path), num_frames).tolist()
+        assert np.array_equal(read_video(path, chosen), read_video_whole(path, chosen)), path.name
+        best = {read_video: np.inf, read_video_whole: np.inf}
+        for _ in range(SEEK_ROUNDS):
+            for read in best:
+                begin = time.process_time()
+                read(path, chosen)
+                best[read] = min(best[read], 1000 * (time.process_time() - begin))
+        ratios.append(best[read_video_whole] / best[read_video])
+        milliseconds.append(list(best.values()))
     wholes, seeks = (statistics.median(column) for column in list(zip(*milliseconds, strict=True))[::-1])
     print(f"whole decode / seek of {num_frames} frames, {what}, {len(paths)} files, pixels equal: "
           f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), "
@@ -91,8 +93,9 @@ def seek_ratio(what: str, paths: list[Path], num_frames: int) -> None:
 
 
 def as_long_as_ntu(path: Path, folder: Path) -> Path:
-    """The clip played to and fro until it has NTU_FRAMES frames, coded as NTU's are."""
+    """The clip played to and fro until it has NTU_FRAMES frames, with a camera's noise, at NTU's bit rate."""
     pictures = read_video(path)
+    noise = np.random.default_rng(0).normal(0, 4, pictures[0].shape).astype(np.int8)  # grey levels
     there_and_back = [*range(len(pictures)), *range(len(pictures) - 2, 0, -1)]
     made = folder / path.name
     with av.open(str(made), "w") as container:
@@ -100,7 +103,9 @@ def as_long_as_ntu(path: Path, folder: Path) -> Path:
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt, stream.codec_context.gop_size, stream.bit_rate = "yuv420p", 12, 11_000_000
         for number in range(NTU_FRAMES):
-            picture = pictures[there_and_back[number % len(there_and_back)]]
+            fresh = np.roll(noise, (37 * number, 101 * number), (0, 1))
+            clean = pictures[there_and_back[number % len(there_and_back)]]
+            picture = np.clip(clean.astype(np.int16) + fresh, 0, 255).astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return made
