@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ntu_files import COLOR, DEPTH, paths_of, write_clip
 
-from labkit import datasets
+from labkit import datasets, sources
 from labkit.alignment import crop_color, fit_alignment
 from labkit.clips import STILL
 from labkit.config import PROFILES, ClipConfig
@@ -182,7 +182,7 @@ def test_what_is_known_of_a_clip(made, root, prepared, monkeypatch):
     assert again.built == 0 and again.fingerprint == prepared.fingerprint
     assert again.about([NAMES[2], NAMES[0]]) == [known | {"object": "ball"}, known | {"subject": 1}]
     assert ClipStore(made).about([NAMES[2]])[0]["object"] == "ball"
-    monkeypatch.setattr(datasets, "sha256_file", None)  # and the next call reads no source
+    monkeypatch.setattr(sources, "sha256_file", None)  # and the next call reads no source
     assert prepare(root, made, CONFIG, progress=False).built == 0
     for where in (again, NTU60.index(root)):
         with pytest.raises(LabError, match="S009"):
