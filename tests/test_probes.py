@@ -136,7 +136,8 @@ def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):
     labels, people = np.repeat([0, 2], 20), np.tile(np.repeat(np.arange(10), 2), 2)
     right = {"a": np.ones(40, bool), "b": labels == 0}  # b misses class 2 altogether; class 1 has no test clip
     clips = SimpleNamespace(labels=labels, class_names=["walk", "kick", "wave"], rows=lambda ids: np.array(ids))
-    lab = SimpleNamespace(clips=clips, data_name="made up", split=SimpleNamespace(test=list(range(40))), with_seed=lambda seed: lab)
+    split = SimpleNamespace(test=list(range(40)))
+    lab = SimpleNamespace(clips=clips, data_name="made up", split=split, with_seed=lambda seed: lab)
     monkeypatch.setattr(targets, "answers", lambda lab, name: right[name])
     monkeypatch.setattr(targets, "subjects", lambda lab: people)
     table = probes.gains_by_class(lab, "a", "b", seeds=2).set_index("class")
