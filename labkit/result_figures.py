@@ -98,7 +98,7 @@ def results(table: pd.DataFrame) -> Figure:
     key = (
         _key("ours, 95 % interval", INK),
         _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
-        _key("control without depth", ROLES["control"], marker="v"),
+        _key("control", ROLES["control"], marker="v"),
         _key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8),
     )
     figure.legend(handles=key, loc="outside upper center", ncols=4)
@@ -138,7 +138,7 @@ def comparisons(table: pd.DataFrame) -> Figure:
     of_paper = next((role_color(row.target) for row in table.itertuples() if not _twin(row.minus)), INK)
     key = (
         _key("against a model of the paper", of_paper),
-        _key("against a control without depth", ROLES["control"]),
+        _key("against a control", ROLES["control"]),
         _key("interval includes zero", INK, markerfacecolor="white"),
     )
     figure.legend(handles=key, loc="outside upper center", ncols=3)
