@@ -17,6 +17,7 @@ from .config import Profile, PuppetsConfig, get_profile
 from .datasets import ClipStore, Index, Split
 from .files import sha256_json
 from .machine import find_home
+from .parallel import refuse_without_main_guard
 from .puppets import make_puppets
 from .runs import Run, RunSpec, RunStore, code_version
 
@@ -94,6 +95,7 @@ def open_lab(profile: str | Profile = "mini", protocol: str = "cross-subject", s
     Modalities that the data set has no files for are left out. Raises LabError for an unknown profile,
     and for a protocol that the data set does not have.
     """
+    refuse_without_main_guard()
     chosen = get_profile(profile) if isinstance(profile, str) else profile
     base, given = find_home(home), data or os.environ.get(DATA_VARIABLE)
     found = find_dataset(given) if given else PUPPETS

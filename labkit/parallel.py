@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,18 @@ def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
 
 def _each(function: Callable, values: Sequence) -> list:
     return [function(value) for value in values]
+
+
+def refuse_without_main_guard() -> None:
+    """LabError in a worker that is still importing the script it was spawned from.
+
+    Spawned workers import the script again. One that opens a lab as it is imported would wait for the
+    lock its parent holds, and the parent for it, for good.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # what multiprocessing itself looks at
+        script = getattr(sys.modules.get("__main__"), "__file__", None) or sys.argv[0]
+        fix = "put the script's work under if __name__ == '__main__':"
+        raise LabError.mismatch(script, "a script that can be imported", "one that does its work on import", fix)
 
 
 def follow_parent() -> None:

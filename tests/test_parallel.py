@@ -104,3 +104,16 @@ def alive(process: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_script_without_main_guard_is_told_so(tmp_path):
+    """Its workers import it again; without the check they would wait for the parent's lock for good."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from labkit.lab import open_lab\n"
+        f"open_lab('smoke', home={str(tmp_path)!r}, progress=False)\n", encoding="utf-8"
+    )  # fmt: skip
+    env = {**os.environ, "LABKIT_PROGRESS": "quiet", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode != 0 and "under if __name__ == '__main__'" in done.stderr
+    assert "that one died" in done.stderr
