@@ -34,10 +34,6 @@ COMPARISONS = (
     ("table2:15", "table2:2"),
     ("table2:15", "control:15"),
     ("table2:13", "control:13"),
-    ("untaught:15", "control:15"),
-    ("table2:15", "untaught:15"),
-    ("recipe:best", "control:15"),
-    ("recipe:best", "untaught:15"),
 )
 
 
