@@ -15,14 +15,15 @@ READING_ORDER = (
     "registration", "media", "frames", "clips", "footage", "corruptions", "maps", "roots", "ntu", "protocols",
     "other_sets", "pairs", "catalog", "rendering", "puppet_body", "puppet_actions", "puppet_sensors",
     "puppet_clips", "puppets", "store", "reading", "sources", "datasets", "examination", "inspection",
-    "registration_report", "backbones", "model", "losses", "system_losses", "distillers", "metrics", "runs", "lab",
-    "roles", "augment", "feeds", "lessons", "sessions", "fitting", "tasks", "trainers", "systems", "stress",
-    "noise", "discrepancies", "trainings", "nodes", "executors", "graph", "standings", "rows", "targets",
-    "robustness", "likeness", "probes", "cues", "style", "records", "pictures", "curves", "claims", "verdicts",
-    "effects", "noise_figures", "result_figures", "map_figures", "registration_figures", "figures", "exhibits",
-    "panels", "widgets", "explorers", "onnx_file", "prediction", "provenance", "model_card", "export", "tutor",
-    "step_checks", "connection_checks", "loss_checks", "map_checks", "noise_checks", "system_checks",
-    "claim_checks", "checks", "notebooks", "course", "site", "kernels", "series", "leaving", "data_commands", "cli",
+    "registration_report", "backbones", "model", "losses", "system_losses", "distillers", "metrics", "runs",
+    "lab", "roles", "augment", "feeds", "lessons", "processes", "sessions", "fitting", "tasks", "trainers",
+    "systems", "stress", "noise", "discrepancies", "trainings", "nodes", "executors", "graph", "standings",
+    "rows", "targets", "robustness", "likeness", "probes", "cues", "style", "records", "pictures", "curves",
+    "claims", "verdicts", "effects", "noise_figures", "result_figures", "map_figures", "registration_figures",
+    "figures", "exhibits", "panels", "widgets", "explorers", "onnx_file", "prediction", "provenance",
+    "model_card", "export", "tutor", "step_checks", "connection_checks", "loss_checks", "map_checks",
+    "noise_checks", "system_checks", "claim_checks", "checks", "notebooks", "course", "site", "kernels",
+    "series", "leaving", "data_commands", "cli",
 )  # fmt: skip
 
 

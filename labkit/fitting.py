@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from . import machine
+from . import machine, processes
 from .config import TrainConfig
 from .feeds import Batch, Feed
 from .lab import Lab
@@ -45,14 +44,28 @@ class Task:
     teachers: nn.Module | None = None
 
 
+class Objective(nn.Module):
+    """A task's network with its loss: a batch and its lesson to the loss terms, the one to minimise under "total"."""
+
+    def __init__(self, task: Task, precision: Callable[[], AbstractContextManager]):
+        super().__init__()
+        self.model, self._task, self._precision = task.model, task, precision
+
+    def forward(self, batch: Batch, lesson: Any) -> dict[str, Tensor]:
+        with self._precision():
+            output = self._task.forward(self.model, batch, lesson)
+        return self._task.losses(output, lesson, batch.labels)
+
+
 class Training:
     """All that one `fit` holds: network and optimizer on their device, feeds, and the resumable session."""
 
     def __init__(self, run: Run, task: Task, lab: Lab, config: TrainConfig):
         self.run, self.task, self.config = run, task, config
-        self.accelerator = Accelerator()
+        processes.check_shares(config.batch_size, lab.profile.distill.feature_reduction)
+        self.accelerator = processes.start()
         device = self.accelerator.device
-        self.speed = choose_speed(lab, config, device)
+        self.speed = processes.same(choose_speed(lab, config, device))
         layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
         task.model.to(device, memory_format=layout)
         set_bn_momentum(task.model, config.bn_momentum)
@@ -60,7 +73,8 @@ class Training:
             task.teachers.to(device, memory_format=layout)
         parameters = [p for module in task.trained.values() for p in module.parameters()]
         optimizer = make_optimizer(config, parameters, self.speed.fused_adam)
-        self.model, self.optimizer = self.accelerator.prepare(task.model, optimizer)
+        processes.share_batch_norm(task.model, device)
+        self.objective, self.optimizer = self.accelerator.prepare(Objective(task, self.autocast), optimizer)
         self.session = Session(run, task.trained, self.optimizer, self.speed, CHECKPOINT_SECONDS)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         self.feeds = {
@@ -74,6 +88,11 @@ class Training:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16")
 
+    def save(self) -> None:
+        """A checkpoint, by the main process: all hold the same."""
+        if self.accelerator.is_main_process:
+            self.session.save()
+
 
 def fit(run: Run, task: Task, lab: Lab, config: TrainConfig) -> None:
     """Train a task into its run folder, from its last checkpoint if there is one, and test it once.
@@ -83,7 +102,8 @@ def fit(run: Run, task: Task, lab: Lab, config: TrainConfig) -> None:
     training = Training(run, task, lab, config)
     session, main = training.session, training.accelerator.is_main_process
     session.restore()
-    run.set_state("running")
+    if main:
+        run.set_state("running")
     at = session.position
     with (
         StopSignals() as stop,
@@ -93,37 +113,39 @@ def fit(run: Run, task: Task, lab: Lab, config: TrainConfig) -> None:
             batches = training.feeds["train"].epoch(at.epoch, config.batch_size)
             while at.batch < len(batches):
                 group = batches[at.batch : at.batch + config.accumulate]
-                _note_terms(training, train_step(training, group), len(group))
-                if stop.received is not None:
-                    session.save()
-                    run.set_state("interrupted")
+                terms, stopped = processes.together(train_step(training, group), stop.received is not None)
+                _note_terms(training, terms, len(group))
+                if stopped:
+                    training.save()
+                    if main:
+                        run.set_state("interrupted")
                     stop.leave()
                 if session.due():
-                    session.save()
+                    training.save()
             bar.advance(1, _end_epoch(training))
             if session.due():
-                session.save()
+                training.save()
     _finish(training)
 
 
 def train_step(training: Training, group: list[list[str]]) -> dict[str, float]:
-    """One optimizer step on a group of batches whose gradients add up; returns the mean loss terms."""
-    task, at, accelerator = training.task, training.session.position, training.accelerator
-    training.model.train()
+    """One optimizer step on a group of batches whose gradients add up; returns the mean loss terms of this share."""
+    at, accelerator = training.session.position, training.accelerator
+    training.objective.train()
     for settings in training.optimizer.param_groups:
         settings["lr"] = learning_rate(training.config, at.step, training.total_steps)
     sums: dict[str, float] = {}
     for ids in group:
         batch = training.feeds["train"].train_batch(ids, at.epoch)
         lesson = training.lessons(batch)
-        with training.autocast():
-            output = task.forward(training.model, batch, lesson)
-        terms = task.losses(output, lesson, batch.labels)
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        if not all(map(math.isfinite, values.values())):
-            _name_culprit(task, batch, terms)
-        accelerator.backward(terms["total"] / len(group))
-        sums = {name: sums.get(name, 0.0) + value / len(group) for name, value in values.items()}
+        weight = len(batch.ids) * accelerator.num_processes / len(ids) / len(group)  # shares may differ by a clip
+        with nullcontext() if ids is group[-1] else accelerator.no_sync(training.objective):
+            terms = training.objective(batch, lesson)
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            if not all(map(math.isfinite, values.values())):
+                _name_culprit(training.task, batch, terms)
+            accelerator.backward(terms["total"] * weight)
+        sums = {name: sums.get(name, 0.0) + value * weight for name, value in values.items()}
     training.optimizer.step()
     training.optimizer.zero_grad()
     return sums
@@ -171,7 +193,7 @@ def snapshot_name(epoch: int) -> str:
 def _finish(training: Training) -> None:
     """Take the chosen weights, read the test clips once, and write the artefacts; the result comes last."""
     session, run, at = training.session, training.run, training.session.position
-    session.save()  # a kill from here on costs only the evaluation
+    training.save()  # a kill from here on costs only the evaluation
     for role, module in training.task.trained.items():
         module.load_state_dict(of_role(session.best_weights, role))
     outputs: dict[str, dict] = {}

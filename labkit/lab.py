@@ -27,7 +27,7 @@ DATA_VARIABLE = "LABKIT_DATA"  # a data root in the environment, for notebooks, 
 # The modules whose code decides what a training ends in.
 TRAINING_CODE = (
     "clips", "augment", "feeds", "backbones", "model", "losses", "system_losses", "distillers", "lessons",
-    "roles", "sessions", "fitting", "tasks", "trainers", "systems",
+    "roles", "processes", "sessions", "fitting", "tasks", "trainers", "systems",
 )  # fmt: skip
 
 

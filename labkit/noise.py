@@ -7,7 +7,6 @@ computes, in `stress`, is imported where it is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 from .corruptions import CORRUPTIONS, Corruption
@@ -15,6 +14,7 @@ from .errors import LabError
 from .lab import TRAINING_CODE, Lab
 from .roles import modality_of
 from .runs import Run, code_version
+from .trainers import obtain
 
 
 def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] = tuple(CORRUPTIONS.values())) -> Run:
@@ -32,21 +32,10 @@ def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] =
     parent = two_stream.spec.config
     config = {"model": parent["model"], "modalities": parent["modalities"], "corrupted": roles[0], "corruptions": about}
     spec = replace(lab.spec("noise", config, (two_stream,)), code=code_version(*TRAINING_CODE, "corruptions", "stress"))
-    run = lab.runs.open(spec)
-    if lab.dry or (run.done and not run.checkpoints()):
-        return run
-    from accelerate import PartialState
 
-    from .stress import Study, score_all
+    def work(run: Run) -> None:
+        from .stress import Study, score_all
 
-    main = PartialState().is_main_process
-    with run.lock() if main else nullcontext():
-        if not run.done:
-            try:
-                score_all(run, Study(lab, two_stream, roles[0], corruptions), parent["train"]["bn_at_test"])
-            except LabError as error:
-                run.set_state("failed", reason=str(error))
-                raise
-        if main:
-            run.delete(*run.checkpoints())
-    return run
+        score_all(run, Study(lab, two_stream, roles[0], corruptions), parent["train"]["bn_at_test"])
+
+    return obtain(lab, spec, work)

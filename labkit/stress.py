@@ -23,6 +23,7 @@ from .feeds import Feed
 from .fitting import CHECKPOINT_SECONDS, TEST_BATCH, correct, summary, testing
 from .lab import Lab
 from .model import StreamOutput, TwoStream
+from .processes import together
 from .progress import Progress
 from .roles import load_stream, modality_of
 from .runs import PREDICTIONS, RESULT, Run
@@ -90,8 +91,9 @@ def score_all(run: Run, study: Study, bn_at_test: str) -> None:
     """Score the test clips into the run, batch by batch, from its last checkpoint on; the result comes last."""
     state, feed, begin = PartialState(), study.feed, time.monotonic()
     logits, seconds = _restore(run)
-    saved, together = begin, TEST_BATCH * state.num_processes
-    run.set_state("running")
+    saved, batch = begin, TEST_BATCH * state.num_processes
+    if state.is_main_process:
+        run.set_state("running")
 
     def save() -> None:
         if state.is_main_process and logits:
@@ -104,16 +106,17 @@ def score_all(run: Run, study: Study, bn_at_test: str) -> None:
         StopSignals() as stop,
         Progress("noise study", len(feed.ids), "clips", done=len(logits), show=state.is_main_process) as bar,
     ):
-        for start in range(len(logits), len(feed.ids), together):
-            group = feed.ids[start : start + together]
+        for start in range(len(logits), len(feed.ids), batch):
+            group = feed.ids[start : start + batch]
             mine = group[state.process_index :: state.num_processes]
             rows = torch.stack(list(study.score(mine)), dim=1).float().cpu() if mine else []
             scored = dict(gather_object(list(zip(mine, rows, strict=True))))
             logits.update({clip: scored[clip] for clip in group})
             bar.advance(len(group))
-            if stop.received is not None:
+            if together({}, stop.received is not None)[1]:
                 save()
-                run.set_state("interrupted")
+                if state.is_main_process:
+                    run.set_state("interrupted")
                 stop.leave()
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save()

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 from .config import DistillConfig, TrainConfig
 from .errors import LabError
 from .lab import Lab
-from .roles import load_stream, modality_of, seeded_weights
+from .roles import load_stream, modality_of
 from .runs import PREDICTIONS, RESULT, Run
-from .trainers import obtain
+from .trainers import obtain, trained
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .feeds import Batch
     from .fitting import Task
-    from .model import StreamOutput
 
 
 def train_jointly(lab: Lab, depth: Run, rgb: Run, *, distill: DistillConfig) -> Run:
@@ -39,33 +37,11 @@ def train_jointly(lab: Lab, depth: Run, rgb: Run, *, distill: DistillConfig) -> 
               "distill": asdict(distill)}  # fmt: skip
 
     def task() -> Task:
-        from .distillers import DISTILLERS, joint_terms
-        from .fitting import Task
-        from .model import ThreeStreams
+        from .tasks import one_stage_task
 
-        streams = ThreeStreams(*(load_stream(run, "stream") for run in (rgb, depth, depth)))
-        objective = DISTILLERS[distill.objective]
+        return one_stage_task([load_stream(run, "stream") for run in (rgb, depth, depth)], modalities, distill)
 
-        def forward(network, batch, _=None):
-            return network(batch[modalities["rgb"]], batch[modalities["depth"]])
-
-        def read(batch):
-            output = forward(streams, batch)
-            logits = {role: one.logits for role, one in output.items()}
-            fused = (logits["rgb"] + logits["hallucination"]) / 2
-            return {"fused": fused, "alone": logits["hallucination"], "rgb": logits["rgb"], "depth": logits["depth"]}
-
-        return Task(
-            title=f"one stage, {distill.objective}",
-            model=streams,
-            trained={"rgb": streams.rgb, "depth": streams.depth, "hallucination": streams.hallucination},
-            modalities=tuple(modalities.values()),
-            forward=forward,
-            losses=lambda output, _, labels: joint_terms(output, objective, labels, distill),
-            read=read,
-        )
-
-    return obtain(lab, lab.spec("joint", config, (depth, rgb)), train, task)
+    return trained(lab, lab.spec("joint", config, (depth, rgb)), train, task)
 
 
 def distill_stream(
@@ -88,49 +64,14 @@ def distill_stream(
               "modalities": {**{f"teacher {n}": name for n, name in enumerate(sees)}, "stream": modality}}  # fmt: skip
 
     def task() -> Task:
-        from torch import nn
+        from .tasks import student_task
 
-        from .distillers import DISTILLERS, layers_needed
-        from .fitting import Task
-        from .model import build_stream, freeze
-
-        with seeded_weights(lab, f"step1 {modality} 0"):
-            student = build_stream(lab.profile.model, lab.num_classes, lab.profile.clips.num_frames)
-        streams = nn.ModuleList(freeze(load_stream(run, "stream")) for run in teachers)
         scales = teacher_weights(lab, teachers, distill) * len(teachers)
-        layers = layers_needed(distill)
+        taught_by = [(load_stream(run, "stream"), name, scale)
+                     for run, name, scale in zip(teachers, sees, scales.tolist(), strict=True)]  # fmt: skip
+        return student_task(lab, modality, taught_by, distill)
 
-        def teach(batch: Batch) -> StreamOutput | list[StreamOutput]:
-            outputs = [_pruned(s(batch[m]), w, layers) for s, m, w in zip(streams, sees, scales.tolist(), strict=True)]
-            return outputs if distill.objective in ("ensemble", "focal") else _only(outputs, distill)
-
-        return Task(
-            title=f"{modality} learns {' + '.join(sees)} ({distill.objective})",
-            model=student,
-            trained={"stream": student},
-            modalities=tuple(dict.fromkeys((modality, *sees))),
-            forward=lambda model, batch, _: model(batch[modality]),
-            losses=lambda output, lesson, labels: DISTILLERS[distill.objective](output, lesson, labels, distill),
-            read=lambda batch: {"stream": student(batch[modality]).logits},
-            teach=teach,
-            teachers=streams,
-        )
-
-    return obtain(lab, lab.spec("student", config, tuple(teachers)), train, task)
-
-
-def _pruned(output: StreamOutput, weight: float, layers: tuple[int, ...]) -> StreamOutput:
-    from .model import NUM_BLOCKS, StreamOutput
-
-    features = output.features if NUM_BLOCKS in layers else None
-    return StreamOutput(output.logits * weight, (), features, (None, None, None, features))
-
-
-def _only(outputs: list[StreamOutput], distill: DistillConfig) -> StreamOutput:
-    if len(outputs) != 1:
-        fix = "give one teacher, or use the objective ensemble or focal"
-        raise LabError.mismatch(None, f"one teacher for {distill.objective}", len(outputs), fix)
-    return outputs[0]
+    return trained(lab, lab.spec("student", config, tuple(teachers)), train, task)
 
 
 def teacher_weights(lab: Lab, teachers: Sequence[Run], distill: DistillConfig) -> Tensor:
@@ -157,16 +98,13 @@ def fuse_predictions(lab: Lab, teachers: Sequence[Run], *, weighting: str = "uni
     """
     distill = DistillConfig(weighting=weighting)
     modalities = {f"teacher {n}": modality_of(run, "stream") for n, run in enumerate(teachers)}
-    run = lab.runs.open(lab.spec("ensemble", {"modalities": modalities, "weighting": weighting}, tuple(teachers)))
-    if lab.dry or run.done:
-        return run
-    import torch
+    spec = lab.spec("ensemble", {"modalities": modalities, "weighting": weighting}, tuple(teachers))
 
-    from .fitting import summary
+    def work(run: Run) -> None:
+        import torch
 
-    with run.lock():
-        if run.done:
-            return run
+        from .fitting import summary
+
         weights = teacher_weights(lab, teachers, distill)
         outputs, predictions = {}, {}
         for part in ("validation", "test"):
@@ -178,7 +116,8 @@ def fuse_predictions(lab: Lab, teachers: Sequence[Run], *, weighting: str = "uni
         run.save_tensors(PREDICTIONS, predictions, ids)
         run.save_json(RESULT, {"outputs": {"fused": outputs}, "primary": "fused", "weights": weights.tolist()})
         run.set_state("done")
-    return run
+
+    return obtain(lab, spec, work)
 
 
 def _predictions(lab: Lab, runs: Sequence[Run], part: str, reading: str) -> tuple[Tensor, Tensor]:

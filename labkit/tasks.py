@@ -1,17 +1,20 @@
-"""What each of the four steps computes: its network, what is trained in it, its loss and its readings."""
+"""What each training computes: its network, what is trained in it, its loss and its readings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import nn
 from torch.nn import functional as F
 
 from .config import DistillConfig, ModelConfig
-from .distillers import DISTILLERS, layers_needed
+from .distillers import DISTILLERS, joint_terms, layers_needed
+from .errors import LabError
 from .feeds import Batch
 from .fitting import Task
 from .lab import Lab
-from .model import Stream, StreamOutput, TwoStream, build_stream, freeze
+from .model import NUM_BLOCKS, Stream, StreamOutput, ThreeStreams, TwoStream, build_stream, freeze
 from .roles import load_stream, modality_of, seeded_weights
 from .runs import Run
 
@@ -138,3 +141,64 @@ class Teaching:
     def injected(self, lesson: StreamOutput) -> tuple:
         """What the student's forward takes beside its clip."""
         return self._link.injected(lesson.signals)
+
+
+# -- other systems ---------------------------------------------------------------------------------
+
+
+def one_stage_task(streams: Sequence[Stream], modalities: dict[str, str], distill: DistillConfig) -> Task:
+    """Hoffman et al.: RGB, depth and hallucination at once; `streams` in that order."""
+    three, objective = ThreeStreams(*streams), DISTILLERS[distill.objective]
+
+    def forward(network, batch, _=None):
+        return network(batch[modalities["rgb"]], batch[modalities["depth"]])
+
+    def read(batch):
+        logits = {role: output.logits for role, output in forward(three, batch).items()}
+        fused = (logits["rgb"] + logits["hallucination"]) / 2
+        return {"fused": fused, "alone": logits["hallucination"], "rgb": logits["rgb"], "depth": logits["depth"]}
+
+    return Task(
+        title=f"one stage, {distill.objective}",
+        model=three,
+        trained=dict(three.named_children()),
+        modalities=tuple(modalities.values()),
+        forward=forward,
+        losses=lambda output, _, labels: joint_terms(output, objective, labels, distill),
+        read=read,
+    )
+
+
+def student_task(
+    lab: Lab, modality: str, teachers: Sequence[tuple[Stream, str, float]], distill: DistillConfig
+) -> Task:
+    """A fresh stream learns from frozen ones: each with what it sees and a factor on its logits."""
+    with seeded_weights(lab, f"step1 {modality} 0"):
+        student = build_stream(lab.profile.model, lab.num_classes, lab.profile.clips.num_frames)
+    streams, sees, scales = zip(*teachers, strict=True)
+    streams = nn.ModuleList(freeze(stream) for stream in streams)
+    layers, several = layers_needed(distill), distill.objective in ("ensemble", "focal")
+    if len(teachers) != 1 and not several:
+        fix = "give one teacher, or use the objective ensemble or focal"
+        raise LabError.mismatch(None, f"one teacher for {distill.objective}", len(teachers), fix)
+
+    def teach(batch: Batch) -> StreamOutput | list[StreamOutput]:
+        outputs = [_pruned(s(batch[m]), w, layers) for s, m, w in zip(streams, sees, scales, strict=True)]
+        return outputs if several else outputs[0]
+
+    return Task(
+        title=f"{modality} learns {' + '.join(sees)} ({distill.objective})",
+        model=student,
+        trained={"stream": student},
+        modalities=tuple(dict.fromkeys((modality, *sees))),
+        forward=lambda model, batch, _: model(batch[modality]),
+        losses=lambda output, lesson, labels: DISTILLERS[distill.objective](output, lesson, labels, distill),
+        read=lambda batch: {"stream": student(batch[modality]).logits},
+        teach=teach,
+        teachers=streams,
+    )
+
+
+def _pruned(output: StreamOutput, weight: float, layers: tuple[int, ...]) -> StreamOutput:
+    features = output.features if NUM_BLOCKS in layers else None
+    return StreamOutput(output.logits * weight, (), features, (None, None, None, features))

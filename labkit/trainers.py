@@ -11,7 +11,6 @@ What computes is imported where a task is made: to name a run, or to find it fin
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
 
         return stream_task(lab, modality, twin)
 
-    return obtain(lab, lab.spec("step1", config), lab.profile.step1, task)
+    return trained(lab, lab.spec("step1", config), lab.profile.step1, task)
 
 
 def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | None = PROFILE) -> Run:
@@ -101,7 +100,7 @@ def _joint(
 
         return joint_task(title, source, target, model, taught)
 
-    return obtain(lab, lab.spec(step, config, parents), train, task)
+    return trained(lab, lab.spec(step, config, parents), train, task)
 
 
 def distill_hallucination(
@@ -127,16 +126,8 @@ def distill_hallucination(
     taught = distill.objective != "labels"
     model = _with_connection(lab, connection if taught else None)
     seen = "target" if distill.missing == "source" else "source"
-    modalities = {
-        "teacher": modality_of(two_stream, distill.missing),
-        "hallucination": modality_of(two_stream, seen),
-    }
-    config = {
-        "model": asdict(model),
-        "train": asdict(train),
-        "modalities": modalities,
-        "distill": asdict(distill),
-    }
+    modalities = {"teacher": modality_of(two_stream, distill.missing), "hallucination": modality_of(two_stream, seen)}
+    config = {"model": asdict(model), "train": asdict(train), "modalities": modalities, "distill": asdict(distill)}
 
     def task() -> Task:
         from .tasks import Teaching, labels_task, taught_task
@@ -146,29 +137,41 @@ def distill_hallucination(
             return labels_task(student, modalities["hallucination"])
         return taught_task(Teaching(two_stream, distill, model), student, modalities)
 
-    return obtain(lab, lab.spec("step3", config, (two_stream,)), train, task)
+    return trained(lab, lab.spec("step3", config, (two_stream,)), train, task)
 
 
 def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
     return lab.profile.model if connection == PROFILE else replace(lab.profile.model, connection=connection)
 
 
-def obtain(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task]) -> Run:
+def trained(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task]) -> Run:
     """The finished run of that specification, trained now if it is not there yet."""
+
+    def work(run: Run) -> None:
+        from .fitting import fit
+
+        fit(run, task(), lab, config)
+
+    return obtain(lab, spec, work)
+
+
+def obtain(lab: Lab, spec: RunSpec, work: Callable[[Run], None]) -> Run:
+    """The finished run of that specification, worked out now if it is not there yet; a failure is noted in it."""
     run = lab.runs.open(spec)
     if lab.dry or (run.done and not run.checkpoints()):
         return run
     from accelerate import PartialState
 
-    from .fitting import fit
+    from .processes import owned
 
     main = PartialState().is_main_process
-    with run.lock() if main else nullcontext():
-        if not run.done:
+    with owned(run) as missing:
+        if missing:
             try:
-                fit(run, task(), lab, config)
+                work(run)
             except LabError as error:
-                run.set_state("failed", reason=str(error))
+                if main:
+                    run.set_state("failed", reason=str(error))
                 raise
         if main:
             run.delete(*run.checkpoints())

@@ -233,7 +233,7 @@ def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
 
         def poisoned(training, group):
             if training.session.position.epoch == 1:
-                training.model.backbone.fc.bias.data[0] = float("inf")
+                training.task.model.backbone.fc.bias.data[0] = float("inf")
             return real(training, group)
 
         monkeypatch.setattr(fitting, "train_step", poisoned)

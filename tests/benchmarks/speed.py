@@ -119,11 +119,11 @@ def loop_against_bare(pairs: int) -> tuple[float, float, float]:
         stream = build_stream(MINI.model, 3, 5)
         task = Task(
             title="bench", model=stream, trained={"stream": stream}, modalities=("rgb",),
-            forward=lambda model, batch: model(batch["rgb"]).logits,
-            losses=lambda logits, labels: {"total": F.cross_entropy(logits, labels)},
+            forward=lambda model, batch, _: model(batch["rgb"]).logits,
+            losses=lambda logits, _, labels: {"total": F.cross_entropy(logits, labels)},
             read=lambda batch: {"stream": stream(batch["rgb"]).logits},
         )  # fmt: skip
-        run = lab.runs.open(lab.spec("bench", {}))
+        run = lab.runs.open(lab.spec("bench", {"modalities": {"stream": "rgb"}}))
         training = Training(run, task, replace(lab, clips=MemoryStore(48, 64)), lab.profile.step1)
         ids = lab.clips.ids[:12]
         batch = training.feeds["train"].train_batch(ids, 0)
