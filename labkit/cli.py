@@ -62,7 +62,7 @@ def run(
     base = machine.find_home(home)
     notebooks = machine.find_notebooks(base)
 
-    from . import lab, targets  # seconds: only now that there is something to do
+    from . import graph, lab, targets  # seconds: only now that there is something to do
     from .records import SHOWN
 
     bench = lab.open_lab(profile, protocol, home=base, data=data)
@@ -70,6 +70,8 @@ def run(
     if refresh and asked != committed:
         fix = "leave --refresh out: what is committed shows the embedded set, as the parameters cells say"
         raise LabError.mismatch(data, f"--refresh with {committed}", asked, fix)
+    ahead = targets.possible(bench, targets.IN_NOTEBOOKS)  # side by side, not one by one as notebooks come to them
+    graph.run_graph(targets.needs(ahead, [bench], seeds), workers=None)
     succeeded = _execute(notebooks, base / "runs" / "notebooks" / bench.series_name, jobs, refresh, {
         "parameters": {"profile": profile, "protocol": protocol, "seeds": seeds},
         "force": force,
@@ -102,7 +104,7 @@ def reproduce(
     protocol: str = "cross-subject",
     seeds: int = 1,
     profile: str = "mini",
-    workers: int = 1,
+    workers: int | None = None,
     scheduler: str | None = None,
     threads: int | None = None,
     data: Path | None = None,
@@ -120,23 +122,25 @@ def reproduce(
         protocol: Which clips are held out for the test, by a name of the data set's own; or all.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
-        workers: Trainings made at the same time, in processes that share the cores.
+        workers: Trainings made at the same time, in processes that share the cores; by default one a core,
+            and one in all on a GPU.
         scheduler: Address of a Dask scheduler, tcp://HOST:8786, whose workers see the same folders.
         threads: Threads a training computes with; it resumes with no other number.
         data: A data root that the lab knows; by default the embedded set.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
-    _at_least_one(seeds=seeds, names=len(names), workers=workers, threads=1 if threads is None else threads)
+    _at_least_one(seeds=seeds, names=len(names), workers=workers, threads=threads)
 
     from . import exhibits, graph, lab, machine, targets
 
     names, shown = exhibits.split_names(names)
-    chosen = targets.get_targets(names)  # a wrong name is told before anything is made
+    targets.get_targets(names)  # a wrong name is told before anything is made
     labs = lab.open_labs(profile, protocol, home=machine.find_home(home), data=data)
-    wanted = [*targets.needs(chosen, labs, seeds), *exhibits.needs(shown, labs, seeds)]
+    wanted = [need for bench in labs for need in targets.needs(_chosen(names, bench), [bench], seeds)]
+    wanted += exhibits.needs(shown, labs, seeds)
     report = graph.run_graph(wanted, workers=workers, scheduler=scheduler, threads=threads)
-    if chosen:
-        _show_targets(labs, seeds, chosen)
+    if names:
+        _show_targets(labs, seeds, names)
     _write_tidy(labs, seeds)
     drawn = _show_exhibits(shown, labs, seeds)
     if not report.nodes:
@@ -184,14 +188,20 @@ def list_targets(
     _show_targets(lab.open_labs(profile, protocol, home=machine.find_home(home), data=data), seeds)
 
 
-def _show_targets(labs: Sequence[Lab], seeds: int, chosen: Sequence[Target] | None = None) -> None:
-    """A table a protocol, under its name where there are several."""
+def _chosen(names: Sequence[str], bench: Lab) -> list[Target]:
+    from . import targets
+
+    return targets.get_targets(names, bench.split.name)
+
+
+def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) -> None:
+    """A table a protocol, under its name where there are several; of all targets where none is named."""
     from . import targets
 
     for bench in labs:
         if len(labs) > 1:
             print(f"\n{bench.split.name}")
-        _show(targets.results_table(bench, seeds, chosen))
+        _show(targets.results_table(bench, seeds, _chosen(names, bench) if names else None))
 
 
 def _write_tidy(labs: Sequence[Lab], seeds: int) -> None:
@@ -261,9 +271,9 @@ app.command(data, name="data", help="Make, check or prepare a data root.")
 app.command(course, name="course", help="Make the course's notebooks, or the site.")
 
 
-def _at_least_one(**counts: int) -> None:
+def _at_least_one(**counts: int | None) -> None:
     for name, count in counts.items():
-        if count < 1:
+        if count is not None and count < 1:
             raise LabError.mismatch(None, f"at least 1 for {name}", count, "give one or more")
 
 

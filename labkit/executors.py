@@ -45,7 +45,8 @@ def in_processes(graph: dict[str, Any], keys: Sequence[str], log: Log, workers: 
 
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    options = {"pool": pool, "num_workers": workers, "optimize_graph": False}  # a fused chain would hide its tasks
+    # Dask would fuse a chain, which hides its tasks, and hand out six tasks at a time to one process.
+    options = {"pool": pool, "num_workers": workers, "optimize_graph": False, "chunksize": 1}
     try:
         with dask.callbacks.Callback(pretask=log.started, posttask=log.ended):
             dask.multiprocessing.get(graph, list(keys), **options)

@@ -22,7 +22,7 @@ from . import executors
 from .errors import LabError
 from .files import write_json
 from .lab import Lab
-from .machine import available_cores
+from .machine import available_cores, trainings_at_once
 from .nodes import Bench, Node, Outcome, in_a_line, is_finished, train
 from .runs import Run
 from .trainings import UNPREPARED, get_training, make, with_parents
@@ -78,7 +78,7 @@ class Report:
 # -- planning ----------------------------------------------------------------------------------------
 
 
-def plan(needs: Iterable[tuple[Lab, Sequence[str]]], threads: int | None = None) -> Report:
+def plan(needs: Iterable[tuple[Lab, Sequence[str]]]) -> Report:
     """Name all runs that these trainings on these labs come to, and look which are missing.
 
     The parents of a finished run are not needed. Nothing is trained and torch is not loaded. Raises
@@ -98,7 +98,7 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]], threads: int | None = None)
                 wanted |= set() if run.id in report.there else set(parents)
                 continue
             provisional = run.spec.data == UNPREPARED
-            node = Node(run.id, name, where, key, tuple(made[p].id for p in parents), call, provisional, threads)
+            node = Node(run.id, name, where, key, tuple(made[p].id for p in parents), call, provisional)
             try:
                 finished = is_finished(run)
             except LabError as error:
@@ -136,26 +136,30 @@ def dask_graph(report: Report, pack: Callable[[Lab], Bench] = Bench.pack) -> dic
 def run_graph(
     needs: Iterable[tuple[Lab, Sequence[str]]],
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     scheduler: str | None = None,
     threads: int | None = None,
 ) -> Report:
     """Make all these trainings; the report says what became of each.
 
-    In this process by default; in `workers` local processes, which share the cores; or on the cluster
-    of a Dask `scheduler` ("tcp://host:8786"), whose workers must be started with one thread each and
-    see the same folders. `threads` is torch's thread count; a run started with one count resumes with
-    no other. What is done is told on stderr and kept in `runs/graph/`. Raises LabError, with nothing
-    lost, when the plan is impossible, a local process dies, or the scheduler cannot be reached.
+    In this process by default; in `workers` local processes, which share the cores (None: as many as
+    are best here, `machine.trainings_at_once`); or on the cluster of a Dask `scheduler`
+    ("tcp://host:8786"), whose workers must be started with one thread each and see the same folders.
+    `threads` is torch's thread count; a run started with one count resumes with no other. What is done
+    is told on stderr and kept in `runs/graph/`. Raises LabError, with nothing lost, when the plan is
+    impossible, a local process dies, or the scheduler cannot be reached.
     """
-    if workers < 1 or (workers > 1 and scheduler):
+    workers = 1 if scheduler and workers is None else workers
+    if workers is not None and (workers < 1 or (workers > 1 and scheduler)):
         found = f"{workers} workers" + (f" and {scheduler}" if scheduler else "")
         raise LabError.mismatch(None, "at least one worker, or a scheduler", found, "give one of the two")
-    if workers > 1:
-        threads = threads or max(available_cores() // workers, 1)
-    report = plan(needs, threads)
+    report = plan(needs)
     if not report.nodes:
         return report
+    workers = min(trainings_at_once(), len(report.nodes)) if workers is None else workers
+    if workers > 1:
+        threads = threads or max(available_cores() // workers, 1)
+    report.nodes = {run_id: replace(node, threads=threads) for run_id, node in report.nodes.items()}
     log, keys = _Log(report, scheduler or ("this process" if workers == 1 else f"{workers} processes")), [*report.nodes]
     try:
         if scheduler:

@@ -34,6 +34,10 @@ class Target:
         """What comes before the colon: "table2", "suppl", "control", ..."""
         return self.name.partition(":")[0]
 
+    def left_out(self, protocol: str) -> bool:
+        """Whether the paper has this row for cross-subject and not for cross-view, when that is asked for."""
+        return protocol == "cross-view" and self.paper.keys() == {"cross-subject"}
+
     def make(self, lab: Lab) -> Run:
         """The run that holds this number, trained if it is not there yet (unless `lab.dry`)."""
         return make(self.training, lab)
@@ -174,11 +178,15 @@ TARGETS |= {point.other: _switched(point) for point in DISCREPANCIES if point.tr
 # What `labkit reproduce all` makes: the paper's own numbers and their controls.
 ALL_GROUPS = ("table2", "suppl", "oracle", "control", "untaught", "table3")
 
+# What the notebooks read: `labkit run` makes it before them, several trainings at a time.
+IN_NOTEBOOKS = (*ALL_GROUPS, "stream", "system", "radevski", "recipe:best")
 
-def get_targets(names: Iterable[str]) -> list[Target]:
+
+def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[Target]:
     """Targets by name or group ("table2", "radevski"); "all" is the paper's and their controls, "everything" more.
 
-    Raises LabError for a name there is not.
+    For cross-view "all" leaves out the rows that the paper gives for cross-subject only; asked for by name
+    or group, they are made all the same. Raises LabError for a name there is not.
     """
     wanted = list(names)
     groups = {target.group for target in TARGETS.values()}
@@ -187,5 +195,9 @@ def get_targets(names: Iterable[str]) -> list[Target]:
             fix = "see `labkit targets` for every target"
             expected = f"a target such as table2:15, or one of the groups all, everything, {', '.join(sorted(groups))}"
             raise LabError.mismatch(None, expected, repr(name), fix)
-    chosen = set(wanted) | ({*ALL_GROUPS} if "all" in wanted else groups if "everything" in wanted else set())
-    return [target for target in TARGETS.values() if chosen & {target.name, target.group}]
+    named = set(wanted) | (groups if "everything" in wanted else set())
+    broad = {*ALL_GROUPS} if "all" in wanted else set()
+    return [
+        target for target in TARGETS.values()
+        if named & {target.name, target.group} or (target.group in broad and not target.left_out(protocol))
+    ]  # fmt: skip

@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .errors import LabError
 from .graph import run_graph
 from .lab import Lab
 from .metrics import Interval, gap_closed, paired_bootstrap
-from .rows import ALL_GROUPS, TABLE3, TARGETS, Target, get_targets
+from .rows import ALL_GROUPS, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
 from .runs import PREDICTIONS
 from .standings import combined, look, over_seeds, standing
 from .trainings import make
 
 __all__ = [
-    "ALL_GROUPS", "COMPARISONS", "TABLE3", "TARGETS", "TIDY", "UPPER", "Target", "answers", "answers_of_seeds",
-    "comparison_table", "gap_closed_by_depth", "get_targets", "in_words", "make", "needs", "predictions", "reproduce",
-    "results_table", "subjects", "tidy",
+    "ALL_GROUPS", "COMPARISONS", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER", "Target", "answers",
+    "answers_of_seeds", "comparison_table", "gap_closed_by_depth", "get_targets", "in_words", "make", "needs",
+    "possible", "predictions", "reproduce", "results_table", "seeds_there", "subjects", "tidy",
 ]  # fmt: skip
 
 # Differences that carry the paper's claim and their honest twins: (better, than what).
@@ -52,6 +53,29 @@ def needs(targets: Iterable[Target], labs: Iterable[Lab], seeds: int = 1) -> lis
     """What `graph.run_graph` is to make: each lab at each seed, with the trainings that these targets read."""
     trainings = list(dict.fromkeys(target.training for target in targets))
     return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)]
+
+
+def possible(lab: Lab, names: Sequence[str]) -> list[Target]:
+    """The named targets without those that need a modality which the lab's clips have not."""
+    chosen = get_targets(names)
+    found = look(lab, {target.training for target in chosen})
+    return [target for target in chosen if not isinstance(found[target.training], LabError)]
+
+
+MOST_SEEDS = 100
+
+
+def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
+    """How many seeds, from 0 on, have all trainings of the named targets finished; `at_least`, if fewer have.
+
+    Nothing is trained. A notebook trains what its parameters say and shows all there is.
+    """
+    chosen = get_targets(names)
+    for seed in range(MOST_SEEDS):
+        ((one, trainings),) = needs(chosen, [lab.with_seed(seed)])
+        if not all(run.done for run in look(replace(one, seed=seed), trainings).values()):
+            return max(seed, at_least)
+    return MOST_SEEDS
 
 
 def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:

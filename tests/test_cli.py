@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from labkit import LabError, __version__, cli, data_commands, lab, machine, notebooks, series, targets
+from labkit import LabError, __version__, cli, data_commands, graph, lab, machine, notebooks, series, targets
 from labkit.config import PuppetsConfig
 from labkit.datasets import ClipStore
 from labkit.puppets import make_puppets
@@ -114,6 +114,8 @@ class Stage:
         monkeypatch.setattr(lab, "open_lab", self.open_lab)
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
+        monkeypatch.setattr(targets, "look", lambda bench, trainings: dict.fromkeys(trainings))
+        monkeypatch.setattr(graph, "run_graph", self.run_graph)
         monkeypatch.setattr(targets, "tidy", lambda labs, seeds: pd.DataFrame({"target": [labs[0].series_name]}))
 
     def open_lab(self, profile, protocol="cross-subject", **options):
@@ -121,7 +123,13 @@ class Stage:
         name = f"{profile}-mine" if options.get("data") else profile
         clips = SimpleNamespace(fingerprint="data")
         runs = RunStore(options["home"] / "runs")
-        return SimpleNamespace(clips=clips, runs=runs, series_name=name, data_name="mine", root=options.get("data"))
+        bench = SimpleNamespace(clips=clips, runs=runs, series_name=name, data_name="mine", root=options.get("data"))
+        bench.with_seed = lambda seed: SimpleNamespace(**vars(bench), seed=seed)
+        return bench
+
+    def run_graph(self, needs, **options):
+        assert "notebooks" not in self.asked, "trainings come first"
+        self.asked["trainings"] = {(bench.seed, name) for bench, names in needs for name in names}
 
     def run_series(self, notebooks, out_dir, parameters, **options):
         self.asked |= {"notebooks": notebooks, "out_dir": out_dir, "parameters": parameters, **options}
@@ -147,6 +155,7 @@ def test_run_goes_through_all_notebooks_and_shows_the_table(home, monkeypatch, c
     assert [path.name for path in stage.asked["notebooks"]] == ["00_a.ipynb", "10_b.ipynb"]
     assert stage.asked["out_dir"] == home / "runs" / "notebooks" / "smoke"
     assert stage.asked["parameters"] == {"profile": "smoke", "protocol": "cross-subject", "seeds": 2}
+    assert {(0, "rgb_only"), (1, "rgb_only"), (1, "ensemble_sample")} <= stage.asked["trainings"]
     assert stage.asked["data_fingerprint"] == "data" and stage.asked["force"] is True
     assert stage.asked["env"]["LABKIT_HOME"] == str(home)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]

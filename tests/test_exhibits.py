@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from tiny import tiny_lab
 
-from labkit import exhibits, style
+from labkit import exhibits, style, targets
 from labkit.errors import LabError
 from labkit.exhibits import EXHIBITS, make_exhibit, needs, split_names, table1
 from labkit.result_figures import claims_figure, effects_figure
@@ -110,3 +110,15 @@ def test_effects_leave_out_what_is_not_measured():
     names = ["number", "point", "tried", "base", "other", "difference", "low", "high"]
     axes = effects_figure(pd.DataFrame(rows, columns=names)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1  a\nx=1"]
+
+
+def test_all_is_what_the_paper_has_for_the_protocol():
+    """Table 2 has 15 rows cross-subject and 9 cross-view; controls are the same for both."""
+    subject, view = (targets.get_targets(["all"], protocol) for protocol in ("cross-subject", "cross-view"))
+    printed = [[t.name for t in chosen if t.group == "table2"] for chosen in (subject, view)]
+    assert len(printed[0]) == 15 and printed[1] == [f"table2:{row}" for row in (1, 2, 6, 7, 8, 9, 10, 13, 15)]
+    controls = [[t.name for t in chosen if t.group in ("suppl", "control", "untaught", "table3")]
+                for chosen in (subject, view)]  # fmt: skip
+    assert controls[0] == controls[1] and len(controls[0]) >= 5 + 3 + 2 + 7
+    assert targets.TARGETS["table2:4"] in targets.get_targets(["all", "table2:4"], "cross-view")
+    assert targets.get_targets(["table2"], "cross-view") == targets.get_targets(["table2"])

@@ -11,12 +11,13 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import cli, config, executors, fitting, standings, targets, trainings
+from labkit import cli, config, executors, fitting, machine, standings, targets, trainings
 from labkit.errors import LabError
 from labkit.files import sha256_file
 from labkit.graph import plan, run_graph
@@ -172,7 +173,8 @@ def test_the_command_names_failed_rows_and_shows_the_others(tmp_path, capsys, mo
     broken = replace(real, make=lambda lab, *runs: real.make(lab, *runs) if lab.dry else fail())
     with monkeypatch.context() as patch:
         patch.setitem(trainings.TRAININGS, "rgb", broken)
-        assert cli.main(["reproduce", "table2:1", "table2:2", "table2:8", "--home", str(tmp_path)]) == 1
+        rows = ("table2:1", "table2:2", "table2:8")
+        assert cli.main(["reproduce", *rows, "--workers", "1", "--home", str(tmp_path)]) == 1
     told = capsys.readouterr()
     assert [line.split()[0] for line in told.out.splitlines() if line.strip().startswith("table2")] == [
         "table2:1", "table2:2", "table2:8"]  # fmt: skip
@@ -183,7 +185,7 @@ def test_the_command_names_failed_rows_and_shows_the_others(tmp_path, capsys, mo
     tidy = (lab.runs.root / "results-tiny-tidy.csv").read_text(encoding="utf-8").splitlines()
     assert tidy[0].startswith("protocol,target,seed,accuracy")
     assert [row.split(",")[1] for row in tidy[1:]] == ["table2:1"]
-    assert cli.main(["reproduce", "table2:8", "--home", str(tmp_path)]) == 0
+    assert cli.main(["reproduce", "table2:8", "--workers", "1", "--home", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("how", ["missing", "shorter", "other bytes"])
@@ -329,6 +331,46 @@ def test_local_processes_of_which_one_is_killed_come_to_the_same_bits(local, tmp
     assert states == ["interrupted", "missing"]
     report = run_graph([(lab, ["rgb_only"])], workers=2, threads=1)
     assert (report.counts()["already there"], report.counts()["run"]) == (2, 3) and digests(lab) == digests(local[0])
+
+
+def test_local_processes_train_at_the_same_time_and_leave_together(local, tmp_path, monkeypatch):
+    """Ctrl-C while two streams train: both save, nothing else starts, and the next call ends in the same bits."""
+    lab = tiny_lab(tmp_path, epochs=4)
+    (tmp_path / "sitecustomize.py").write_text(SLOW, encoding="utf-8")
+    path = os.pathsep.join(map(str, (tmp_path, TESTS.parent, TESTS)))
+    script = (
+        "from labkit import cli, graph; from tiny import tiny_lab\n"
+        "if __name__ == '__main__':\n"
+        f"    lab = tiny_lab({str(tmp_path)!r}, epochs=4)\n"
+        "    cli.app.cli = lambda **_: graph.run_graph([(lab, ['rgb_only'])], workers=2, threads=1)\n"
+        "    raise SystemExit(cli.main(['reproduce']))\n"
+    )
+    (tmp_path / "main.py").write_text(script, encoding="utf-8")
+    child = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env={**os.environ, "PYTHONPATH": path},
+                             stderr=subprocess.PIPE, text=True)  # fmt: skip
+    trainers = {wait_for_step(lab, name, 1) for name in ("depth", "rgb")}
+    assert len(trainers) == 2 and child.pid not in trainers, "each in a process of its own"
+    assert not any(make(name, replace(lab, dry=True)).done for name in ("depth", "rgb")), "at the same time"
+    child.send_signal(signal.SIGINT)
+    errors = child.communicate(timeout=60)[1]
+    assert child.returncode == 130 and "Traceback" not in errors and "two_stream" not in errors
+    for name in ("depth", "rgb"):
+        run = make(name, replace(lab, dry=True))
+        assert run.state == "interrupted" and run.checkpoints()
+    run_graph([(lab, ["rgb_only"])])
+    assert digests(lab) == digests(local[0])
+
+
+def test_as_many_at_once_as_the_machine_takes(monkeypatch):
+    monkeypatch.setattr(machine, "available_cores", lambda: 8)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=9 << 30))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert machine.trainings_at_once() == 2, "as memory allows"
+    monkeypatch.setattr(machine, "available_cores", lambda: 1)
+    assert machine.trainings_at_once() == 1
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(machine, "available_cores", lambda: 8)
+    assert machine.trainings_at_once() == 1
 
 
 @pytest.fixture
