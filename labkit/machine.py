@@ -100,12 +100,12 @@ def trainings_at_once() -> int:
     """How many trainings are best made side by side here, in processes of their own.
 
     One a core, as far as memory goes: two of them with a thread each end sooner than one after the other
-    with two. On a GPU one.
+    with two. On a GPU, and for processes that train one run together, one.
     """
     import psutil
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return 1
     return max(1, min(available_cores(), psutil.virtual_memory().available // MEMORY_OF_A_TRAINING))
 

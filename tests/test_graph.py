@@ -366,6 +366,9 @@ def test_as_many_at_once_as_the_machine_takes(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=9 << 30))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert machine.trainings_at_once() == 2, "as memory allows"
+    with monkeypatch.context() as together:
+        together.setenv("WORLD_SIZE", "2")
+        assert machine.trainings_at_once() == 1, "two processes of one training"
     monkeypatch.setattr(machine, "available_cores", lambda: 1)
     assert machine.trainings_at_once() == 1
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,11 +22,14 @@ from labkit.runs import PREDICTIONS, WEIGHTS, RunStore
 HERE = Path(__file__).parent
 
 
-def launch(root: Path, batch_size: int = 6, **options) -> subprocess.Popen:
-    """`accelerate launch` with two processes on this machine's CPU."""
+ONE_MACHINE = ("--num_machines", "1", "--main_process_port", "0")
+
+
+def launch(root: Path, batch_size: int = 6, where: tuple[str, ...] = ONE_MACHINE, **options) -> subprocess.Popen:
+    """`accelerate launch` with two processes in all, on CPUs."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-               "--main_process_port", "0", str(HERE / "several.py"), str(root), str(batch_size)]  # fmt: skip
+               "--mixed_precision", "no", "--dynamo_backend", "no", *where,
+               str(HERE / "several.py"), str(root), str(batch_size)]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
     return subprocess.Popen(command, env=environment, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, **options)  # fmt: skip
@@ -91,6 +95,21 @@ def test_each_test_clip_is_counted_once(both):
         assert len(ids["test"]) == len(set(ids["test"])) == 9
         for output in run.result["outputs"].values():
             assert output["test"]["total"] == 9
+
+
+def test_two_machines_come_to_the_same_bits_as_two_processes(both, tmp_path):
+    """Two launches, as on two machines that see one folder and reach each other over TCP."""
+    (batch_size,) = {run.spec.config["train"]["batch_size"] for run in both[1].values() if run.spec.step == "step1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    at = ("--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", port, "--machine_rank")
+    for machine in [launch(tmp_path, batch_size, (*at, rank)) for rank in ("0", "1")]:
+        finished(machine)
+    made = {run.id: run for run in RunStore(tmp_path / "runs").runs()}
+    assert made.keys() == {run.id for run in both[1].values()}
+    for run in both[1].values():
+        assert run.artefact(PREDICTIONS).read_bytes() == made[run.id].artefact(PREDICTIONS).read_bytes()
 
 
 def test_a_stop_told_to_one_process_saves_once_and_both_leave(tmp_path):
