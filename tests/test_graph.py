@@ -361,6 +361,15 @@ def test_local_processes_train_at_the_same_time_and_leave_together(local, tmp_pa
     assert digests(lab) == digests(local[0])
 
 
+def test_seeds_there_are_those_whose_trainings_are_all_finished(tmp_path, fits):
+    lab = tiny_lab(tmp_path, epochs=1)
+    assert targets.seeds_there(lab, ["table2:1"]) == 1, "what the parameters ask for, trained or not"
+    run_graph(targets.needs(targets.get_targets(["table2:1"]), [lab], seeds=3))
+    made = len(fits)
+    assert targets.seeds_there(lab, ["table2:1"]) == 3 and targets.seeds_there(lab, ["table2:1"], at_least=5) == 5
+    assert targets.seeds_there(lab, ["table2:1", "table2:2"]) == 1 and len(fits) == made
+
+
 def test_as_many_at_once_as_the_machine_takes(monkeypatch):
     monkeypatch.setattr(machine, "available_cores", lambda: 8)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=9 << 30))
