@@ -12,10 +12,7 @@ from .claims import Claim
 from .discrepancies import DISCREPANCIES, Discrepancy, discrepancies_table
 from .lab import Lab
 from .targets import TARGETS
-from .trainings import TRAININGS
 from .verdicts import judge
-
-MINUTES = {"depth": 1.0, "rgb": 1.0, "two_stream": 1.5, "hallucination": 1.5}  # on two cores, profile "mini"
 
 
 def as_claim(point: Discrepancy) -> Claim:
@@ -55,13 +52,3 @@ def effects_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
 
 
 _WORDS = {"holds": "raises accuracy", "fails": "lowers accuracy", "undecided": "not seen", "not run": "not run"}
-
-
-def trainings_needed() -> list[str]:
-    """The trainings that measure the points, beyond those of Table 2: names in `trainings.TRAININGS`."""
-    return [point.other for point in DISCREPANCIES if point.other in TRAININGS]
-
-
-def minutes_needed(seeds: int = 1) -> float:
-    """About how long they take on two cores in the profile "mini", where Table 2 is made already."""
-    return seeds * sum(MINUTES[point.training] for point in DISCREPANCIES if point.tried)

@@ -7,11 +7,11 @@ from dataclasses import fields, replace
 import pytest
 from tiny import tiny_lab
 
-from labkit import config, effects
+from labkit import config
 from labkit.discrepancies import BY_NUMBER, DISCREPANCIES, VARIANTS, discrepancies_table, get_field
-from labkit.effects import effects_table, trainings_needed
+from labkit.effects import effects_table
 from labkit.targets import TARGETS, get_targets
-from labkit.trainings import TRAININGS, make
+from labkit.trainings import make
 
 DEFAULT = config.Profile("as the classes say")
 
@@ -88,7 +88,7 @@ def test_only_the_last_training_knows_of_a_switch(tmp_path):
 def test_variants_come_to_runs_of_their_own(tmp_path):
     lab = tiny_lab(tmp_path)
     dry = replace(lab, dry=True)
-    ids = {name: make(name, dry).id for name in trainings_needed()}
+    ids = {point.other: make(point.other, dry).id for point in DISCREPANCIES if point.tried}
     ids |= {name: make(name, dry).id for name in ("depth", "rgb", "two_stream", "hallucination")}
     assert len(set(ids.values())) == len(ids)
     assert not make("switch:11", dry).done  # its clips are prepared otherwise: here not at all
@@ -106,8 +106,3 @@ def test_effects_are_read_from_runs_and_never_trained(tmp_path):
     right = [make(name, lab).result["outputs"]["stream"]["test"]["accuracy"] for name in ("switch:5", "depth")]
     assert after.loc[5, "difference"] == pytest.approx(100 * (right[0] - right[1]))
     assert after.loc[4, "effect"] == "not run"
-
-
-def test_every_variants_cost_is_known():
-    assert effects.minutes_needed(3) == 3 * effects.minutes_needed() > 0
-    assert {point.training for point in DISCREPANCIES if point.tried} == {*effects.MINUTES} <= {*TRAININGS}
