@@ -11,14 +11,13 @@ Processes elsewhere need the same labkit and the same folders: what travels is a
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Any
 
-from . import executors
+from . import executors, progress
 from .errors import LabError
 from .files import write_json
 from .lab import Lab
@@ -146,8 +145,8 @@ def run_graph(
     are best here, `machine.trainings_at_once`); or on the cluster of a Dask `scheduler`
     ("tcp://host:8786"), whose workers must be started with one thread each and see the same folders.
     `threads` is torch's thread count; a run started with one count resumes with no other. What is done
-    is told on stderr and kept in `runs/graph/`. Raises LabError, with nothing lost, when the plan is
-    impossible, a local process dies, or the scheduler cannot be reached.
+    is told as it happens (`progress.tell`) and kept in `runs/graph/`. Raises LabError, with nothing lost, when
+    the plan is impossible, a local process dies, or the scheduler cannot be reached.
     """
     workers = 1 if scheduler and workers is None else workers
     if workers is not None and (workers < 1 or (workers > 1 and scheduler)):
@@ -183,29 +182,32 @@ def _tell_lost(report: Report, lost: dict[str, Exception], log: _Log) -> None:
 
 
 class _Log:
-    """Tells on stderr what starts and ends, and keeps it as JSON."""
+    """Tells what starts and ends, and keeps it as JSON. A notebook has a bar for each training: there, ends alone."""
 
     def __init__(self, report: Report, executor: str):
         self.report, self.executor, self.begun, self.any = report, executor, time.time(), False
         self.quiet = os.environ.get("RANK", "0") != "0"  # one of several processes of one training
+        self.brief = progress.in_notebook()
 
     def started(self, run_id: str, *_: Any) -> None:
         missing = {outcome.run_id for outcome in self.report.failed}
         if run_id in self.report.nodes and not missing & set(self.report.nodes[run_id].parents):
             self.any = True
-            self._tell(f"{self.report.nodes[run_id]}: started")
+            if not self.brief:
+                self._tell(f"{self.report.nodes[run_id]}: started")
 
     def ended(self, run_id: str, outcome: Any, *_: Any) -> None:
         if run_id in self.report.nodes:
             self.report.outcomes.append(outcome)
             self.any = True
             number = sum(done.run_id in self.report.nodes for done in self.report.outcomes)
-            self._tell(f"[{number}/{len(self.report.nodes)}] {outcome}")
+            self._tell(f"[{number}/{len(self.report.nodes)}] {outcome.brief if self.brief else outcome}")
 
     def close(self) -> None:
         if not self.any or self.quiet:  # no worker was found
             return
-        self._tell(str(self.report))
+        if not self.brief:
+            self._tell(str(self.report))
         node = next(iter(self.report.nodes.values()))
         runs = next(iter(self.report.benches.values())).runs.root
         write_json(runs / "graph" / f"{node.call}.json", {
@@ -216,4 +218,4 @@ class _Log:
 
     def _tell(self, line: str) -> None:
         if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            progress.tell(line)

@@ -93,9 +93,14 @@ class Outcome:
     def good(self) -> bool:
         return self.state in ("done", "cached")
 
-    def __str__(self) -> str:
+    @property
+    def brief(self) -> str:
+        """Without the name of its folder."""
         tail = f" in {self.seconds:.0f} s" if self.state == "done" else f": {self.reason}" if self.reason else ""
-        return f"{self.run_id} {self.training} ({self.where}): {self.state}{tail}"
+        return f"{self.training} ({self.where}): {self.state}{tail}"
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.brief}"
 
 
 def is_finished(run: Run) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from labkit import progress
+from labkit import graph, progress
+from labkit.nodes import Node
 from labkit.progress import Pace, Progress, duration
 
 
@@ -88,3 +91,21 @@ def test_a_long_task_that_nobody_watches_tells_its_quarters(monkeypatch, capsys,
 
 def test_durations_read_well():
     assert [duration(s) for s in (3.2, 89, 90, 3540, 12_000)] == ["3 s", "89 s", "2 min", "59 min", "3 h 20 min"]
+
+
+def test_a_terminal_is_told_apart_from_results(capsys):
+    assert not progress.in_notebook()
+    progress.tell("under way")
+    assert capsys.readouterr() == ("", "under way\n")
+
+
+def test_a_notebook_is_told_the_ends_of_trainings_and_nothing_in_red(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ipykernel.iostream", SimpleNamespace(OutStream=type(sys.stderr)))
+    node = Node("step1-0123", "depth", "cross-subject, seed 0", "bench-0", (), "now")
+    bench = SimpleNamespace(runs=SimpleNamespace(root=tmp_path))
+    log = graph._Log(graph.Report(1, [], {node.run_id: node}, {"bench-0": bench}), "this process")
+    log.started(node.run_id)
+    log.ended(node.run_id, node.outcome("done", seconds=69.0))
+    log.close()
+    assert capsys.readouterr() == ("[1/1] depth (cross-subject, seed 0): done in 69 s\n", "")
+    assert len(list((tmp_path / "graph").iterdir())) == 1
