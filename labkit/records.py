@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
@@ -18,6 +19,7 @@ from .lab import Lab
 from .style import save_figure
 
 SHOWN = "mini"  # the profile whose figures are committed
+SCREEN = 120  # pixels an inch: letters in a figure are then about as large as those in the text around it
 
 
 def home_of(lab: Lab) -> Path:
@@ -40,12 +42,12 @@ def figures_folder(lab: Lab) -> Path:
 def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
     """Save a figure with its numbers (see `style.save_figure`), and show it with its caption."""
     _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption)
-    width = round(96 * figure.get_figwidth())  # as wide on the screen as on the page
+    width = round(SCREEN * figure.get_figwidth())
     display(Image(png.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
 
 
 def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:
-    """Write a notebook's numbers to NOTEBOOK.metrics.json and return them.
+    """Write a notebook's numbers to NOTEBOOK.metrics.json and return them, to five digits, for the eye.
 
     Raises LabError for a value that is not a finite number.
     """
@@ -55,7 +57,14 @@ def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:
         raise LabError.mismatch(None, f"finite numbers from {notebook}", strange, fix)
     numbers = {name: float(value) for name, value in numbers.items()}
     write_json(records_folder(lab) / f"{notebook}.metrics.json", numbers)
-    return numbers
+    return {name: float(f"{value:.5g}") for name, value in numbers.items()}
+
+
+def skip_rest(reason: str) -> None:
+    """Say that the rest of a notebook is skipped, and let the cells below do nothing until the kernel is restarted."""
+    print(f"Skipped: {reason}")
+    if (shell := get_ipython()) is not None:
+        shell.input_transformers_cleanup.append(lambda lines: ["pass\n"])
 
 
 def _is_finite(value: object) -> bool:

@@ -95,12 +95,14 @@ def results(table: pd.DataFrame) -> Figure:
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    key = (
+    key = [
         _key("ours, 95 % interval", INK),
         _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
-        _key("control", ROLES["control"], marker="v"),
-        _key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8),
-    )
+    ]
+    if any(map(_twin, names)):
+        key.append(_key("control", ROLES["control"], marker="v"))
+    if len(baseline):
+        key.append(_key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8))
     figure.legend(handles=key, loc="outside upper center", ncols=4)
     return figure
 

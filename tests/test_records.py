@@ -64,3 +64,22 @@ def test_record_refuses_what_is_no_number(tmp_path, value):
     with pytest.raises(LabError, match="finite numbers"):
         records.record(a_lab(tmp_path), "00_question", gain=value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_numbers_are_shown_to_five_digits_and_kept_whole(tmp_path):
+    shown = records.record(a_lab(tmp_path, "smoke"), "00_question", gain=6.900000000000006)
+    kept = json.loads((tmp_path / "runs" / "notebooks" / "smoke" / "00_question.metrics.json").read_bytes())
+    assert shown == {"gain": 6.9} and kept == {"gain": 6.900000000000006}
+
+
+def test_a_notebook_about_other_data_says_so_and_does_nothing_below(capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        shell.run_cell("from labkit.records import skip_rest\nskip_rest('this is about puppets.')\nabove = 1")
+        done = shell.run_cell("above = 1 / 0")
+        assert done.success and shell.user_ns["above"] == 1
+    finally:
+        InteractiveShell.clear_instance()
+    assert "Skipped: this is about puppets.\n" in capsys.readouterr().out
