@@ -30,6 +30,15 @@ def actions_of(lab: Lab) -> tuple[Action, ...]:
     return tuple(BY_NUMBER[number] for number in numbers)
 
 
+def known(lab: Lab) -> bool:
+    """Whether the lab's clips are the embedded set's, whose cues are known; where not, a sentence says what follows."""
+    try:
+        return bool(actions_of(lab))
+    except LabError:
+        print(f"Skipped: which cue tells two actions apart is known of the embedded set, not of {lab.data_name}.")
+        return False
+
+
 def partners(lab: Lab) -> np.ndarray:
     """The label of each class's partner, (classes,)."""
     numbers = [action.number for action in actions_of(lab)]
@@ -52,23 +61,32 @@ def cue_of_clips(lab: Lab) -> np.ndarray:
 
 def confusions(lab: Lab, name: str, seeds: int = 1) -> np.ndarray:
     """A target's counts (true class, predicted class) on the test clips, summed over seeds."""
-    return sum(confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in range(seeds))
+    return sum(_confusions(lab, name, seeds))
+
+
+def _confusions(lab: Lab, name: str, seeds: int) -> list[np.ndarray]:
+    return [confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in range(seeds)]
 
 
 def outcomes(lab: Lab, names: Iterable[str], seeds: int = 1) -> pd.DataFrame:
-    """For each cue and target, the shares in % of answers that are right, name the partner, or a third class."""
+    """For each cue and target, the shares in % of answers that are right, name the partner, or a third class.
+
+    Means over seeds; "lowest" and "highest" are the right answers of single seeds.
+    """
     cues = np.array([action.cue for action in actions_of(lab)])
     everyone, partner = np.arange(lab.num_classes), partners(lab)
-    counts = {name: confusions(lab, name, seeds) for name in names}
+    counts = {name: _confusions(lab, name, seeds) for name in names}
     rows = []
     for cue in CUES:
-        for name, table in counts.items():
-            own = cues == cue
+        for name, tables in counts.items():
+            own, table = cues == cue, sum(tables)
+            each = [100 * np.diag(one)[own].sum() / one[own].sum() for one in tables]
             total = table[own].sum()
             right, confused = table[everyone, everyone][own].sum(), table[everyone, partner][own].sum()
             shares = {"right": right, "partner": confused, "elsewhere": total - right - confused}
             shares = {outcome: 100 * count / total for outcome, count in shares.items()}
-            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares, "clips": total // seeds})
+            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares, "lowest": min(each),
+                         "highest": max(each), "clips": total // seeds})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
@@ -16,18 +18,18 @@ LOOKS = ((ROLES["depth"], "-"), (ROLES["rgb_only"], "--"), (INK, ":"), (ROLES["p
 
 
 @styled
-def training_curves(histories: Mapping[str, tuple[str, Sequence[dict]]]) -> Figure:
-    """Loss and validation accuracy by epoch: {label: (role, epochs)}, `epochs` as in a run's history.json."""
+def training_curves(histories: Mapping[str, tuple[str, Sequence[dict] | Sequence[Sequence[dict]]]]) -> Figure:
+    """Loss and validation accuracy by epoch: {label: (role, epochs)}, `epochs` as in a run's history.json.
+
+    With a list of such for `epochs`, one a seed, thin lines are seeds and the thick one is their mean.
+    """
     figure, axes = new_figure(PAGE, 2.2, columns=2, sharex=True)
     losses, accuracies = axes[0]
     for index, (label, (role, epochs)) in enumerate(histories.items()):
-        table = pd.DataFrame(epochs)
-        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
-        reading = next(
-            name for name in table if name.startswith("validation ")
-        )  # the one that chose the epoch
-        losses.plot(table["epoch"] + 1, table["total"], label=label, **look)
-        accuracies.plot(table["epoch"] + 1, 100 * table[reading], **look)
+        runs = [pd.DataFrame(run) for run in (epochs if isinstance(epochs[0], Sequence) else [epochs])]
+        reading = next(name for name in runs[0] if name.startswith("validation "))  # the one that chose the epoch
+        _over_seeds(losses, [run["total"] for run in runs], role, index, label)
+        _over_seeds(accuracies, [100 * run[reading] for run in runs], role, index)
     losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
     for panel in (losses, accuracies):
@@ -37,13 +39,26 @@ def training_curves(histories: Mapping[str, tuple[str, Sequence[dict]]]) -> Figu
     return figure
 
 
+def _over_seeds(axes: Axes, runs: Sequence[Sequence[float]], role: str, index: int, label: str = "") -> None:
+    """Values by epoch, from epoch 1: one run as a line, several as thin lines under their mean."""
+    runs = [np.asarray(run, dtype=float) for run in runs]
+    shortest = min(map(len, runs))
+    for run in runs if len(runs) > 1 else ():
+        axes.plot(np.arange(len(run)) + 1, run, color=ROLES[role], alpha=0.4, linewidth=0.6)
+    mean = np.mean([run[:shortest] for run in runs], axis=0)
+    look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
+    axes.plot(np.arange(shortest) + 1, mean, label=label, **look)
+
+
 @styled
-def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float]]]) -> Figure:
-    """Validation accuracy by epoch, for several readings of one run or more: {label: (role, fractions)}."""
+def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float] | Sequence[Sequence[float]]]]) -> Figure:
+    """Validation accuracy by epoch, for several readings of one run or more: {label: (role, fractions)}.
+
+    With a list of such for the fractions, one a seed, thin lines are seeds and the thick one is their mean.
+    """
     figure, axes = new_figure(COLUMN, 2.2)
     for index, (label, (role, values)) in enumerate(curves.items()):
-        look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
-        axes.plot(np.arange(len(values)) + 1, 100 * np.asarray(values), label=label, **look)
+        _over_seeds(axes, [100 * run for run in np.atleast_2d(np.asarray(values, dtype=float))], role, index, label)
     axes.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
     axes.grid(True, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -64,12 +79,13 @@ def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall"
     Thin: single batches. Thick: their running median over a twentieth of the training.
     """
     figure, axes = new_figure(COLUMN, 2.2)
-    for (label, curve), color in zip(curves.items(), (ROLES["hallucination"], INK, "#999999"), strict=False):
+    looks = itertools.cycle(itertools.product(("-", "--", ":"), (ROLES["hallucination"], INK, "#999999")))
+    for (label, curve), (line, color) in zip(curves.items(), looks, strict=False):
         table, smooth = pd.DataFrame(curve).set_index("step")[term], running_median(curve, term)
         axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
-        axes.plot(smooth.index, smooth, color=color, label=label)
+        axes.plot(smooth.index, smooth, line, color=color, label=label)
     axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))
-    figure.legend(loc="outside upper center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=min(len(curves), 3))
     return figure
 
 

@@ -27,7 +27,7 @@ from .records import figures_folder
 from .result_figures import claims_figure, effects_figure, results
 from .standings import look
 from .style import save_figure
-from .targets import ALL_GROUPS, TARGETS, UPPER, get_targets, results_table
+from .targets import ALL_GROUPS, TARGETS, UPPER, Target, get_targets, results_table
 from .verdicts import GAPS, claims_table, gaps_table
 
 Drawing = tuple[Figure | None, pd.DataFrame | None]
@@ -86,6 +86,33 @@ def table1(lab: Lab, seeds: int = 1) -> pd.DataFrame:
         rows.append({"kind": kind, "method": target.title, "tested on": target.tested_on, **paper, "target": name,
                      **found, "data": lab.data_name, "protocol": lab.split.name})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def table1_by_protocol(labs: Iterable[Lab], seeds: int = 1) -> pd.DataFrame:
+    """`table1` under every protocol, with the columns of `beside_paper`, but ("", "method" | "kind" | "tested on")."""
+    tables = {lab.split.name: table1(lab, seeds) for lab in labs}
+    parts = {"": next(iter(tables.values()))[["method", "kind", "tested on"]]}
+    for name, table in tables.items():
+        printed = table.get(f"paper {name}", pd.Series(np.nan, table.index))
+        parts[name] = table[["ours", "low", "high", "seeds"]].copy()
+        parts[name].insert(0, "paper", printed)
+    return pd.concat(parts, axis=1)
+
+
+# -- Table 2 and the supplement --------------------------------------------------------------------
+
+
+def beside_paper(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
+    """Each target under every protocol, the paper's figure beside ours; nothing is trained.
+
+    Rows by target; columns ("", "model"), then for each protocol (protocol, "paper" | "ours" | "low" | "high" |
+    "seeds"), where seeds are those that are finished.
+    """
+    chosen = list(targets or TARGETS.values())
+    tables = {lab.split.name: results_table(lab, seeds, chosen).set_index("target") for lab in labs}
+    parts = {"": next(iter(tables.values()))[["model"]]}
+    parts |= {name: table[["paper", "ours", "low", "high", "seeds"]] for name, table in tables.items()}
+    return pd.concat(parts, axis=1)
 
 
 # -- Fig. 3 and Fig. 4 -----------------------------------------------------------------------------
@@ -187,6 +214,12 @@ def needs(exhibits: Iterable[Exhibit], labs: Iterable[Lab], seeds: int = 1) -> l
     return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)] if trainings else []
 
 
+def caption_of(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> str:
+    """What stands under it: what it shows, whose data, and how many seeds, where it rests on trainings."""
+    rests_on = f", seeds: {seeds}" if exhibit.trainings else ""
+    return f"{exhibit.caption}. Ours: {lab.data_name}, {lab.split.name}{rests_on}."
+
+
 def make_exhibit(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> list[Path]:
     """Draw an exhibit from finished runs into the lab's folder of figures; the paths written.
 
@@ -195,8 +228,8 @@ def make_exhibit(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> list[Path]:
     figure, table = exhibit.draw(lab, seeds)
     folder = figures_folder(lab)
     if figure is not None:
-        caption = f"{exhibit.caption}. Ours: {lab.data_name}, {lab.split.name}, seeds: {seeds}."
-        return save_figure(figure, exhibit.name, folder, table, caption=caption)
+        caption = caption_of(exhibit, lab, seeds)
+        return save_figure(figure, exhibit.name, folder, table, caption=caption, data_name=lab.data_name)
     path = folder / f"{exhibit.name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return [path]

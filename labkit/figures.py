@@ -112,7 +112,8 @@ def draw_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str], *, numb
 def cue_outcomes(table: pd.DataFrame) -> Figure:
     """One panel a cue, one bar a target: answers that are right, name the partner, or a third class.
 
-    `table` as from `cues.outcomes`. The dotted line is half: a model that sees all but the cue ends there.
+    `table` as from `cues.outcomes`. The dotted line is half: a model that sees all but the cue ends there. Where
+    there are several seeds, a thin bar spans their right answers, from the lowest to the highest.
     """
     cues, names = table["cue"].unique(), table["target"].unique()
     figure, axes = new_figure(PAGE, 0.8 + 0.3 * len(names), columns=len(cues), sharey=True)
@@ -124,8 +125,11 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
             for share, look in zip((row.right, row.partner, row.elsewhere), looks, strict=True):
                 panel.barh(place, share, 0.7, left, linewidth=0.6, **look)
                 left += share
-            if row.right >= 12:
-                panel.text(row.right - 2, place, f"{row.right:.0f}", ha="right", va="center", color="white", fontsize=7)
+            low, high = (getattr(row, name, row.right) for name in ("lowest", "highest"))
+            if high > low:
+                panel.plot([low, high], [place, place], "-", color=INK, linewidth=1.0, marker="|", markersize=4)
+            if low >= 12:
+                panel.text(low - 2, place, f"{row.right:.0f}", ha="right", va="center", color="white", fontsize=7)
         panel.axvline(50, color=INK, linestyle=":", linewidth=0.8)
         panel.set(xlabel=f"{cue} pairs: answers (%)", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
         panel.tick_params(axis="y", length=0)
@@ -157,7 +161,7 @@ def pair_grid(table: pd.DataFrame) -> Figure:
             if clips:
                 axes.barh(down, share, 0.8, left, linewidth=0.6, **look)
                 axes.text(left + share / 2, down, str(clips), ha="center", va="center", fontsize=6,
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6} if part == "test" else None)
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2} if part == "test" else None)
             left += share
     axes.set_xticks(range(len(things)), things)
     axes.set_yticks(range(len(actions)), actions)

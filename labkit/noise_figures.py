@@ -49,7 +49,7 @@ def noise_severities(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
         _curve(panel, table, rivals, CORRUPTIONS[kind])
         if crossings is not None:
             _crossing(panel, crossings, rivals.iloc[0], CORRUPTIONS[kind], words=False)
-        panel.set_xlabel(f"{kind}\n{CORRUPTIONS[kind].unit}")
+        panel.set_xlabel(f"{_words(CORRUPTIONS[kind])}\n{CORRUPTIONS[kind].unit}")
     for panel in panels[::columns]:
         panel.set_ylabel("accuracy (%)")
     for panel in panels[len(tables) :]:
@@ -57,6 +57,12 @@ def noise_severities(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
     handles = _key(pd.concat(tables.values()), rivals)
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
+
+
+def _words(corruption: Corruption) -> str:
+    """A kind as a reader knows it: "speckle on millimetres" for "speckle-mm-std"."""
+    plain, *more = corruption.kind.split("-")
+    return f"{plain} on {'millimetres' if 'mm' in more else 'the picture'}" if plain == "speckle" else plain
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a notebook leaves behind: its numbers as JSON, its figures as files.
+"""What a notebook shows and leaves behind: tables to read, its numbers as JSON, its figures as files.
 
 A number of the smoke profile is never shown as a result, so its figures stay among the runs.
 """
@@ -41,9 +41,43 @@ def figures_folder(lab: Lab) -> Path:
 
 def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
     """Save a figure with its numbers (see `style.save_figure`), and show it with its caption."""
-    _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption)
+    _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption, data_name=lab.data_name)
     width = round(SCREEN * figure.get_figwidth())
     display(Image(png.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
+
+
+WHOLE, PROBABLE = ("seeds", "seeds needed"), ("p", "p (Holm)")  # columns of counts, and of four digits
+
+
+def readable(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+    """A table for eyes: rounded, "low" and "high" as one interval, "–" for what is missing.
+
+    Rows that are only numbered are led by their first column. Columns may have two levels.
+    """
+    shown = {}
+    for name in table.columns:
+        above, label = (name[:-1], name[-1]) if isinstance(name, tuple) else ((), str(name))
+        label = label.replace("_", " ")
+        values, high = table[name], (*above, "high") if above else "high"
+        if label == "high":
+            continue
+        if label == "low" and high in table.columns:
+            label, ends = "95 % interval", zip(values, table[high], strict=True)
+            cells = ["–" if pd.isna(low) else f"{low:.{digits}f} to {top:.{digits}f}" for low, top in ends]
+        else:
+            places = 0 if label in WHOLE else 4 if label in PROBABLE else digits
+            cells = [_printed(value, places) for value in values]
+        shown[(*above, label) if above else label] = cells
+    frame = pd.DataFrame(shown, index=table.index)
+    if pd.api.types.is_integer_dtype(frame.index.dtype):
+        frame = frame.set_index(frame.columns[0])
+    return frame.rename_axis(index=None)
+
+
+def _printed(value: object, places: int) -> object:
+    if pd.isna(value):
+        return "–"
+    return f"{value:.{places}f}" if isinstance(value, float) else value
 
 
 def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:

@@ -16,6 +16,7 @@ from .targets import TARGETS
 
 MANY = 25  # rows; more are set closer
 TWINS = ("control", "untaught", "oracle", "reading")  # groups of targets that belong to the row above, as controls do
+STRETCHED = 5  # points, up to which a stretched axis is linear
 _COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
 
 
@@ -57,6 +58,9 @@ def _key(label: str, color: str, **look) -> Line2D:
     return Line2D([], [], color=color, label=label, **{"marker": "o", "markersize": 4.5, **look})
 
 
+_PAPER = _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6)
+
+
 def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
 
@@ -69,8 +73,9 @@ def results(table: pd.DataFrame) -> Figure:
     """Every target as a row: our accuracy with its 95 % interval, and the paper's, hollow, on its own data.
 
     `table` as from `targets.results_table`; a row without a number of ours keeps its place, and controls,
-    oracles and other readings stand below their rows. Grey bands need RGB alone at test time; the dashed
-    line is one RGB stream, what a camera without depth gives.
+    oracles and other readings stand below their rows. Where there are several seeds, small dots are single
+    ones. Grey bands need RGB alone at test time; the dashed line is one RGB stream, what a camera without
+    depth gives.
     """
     table = _twins_below(table)
     names = list(table["target"])
@@ -95,16 +100,17 @@ def results(table: pd.DataFrame) -> Figure:
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    key = [
-        _key("ours, 95 % interval", INK),
-        _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
-    ]
+    key = [_key("ours, 95 % interval; dots: seeds" if _has_seeds(table) else "ours, 95 % interval", INK), _PAPER]
     if any(map(_twin, names)):
         key.append(_key("control", ROLES["control"], marker="v"))
     if len(baseline):
         key.append(_key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8))
     figure.legend(handles=key, loc="outside upper center", ncols=4)
     return figure
+
+
+def _has_seeds(table: pd.DataFrame) -> bool:
+    return "by seed" in table and bool((table["by seed"].fillna("") != "").any())
 
 
 def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
@@ -118,6 +124,9 @@ def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
     if pd.notna(row["ours"]):
         axes.hlines(place, row["low"], row["high"], color=color, linewidth=1.6)
         axes.plot(row["ours"], place, marker, color=color, markersize=5, zorder=3)
+        each = [float(value) for value in str(row.get("by seed") or "").split()]
+        if len(each) > 1:
+            axes.plot(each, [place] * len(each), ".", color=INK, markersize=2.5, zorder=4)
     numbers = [f"{value:.1f}" if pd.notna(value) else "–" for value in (row["ours"], row["paper"])]
     number = target.name.partition(":")[2] if target.group in ("table2", "suppl") else ""
     for points, text in zip(_COLUMNS, (number, *numbers, row["tested on"]), strict=True):
@@ -132,10 +141,19 @@ def comparisons(table: pd.DataFrame) -> Figure:
     """Paired differences with 95 % intervals around zero; `table` as from `targets.comparison_table`.
 
     Filled: the interval excludes zero. Grey: the comparison with a control of equal capacity without depth.
+    A column "part" names what the difference stands for, and "paper" has the difference of the paper's numbers,
+    hollow.
     """
     figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
     labels = [f"{TARGETS[row.target].title}\nminus {TARGETS[row.minus].title}" for row in table.itertuples()]
+    if "part" in table:
+        heads = [f"{part.strip()}: " for part in table["part"]]
+        labels = [head + label for head, label in zip(heads, labels, strict=True)]
     colors = [role_color(row.minus if _twin(row.minus) else row.target) for row in table.itertuples()]
+    printed = table["paper"] if "paper" in table else pd.Series(np.nan, table.index)
+    for place, value in enumerate(printed):
+        if pd.notna(value):
+            axes.plot(value, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
     _differences(axes, table, labels, colors)
     of_paper = next((role_color(row.target) for row in table.itertuples() if not _twin(row.minus)), INK)
     key = (
@@ -143,7 +161,9 @@ def comparisons(table: pd.DataFrame) -> Figure:
         _key("against a control", ROLES["control"]),
         _key("interval includes zero", INK, markerfacecolor="white"),
     )
-    figure.legend(handles=key, loc="outside upper center", ncols=3)
+    if printed.notna().any():
+        key += (_PAPER,)
+    figure.legend(handles=key, loc="outside upper center", ncols=4)
     return figure
 
 
@@ -166,21 +186,36 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
     tried = [textwrap.shorten(row.tried or TARGETS[row.other].title, 40) for row in table.itertuples()]
     labels = [f"{row.number}  {row.point}\n{what}" for row, what in zip(table.itertuples(), tried, strict=True)]
-    _differences(axes, table, labels, [role_color(name) for name in table["base"]])
-    axes.set_xlabel("difference in accuracy to the lab's own choice (points)")
+    colors = [role_color(name) for name in table["base"]]
+    _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
     return figure
 
 
-def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str]) -> None:
+def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str],
+                 xlabel: str = "difference in accuracy (points)") -> None:  # fmt: skip
     """A row each: the difference with its interval, filled where that excludes zero, and in print at the right."""
     for place, (row, color) in enumerate(zip(table.itertuples(), colors, strict=True)):
         _interval(axes, place, row.difference, row.low, row.high, color, filled=row.low > 0 or row.high < 0)
         _beside(axes, place, 4, _signed(row.difference), fontsize=8)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(table)), labels)
-    axes.set(xlabel="difference in accuracy (points)", ylim=(len(table) - 0.5, -0.5))
+    axes.set(xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
+    _stretch(axes, table["difference"])
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
+
+
+def _stretch(axes: Axes, values: pd.Series) -> None:
+    """Where a few effects dwarf the others, an axis that is logarithmic beyond 5 points, so that all can be read."""
+    sizes = pd.to_numeric(values).abs().dropna()
+    if len(sizes) < 4 or sizes.max() < 40 or sizes.median() > sizes.max() / 4:
+        return
+    axes.set_xscale("symlog", linthresh=STRETCHED, linscale=0.8)
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in (-50, -20, -10, -5, 0, 5, 10, 20, 50) if low <= tick <= high]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(f"{axes.get_xlabel()[:-1]}; logarithmic beyond ±{STRETCHED})")
 
 
 def _interval(axes: Axes, place: float, value: float, low: float, high: float, color: str, *, filled: bool,
@@ -216,13 +251,14 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(table)), [textwrap.shorten(statement, 54) for statement in table["statement"]])
     axes.set(xlabel="effect (points of accuracy)", ylim=(len(table) - 0.5, -0.5))
+    _stretch(axes, table.loc[table["unit"] == "points", "effect"])
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     key = (
         _key("claim of the paper, 95 % interval", ROLES["rgb_only"]),
         _key("ours: twins without depth, and more", ROLES["control"], marker="v"),
         _key("undecided", INK, markerfacecolor="white"),
-        _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6),
+        _PAPER,
     )
     figure.legend(handles=key, loc="outside upper center", ncols=4)
     return figure

@@ -46,9 +46,14 @@ class Crossing:
             return f"{self.kind}: row 8 stays above “{rival}” up to {corruption.unit} {worst}{some}"
         if self.severity == 0:
             return f"{self.kind}: row 8 is below “{rival}” with clean depth already"
-        low, high = (f"beyond {worst}" if bound is None else f"{bound:.2g}" for bound in (self.low, self.high))
-        where = f"{corruption.unit} {self.severity:.2g} (95 % interval {low} to {high})"
+        low, high = (f"beyond {worst}" if bound is None else _short(bound) for bound in (self.low, self.high))
+        where = f"{corruption.unit} {_short(self.severity)} (95 % interval {low} to {high})"
         return f"{self.kind}: row 8 falls below “{rival}” at {where}"
+
+
+def _short(severity: float) -> str:
+    """Two digits, and no power of ten."""
+    return f"{severity:.0f}" if severity >= 100 else f"{severity:.2g}"
 
 
 def targets_of(kind: str) -> list[Target]:

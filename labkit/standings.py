@@ -67,18 +67,19 @@ def combined(states: Sequence[str]) -> str:
 
 
 def over_seeds(tests: Sequence[dict]) -> dict[str, Any]:
-    """Mean accuracy over seeds in %, with its 95 % interval; empty without a test.
+    """Mean accuracy over seeds in %, with its 95 % interval and, in "by seed", each seed's; empty without a test.
 
     With one seed the interval is Wilson's over test clips; with several it is the t interval over seeds.
     """
     if not tests:
-        return {"ours": None, "low": None, "high": None}
+        return {"ours": None, "low": None, "high": None, "by seed": ""}
     values = [test["accuracy"] for test in tests]
     if len(tests) == 1:
         low, high = wilson_interval(tests[0]["correct"], tests[0]["total"])
     else:
         _, low, high = seed_interval(values)
-    return {"ours": 100 * float(np.mean(values)), "low": 100 * low, "high": 100 * high}
+    each = " ".join(f"{100 * value:.1f}" for value in values) if len(values) > 1 else ""
+    return {"ours": 100 * float(np.mean(values)), "low": 100 * low, "high": 100 * high, "by seed": each}
 
 
 def command_for(names: Iterable[str], lab: Lab, seeds: int = 1) -> str:

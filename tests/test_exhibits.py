@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from tiny import tiny_lab
 from labkit import exhibits, style, targets
 from labkit.errors import LabError
 from labkit.exhibits import EXHIBITS, make_exhibit, needs, split_names, table1
+from labkit.records import readable
 from labkit.result_figures import claims_figure, effects_figure
 from labkit.trainings import TRAININGS, make
 
@@ -45,6 +47,30 @@ def test_table1_cites_the_paper_and_shows_ours_beside_its_own_rows(tmp_path):
     assert table.loc["depth stream", "ours"] == 100 * run.result["outputs"]["stream"]["test"]["accuracy"]
     assert table.loc["Liu et al.", "ours"] is None or np.isnan(table.loc["Liu et al.", "ours"])
     assert np.isnan(table["ours"].astype(float)).sum() == 14
+
+
+def test_both_protocols_stand_beside_the_paper_and_are_readable(tmp_path):
+    lab = tiny_lab(tmp_path)
+    lab.split.name = "cross-subject"
+    other = replace(lab, split=SimpleNamespace(**{**vars(lab.split), "name": "cross-view"}))
+    chosen = targets.get_targets(["table2:1", "table2:3"])
+    table = exhibits.beside_paper([lab, other], 2, chosen)
+    assert list(table.index) == ["table2:1", "table2:3"] and (table["cross-view", "seeds"] == 0).all()
+    assert table.loc["table2:1", [("cross-subject", "paper"), ("cross-view", "paper")]].tolist() == [70.44, 75.16]
+    shown = readable(table)
+    assert shown["cross-view"].loc["table2:3"].tolist() == ["–", "–", "–", 0]
+    assert list(shown["cross-subject"]) == ["paper", "ours", "95 % interval", "seeds"]
+    first = readable(exhibits.table1_by_protocol([lab, other]))
+    assert first["cross-view"].loc["Liu et al.", "paper"] == "84.5" and first.index[3] == "depth stream"
+
+
+def test_readable_tables_round_and_join_the_ends_of_intervals():
+    table = pd.DataFrame({"model": ["a", "b"], "ours": [1.25, None], "low": [0.5, None], "high": [2.0, None],
+                          "seeds_needed": [10.0, None], "p": [0.00021, 1.0]})  # fmt: skip
+    shown = readable(table)
+    assert list(shown.columns) == ["ours", "95 % interval", "seeds needed", "p"] and list(shown.index) == ["a", "b"]
+    assert shown.loc["a"].tolist() == ["1.2", "0.5 to 2.0", "10", "0.0002"]
+    assert shown.loc["b"].tolist() == ["–", "–", "–", "1.0000"]
 
 
 def test_fig3_shows_frames_of_test_clips(tmp_path):

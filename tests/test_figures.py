@@ -81,6 +81,10 @@ def test_the_csv_holds_the_plotted_numbers(tmp_path):
     assert back.loc[back["target"] == "table2:2", "ours"].item() == pytest.approx(66.6667)
 
 
+def test_another_data_sets_own_name_will_do(tmp_path):
+    assert figures.save_figure(figures.method_diagram(), "d", tmp_path, caption="On UTD-MHAD.", data_name="UTD-MHAD")
+
+
 @pytest.mark.parametrize("caption", ["", "Accuracy of the RGB stream."])
 def test_a_caption_must_name_its_data(tmp_path, caption):
     with pytest.raises(LabError, match="names its data"):
@@ -215,6 +219,41 @@ def test_accuracy_curves_are_in_per_cent_from_epoch_one():
     axes = figures.accuracy_curves({"alone": ("hallucination", [0.1, 0.5]), "control": ("control", [0.2])}).axes[0]
     assert [list(line.get_ydata()) for line in axes.lines] == [[10, 50], [20]]
     assert list(axes.lines[0].get_xdata()) == [1, 2]
+
+
+def test_curves_of_several_seeds_are_thin_under_their_mean():
+    axes = figures.accuracy_curves({"alone": ("hallucination", [[0.1, 0.5], [0.3, 0.7]])}).axes[0]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [
+        pytest.approx(values) for values in ([10, 50], [30, 70], [20, 60])
+    ]
+    assert [line.get_linewidth() < 1 for line in axes.lines] == [True, True, False]
+    runs = [[{"epoch": 0, "total": total, "validation fused": 0.1}] for total in (1.0, 3.0)]
+    losses = figures.training_curves({"both": ("two_stream", runs)}).axes[0]
+    assert [float(line.get_ydata()[0]) for line in losses.lines] == [1, 3, 2]
+
+
+def test_results_of_several_seeds_show_each():
+    table = a_table(table2_15=81.0)
+    table["by seed"] = ["80.0 82.0" if name == "table2:15" else "" for name in table["target"]]
+    axes = figures.results(table).axes[0]
+    dots = [line.get_xdata() for line in axes.lines if line.get_marker() == "."]
+    assert [list(values) for values in dots] == [[80.0, 82.0]]
+
+
+def test_parts_are_named_and_the_papers_differences_are_hollow():
+    rows = [("links", "table2:8", "table2:9", 1, -1, 3, 1.46), ("depth", "table2:15", "control:15", 12, 9, 15, None)]
+    table = pd.DataFrame(rows, columns=["part", "target", "minus", "difference", "low", "high", "paper"])
+    axes = figures.comparisons(table).axes[0]
+    assert [label.get_text().partition(":")[0] for label in axes.get_yticklabels()] == ["links", "depth"]
+    hollow = [line for line in axes.lines if line.get_color() == style.ROLES["paper"]]
+    assert [float(line.get_xdata()[0]) for line in hollow] == [1.46]
+
+
+def test_a_few_large_effects_stretch_the_axis():
+    rows = [("table2:15", "table2:2", value, value - 1, value + 1) for value in (-70, 1, 2, -3, 4)]
+    table = pd.DataFrame(rows, columns=["target", "minus", "difference", "low", "high"])
+    assert figures.comparisons(table).axes[0].get_xscale() == "symlog"
+    assert figures.comparisons(table[1:]).axes[0].get_xscale() == "linear"
 
 
 def test_soft_label_bars_share_their_classes_and_mark_the_even_guess():
