@@ -170,13 +170,14 @@ def noise(rgb: np.ndarray, depth: np.ndarray, answer: Callable[[np.ndarray], np.
     return View(draw, controls, usual if chosen is None else chosen)
 
 
-def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.ndarray]) -> View:
+def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.ndarray], *, block: int = 2) -> View:
     """A browser through what streams hold: whose map, which block, channel and frame.
 
     `maps[role]` are the ends of blocks 1 to 4, each (frames, channels, h, w) as from `probes.feature_maps`;
     `inputs[role]` the frames (frames, H, W, 3) uint8 that stream saw. A role may be a checkpoint ("hallucination,
     at the start"). Channels come in the order of the first role's mean, so that the first ones are alive; the
-    brightness of a channel is that of its largest value over all roles and frames.
+    brightness of a channel is that of its largest value over all roles and frames. It opens at the end of `block`:
+    early blocks are large enough to be seen, and the last ones are a few squares.
     """
     roles, first = tuple(maps), next(iter(maps.values()))
     order = [np.argsort(-np.asarray(block).mean(axis=(0, 2, 3)), kind="stable") for block in first]
@@ -191,7 +192,7 @@ def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.n
 
     controls = {
         "role": Choice("stream", roles),
-        "block": Range("block", 1, len(first), start=len(first)),
+        "block": Range("block", 1, len(first), start=min(block, len(first))),
         "channel": Range("channel, strongest first", 0, lambda setting: len(order[setting["block"] - 1]) - 1),
         "frame": Range("frame", 1, len(first[0]), start=(len(first[0]) + 1) // 2),
     }
