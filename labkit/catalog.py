@@ -19,6 +19,8 @@ from .ntu import NTU60, NTU120, TWO_PEOPLE
 from .protocols import HasFacts, Split
 from .roots import Entry, Index
 
+USUAL = "cross-subject"
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -40,6 +42,19 @@ class DataSet:
 
     def split(self, name: str, clips: HasFacts) -> Split:
         return self.protocol(name)(clips)
+
+    def usual(self, clips: HasFacts) -> str:
+        """The protocol where none is named: cross-subject, or the first of its own that can divide these clips."""
+        if USUAL in self.protocols:
+            return USUAL
+        return next((name for name in self.protocols if self.divides(name, clips)), next(iter(self.protocols)))
+
+    def divides(self, name: str, clips: HasFacts) -> bool:
+        """Whether a protocol can divide these clips; "given" cannot where neither folders nor table do."""
+        try:
+            return bool(self.split(name, clips))
+        except LabError:
+            return False
 
     def two_people(self, entry: Entry) -> bool:
         """Whether the clip's action takes two."""

@@ -38,7 +38,7 @@ def run(
     refresh: bool = False,
     jobs: int = 1,
     data: Path | None = None,
-    protocol: str = "cross-subject",
+    protocol: str | None = None,
     home: Path | None = None,
 ) -> int:
     """Make the embedded set, execute all notebooks in order, write the results table.
@@ -53,7 +53,7 @@ def run(
         refresh: Keep the outputs in the notebooks themselves, too, as they are committed.
         jobs: Notebooks executed at the same time.
         data: A data root that the lab knows (`labkit data check ROOT`); by default the embedded set.
-        protocol: Which clips are held out for the test, by a name of the data set's own.
+        protocol: Which clips are held out for the test, by name; by default cross-subject, or else the set's own.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     from . import machine
@@ -66,14 +66,14 @@ def run(
     from .records import SHOWN
 
     bench = lab.open_lab(profile, protocol, home=base, data=data)
-    asked, committed = (bench.series_name, protocol, seeds), (SHOWN, "cross-subject", 1)
+    asked, committed = (bench.series_name, bench.split.name, seeds), (SHOWN, "cross-subject", 1)
     if refresh and asked != committed:
         fix = "leave --refresh out: what is committed shows the embedded set, as the parameters cells say"
         raise LabError.mismatch(data, f"--refresh with {committed}", asked, fix)
     ahead = targets.possible(bench, targets.IN_NOTEBOOKS)  # side by side, not one by one as notebooks come to them
     graph.run_graph(targets.needs(ahead, [bench], seeds), workers=None)
     succeeded = _execute(notebooks, base / "runs" / "notebooks" / bench.series_name, jobs, refresh, {
-        "parameters": {"profile": profile, "protocol": protocol, "seeds": seeds},
+        "parameters": {"profile": profile, "protocol": bench.split.name, "seeds": seeds},
         "force": force,
         "data_fingerprint": bench.clips.fingerprint,
         "env": {"LABKIT_HOME": str(base)} | ({lab.DATA_VARIABLE: str(bench.root)} if data else {}),
@@ -101,7 +101,7 @@ def _execute(notebooks: Sequence[Path], folder: Path, jobs: int, refresh: bool, 
 def reproduce(
     names: Positional[tuple[str, ...]],
     /,
-    protocol: str = "cross-subject",
+    protocol: str | None = None,
     seeds: int = 1,
     profile: str = "mini",
     workers: int | None = None,
@@ -119,7 +119,7 @@ def reproduce(
     Args:
         names: Targets such as table2:15, a group such as table2, all, or everything; and exhibits: table1,
             fig3, fig4, claims, gaps, discrepancies, overview.
-        protocol: Which clips are held out for the test, by a name of the data set's own; or all.
+        protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
         workers: Trainings made at the same time, in processes that share the cores; by default one a core,
@@ -166,7 +166,7 @@ def _show_exhibits(shown: Sequence, labs: Sequence, seeds: int) -> bool:
 
 @app.command(name="targets")
 def list_targets(
-    protocol: str = "cross-subject",
+    protocol: str | None = None,
     seeds: int = 1,
     profile: str = "mini",
     data: Path | None = None,
@@ -175,7 +175,7 @@ def list_targets(
     """Every target: the paper's figure, ours with its interval, and how far it has come.
 
     Args:
-        protocol: Which clips are held out for the test, by a name of the data set's own; or all.
+        protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
         seeds: How many seeds each result rests on.
         profile: Size of the experiment: smoke, mini or paper.
         data: A data root that the lab knows; by default the embedded set.

@@ -44,7 +44,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     """Look at every clip of a data root: counts beside the published ones, faults by kind, and a CSV of all.
 
     Each clip found is used, used with a remark or excluded, as it would be when prepared. The exit
-    status is 1 when a clip is excluded that is on no published list.
+    status is 1 when a clip is excluded that is on no published list, or none can be used.
 
     Args:
         root: A data root that the lab knows, or a CSV file of clips.
@@ -68,7 +68,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         frozen = ", the frozen set to the bit" if index == puppets.FROZEN_INDEX else ""
         print(f"embedded set, every byte as recorded: {index}{frozen}")
     faults = any(f.verdict == "excluded" and f.kind not in EXPECTED_GAPS for f in found.findings)
-    return 1 if faults else 0
+    return 1 if faults or found.count("excluded") == len(found.verdicts) else 0
 
 
 def _show_inspection(found: Inspection) -> None:
@@ -96,8 +96,8 @@ def _show_inspection(found: Inspection) -> None:
 
 @data.command
 def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | None = None,
-            depth_unit: str | None = None, registered: bool | None = None, frames: int | None = None,
-            workers: int | None = None) -> None:  # fmt: skip
+            depth_unit: str | None = None, registered: bool | None = None, depth_is: str | None = None,
+            frames: int | None = None, workers: int | None = None) -> None:  # fmt: skip
     """Build the store of aligned clips from a data root.
 
     Killed at any time, the same command goes on; later it reads only what has changed. A clip whose joints
@@ -111,13 +111,14 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
         store: Folder of the store; by default beside ROOT.
         depth_unit: What a count of the depth images stands for, as 1mm or 0.001m; kept in ROOT/labkit.json.
         registered: Whether RGB and depth show the same point at the same pixel; kept in ROOT/labkit.json.
+        depth_is: What the second image shows, if not depth, such as "thermal"; told on model cards; kept likewise.
         frames: Frames a clip keeps; more than 5 leave room for random sampling (9 hold the even 5, too).
         workers: Processes that share the work; by default one per core.
     """
     from . import catalog, config, datasets, lab, registration_report, roots
 
     unit = None if depth_unit is None else millimetres(depth_unit)
-    given = {"depth_unit": unit, "registered": registered}
+    given = {"depth_unit": unit, "registered": registered, "depth_is": depth_is}
     if changes := {key: value for key, value in given.items() if value is not None}:
         roots.write_settings(root if root.is_dir() else root.parent, **changes)
     chosen = _with_frames(config.get_profile(profile), frames)
@@ -126,7 +127,7 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
     _print_excluded(clips.excluded)
-    _show_alignment(registration_report.alignment_rows(clips.records))
+    _show_alignment(registration_report.alignment_rows(clips.records), len(clips))
 
 
 @data.command
@@ -156,7 +157,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
         raise LabError.mismatch(figure, "a name that ends in .svg, .pdf or .png", figure.name, "name it so")
     clips = ClipStore(folder)
     rows = registration_report.alignment_rows(clips.records)
-    _show_alignment(rows, all_outliers=True)
+    _show_alignment(rows, len(clips), all_outliers=True)
     path = csv or lab.beside(root.resolve(), "alignment.csv")
     files.write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(f"every clip: {path}")
@@ -177,11 +178,12 @@ def _with_frames(profile: Profile, frames: int | None) -> Profile:
     return replace(profile, clips=replace(profile.clips, stored_frames=frames))
 
 
-def _show_alignment(rows: pd.DataFrame, *, all_outliers: bool = False) -> None:
+def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = False) -> None:
     from . import registration_report
 
     if rows.empty:
-        print("no clip was registered by joints")
+        print(f"no clip was registered by joints: in all {clips} the whole RGB image lies on the whole depth image, "
+              "as if one camera had taken both")  # fmt: skip
         return
     table, far = registration_report.by_view(rows), registration_report.outliers(rows)
     print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))

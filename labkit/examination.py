@@ -29,6 +29,7 @@ STILL_SPREAD = 1e-3  # m2, and less than this in all; 25 joints that sway by a c
 DEPTH_TOLERANCE = 150  # mm between a joint, which lies inside the body, and the surface the camera sees
 NEAR_JOINT = 1 / 85  # of the width: how far from a joint its surface is looked for
 DEPTH_AGREES = 0.5  # share of tracked joints; embedded clips have 0.7 and more, four of five swapped ones less
+SAME_SHAPE = 0.03  # share by which width over height of RGB and depth may differ
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def _read_all(job: Job) -> Iterator[Finding]:
     entry = job.entry
     pixels, found = read_aligned(entry, job.config)
     yield from _notes(entry, found)
+    yield from _shapes(entry, found)
     skeleton = read_skeleton(entry.files["skeleton"], allow_nan=True) if "skeleton" in entry.files else None
     if skeleton is not None:
         yield from _bodies(entry.id, skeleton, job.two_people)
@@ -161,6 +163,15 @@ def _notes(entry: Entry, found: dict) -> Iterator[Finding]:
         kind = kinds.get(note, "NaN joints" if "not numbers" in note else "too few joints")
         modality = "" if note in kinds else "skeleton"
         yield Finding(entry.id, "remark", kind, modality, detail=f"{note} ({_told(found['counts'])})")
+
+
+def _shapes(entry: Entry, found: dict) -> Iterator[Finding]:
+    """Without joints, one whole image is laid on the other, whatever their shapes: squeezed, where these differ."""
+    across, down = found["alignment"]["scale"]
+    if found["alignment"]["method"] == "none" and abs(across / down - 1) > SAME_SHAPE:
+        width, height = found["crop"]["of"]
+        detail = f"RGB {width}x{height} is laid on depth {width / across:.0f}x{height / down:.0f}: one scene?"
+        yield Finding(entry.id, "remark", "shapes differ", detail=detail)
 
 
 def _decode_rest(entry: Entry, skeleton: Skeleton | None) -> float:

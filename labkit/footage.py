@@ -1,4 +1,4 @@
-"""Video from outside the lab, any file that PyAV reads or a camera, as the few frames a model asks for.
+"""Video from outside the lab, any file that PyAV reads, a picture or a camera, as the few frames a model asks for.
 
 A recording of the lab is cropped to what its depth camera saw, too. Here there is no depth camera: the
 average crop of the training clips stands in (`crop_box`), and nothing but the video is read.
@@ -17,6 +17,7 @@ import numpy as np
 from .alignment import Box, crop_color
 from .clips import sample_frames
 from .errors import LabError
+from .frames import PICTURES, read_picture
 from .media import CONTAINERS, MAX_VIDEO_PIXELS, open_video
 
 # Kinds that hold their own frames. Play lists and picture sequences, which name other files, are not among them.
@@ -62,11 +63,14 @@ def read_footage(path: str | os.PathLike, num_frames: int, size: int, crop: Mapp
 
     The file is decoded to count its frames, and again to pick them. Raises LabError when it is missing,
     no video, damaged, cut, or holds another number of frames than it declares. A video with fewer frames
-    than asked for shows some of them more than once, and a note says so.
+    than asked for shows some of them more than once, and a note says so; a picture is a video of one frame.
     """
     if not Path(path).is_file():
         found = "a folder" if Path(path).is_dir() else "none"
         raise LabError.mismatch(path, "a video file", found, "give the path of a video")
+    if Path(path).suffix.lower() in PICTURES:
+        image = _cropped(path, read_picture(path), size, crop)
+        return Footage(os.fspath(path), np.stack([image] * num_frames), (0,) * num_frames, 1, ("a picture: one frame",))
     survey = _Survey()
     for _ in _decoded(path, survey):
         pass

@@ -66,6 +66,9 @@ class Frames:
         """Every file that holds a frame, in order."""
         if self.kind != "images" or self.path.is_file():
             return (self.path,)
+        if not self.path.is_dir() and "*" not in self.path.name:
+            found = "a link to nothing" if self.path.is_symlink() else "none"
+            raise LabError.mismatch(self.path, "a file or a folder of images", found, _FETCH)
         pattern = None if self.path.is_dir() else re.escape(self.path.name).replace(r"\*", "(.*)")
         folder = self.path if pattern is None else self.path.parent
         try:

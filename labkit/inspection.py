@@ -21,11 +21,12 @@ from typing import Any
 
 from .catalog import DataSet
 from .config import ClipConfig
-from .errors import LabError
+from .errors import LabError, printable
 from .examination import Finding, Job, Mode, Verdict, examine, relative
 from .machine import available_cores
 from .parallel import ordered_map
 from .progress import Progress
+from .protocols import Split
 from .roots import Entry, Index
 
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
@@ -83,7 +84,7 @@ class Inspection:
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, [column.name for column in fields(Finding)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(finding) for finding in self.findings)
+        writer.writerows({key: printable(value) for key, value in asdict(finding).items()} for finding in self.findings)
         return buffer.getvalue()
 
 
@@ -125,6 +126,7 @@ class _Used:
     def __init__(self, index: Index, without: Iterable[str]):
         gone = set(without)
         self.ids, self.about = [clip for clip in index.ids if clip not in gone], index.about
+        self.class_of = {entry.id: index.class_names[entry.label] for entry in index.entries}
 
 
 def _count(data: DataSet, name: str, used: _Used) -> dict[str, Any]:
@@ -133,6 +135,7 @@ def _count(data: DataSet, name: str, used: _Used) -> dict[str, Any]:
     try:
         split = data.split(name, used)
         row |= {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
+        row |= _lacking(split, used.class_of)
     except LabError as error:
         row["problem"] = error.reason
     if name in data.published:
@@ -140,10 +143,21 @@ def _count(data: DataSet, name: str, used: _Used) -> dict[str, Any]:
     return row
 
 
+def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
+    """A "problem" where some class is never trained on or never tested."""
+    classes, told = sorted(set(class_of.values())), []
+    for part, ids in (("training", split.train), ("test", split.test)):
+        missing = sorted(set(classes) - {class_of[clip] for clip in ids})
+        told += [f"no {part} clip of {len(missing)} of {len(classes)} classes, {missing[0]} first"] if missing else []
+    return {"problem": "; ".join(told)} if told else {}
+
+
 def _index_kind(reason: str) -> str:
     """The kind of a reason that the index gave."""
     if "published list" in reason:
         return "on the missing list"
+    if reason.startswith("split "):
+        return "no such split"
     if "twice" in reason:
         return "found twice"
     return "missing" if reason.startswith("no ") else "left out"

@@ -84,7 +84,7 @@ def puppets_root(home: Path, config: PuppetsConfig) -> Path:
     return home / "data" / f"puppets-{sha256_json(asdict(config))[:8]}"
 
 
-def open_lab(profile: str | Profile = "mini", protocol: str = "cross-subject", seed: int = 0, *,
+def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subject", seed: int = 0, *,
              home: str | os.PathLike | None = None, data: str | os.PathLike | None = None,
              progress: bool = True) -> Lab:  # fmt: skip
     """The bench on a data root; its clip store is made first where it is missing.
@@ -93,37 +93,40 @@ def open_lab(profile: str | Profile = "mini", protocol: str = "cross-subject", s
     names in LABKIT_DATA, else the embedded set, which is made where it is missing. `home` is the folder
     that holds `notebooks/`, `data/` and `runs/`; by default it is found from the current folder upwards.
     Modalities that the data set has no files for are left out. Raises LabError for an unknown profile,
-    and for a protocol that the data set does not have.
+    and for a protocol that the data set does not have; None is the one it is usually divided by (`DataSet.usual`).
     """
     refuse_without_main_guard()
     chosen = get_profile(profile) if isinstance(profile, str) else profile
     base, given = find_home(home), data or os.environ.get(DATA_VARIABLE)
     found = find_dataset(given) if given else PUPPETS
-    divide = found.protocol(protocol)  # a wrong name is told before anything is made
+    if protocol is not None:
+        found.protocol(protocol)  # a wrong name is told before anything is made
     root = Path(os.path.abspath(given)) if given else puppets_root(base, chosen.puppets)
     if not given:
         make_puppets(root, chosen.puppets, progress=progress)
     index = found.index(root)
     chosen = with_possible(chosen, index)
-    store = datasets.prepare(index, store_path(root, chosen), chosen.clips, progress=progress)
-    return Lab(store, divide(store), RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
+    store = datasets.prepare(index, store_path(root, chosen, base), chosen.clips, progress=progress)
+    split = found.split(protocol or found.usual(store), store)
+    return Lab(store, split, RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
 
 
 PAPER_PROTOCOLS = ("cross-subject", "cross-view")
 
 
-def open_labs(profile: str | Profile, protocol: str, **options: Any) -> list[Lab]:
+def open_labs(profile: str | Profile, protocol: str | None, **options: Any) -> list[Lab]:
     """`open_lab` for each protocol of a name, on one clip store.
 
-    "all" is both of the paper's, and on a data set that has neither all of its own.
+    "all" is both of the paper's, and on a data set that has neither all of its own that can divide its clips.
     """
     if protocol != "all":
         return [open_lab(profile, protocol, **options)]
     given = options.get("data") or os.environ.get(DATA_VARIABLE)
     known = find_dataset(given) if given else PUPPETS
-    names = [name for name in known.protocols if name in PAPER_PROTOCOLS] or list(known.protocols)
-    first = open_lab(profile, names[0], **options)
-    return [first, *(replace(first, split=known.split(name, first.clips)) for name in names[1:])]
+    names = [name for name in known.protocols if name in PAPER_PROTOCOLS]
+    first = open_lab(profile, names[0] if names else None, **options)
+    names = names or [name for name in known.protocols if known.divides(name, first.clips)]
+    return [replace(first, split=known.split(name, first.clips)) for name in names]
 
 
 def with_possible(profile: Profile, index: Index) -> Profile:
@@ -131,14 +134,14 @@ def with_possible(profile: Profile, index: Index) -> Profile:
     return replace(profile, clips=replace(profile.clips, modalities=index.possible(profile.clips.modalities)))
 
 
-def store_path(root: Path, profile: Profile) -> Path:
+def store_path(root: Path, profile: Profile, home: Path | None = None) -> Path:
     """Where the aligned clips of a data root lie, one store per way of preparing them."""
     clips = profile.clips
-    return beside(root, f"{clips.size}px-{clips.stored_frames}f-{clips.alignment}")
+    return beside(root, f"{clips.size}px-{clips.stored_frames}f-{clips.alignment}", home)
 
 
-def beside(root: Path, ending: str) -> Path:
-    """ROOT-ending beside the data root, or in the lab's data/ where nothing can be written there."""
+def beside(root: Path, ending: str, home: Path | None = None) -> Path:
+    """ROOT-ending beside the data root, or in the data/ of `home` where nothing can be written there."""
     if os.access(root.parent, os.W_OK):
         return root.with_name(f"{root.name}-{ending}")
-    return find_home() / "data" / f"{sha256_json(str(root))[:8]}-{root.name}-{ending}"
+    return find_home(home) / "data" / f"{sha256_json(str(root))[:8]}-{root.name}-{ending}"

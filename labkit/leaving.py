@@ -10,14 +10,20 @@ from .errors import LabError
 
 
 def export(
-    run: Positional[str], /, out: Path | None = None, store: Path | None = None, home: Path | None = None
+    run: Positional[str],
+    /,
+    out: Path | None = None,
+    data: Path | None = None,
+    store: Path | None = None,
+    home: Path | None = None,
 ) -> None:
     """Write a run that needs no depth as ONNX and torch.export, with its description inside and a card beside it.
 
     Args:
         run: Id or folder of a finished run whose every stream sees RGB, such as one of step 4.
         out: A new folder for the files; by default HOME/runs/exports/RUN.
-        store: Folder of the clip store it was trained on; by default looked for in HOME/data.
+        data: The data root it was trained on, unless that is the embedded set.
+        store: Folder of the clip store it was trained on; by default beside DATA, or looked for in HOME/data.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     from . import export, machine, onnx_file, provenance
@@ -25,7 +31,7 @@ def export(
     base = machine.find_home(home)
     found = provenance.find_run(run, base)
     folder = out or base / onnx_file.EXPORTS / found.id
-    about = export.export_onnx(found, provenance.find_lab(found, base, store), folder)
+    about = export.export_onnx(found, provenance.find_lab(found, base, store, data), folder)
     ratio, seconds, eager, threads = export.measure(found, folder)
     for name, difference in about["parity"].items():
         print(f"{folder / name}: logits within {difference:.1e} of the run's own")
@@ -38,6 +44,7 @@ def predict(
     /,
     model: Path | None = None,
     run: str | None = None,
+    data: Path | None = None,
     camera: int | None = None,
     seconds: float = 3.0,
     top: int = 5,
@@ -48,9 +55,10 @@ def predict(
     """What happens in a video, by a model that needs no depth: frames chosen, likeliest classes, a picture.
 
     Args:
-        video: Any video file that PyAV reads.
+        video: Any video file that PyAV reads, or a picture.
         model: An export, its folder or ONNX file; by default the one in HOME/runs/exports.
         run: Ask this run's own network instead; needs its clip store, but no ONNX Runtime.
+        data: The data root that run was trained on, unless that is the embedded set.
         camera: Watch this webcam, 0 for the first, instead of a file.
         seconds: How long to watch it.
         top: How many classes to tell.
@@ -71,7 +79,7 @@ def predict(
     elif run is None:
         asked = onnx_file.open_export(onnx_file.find_export(machine.find_home(home)))
     else:
-        asked = _run_model(run, machine.find_home(home))
+        asked = _run_model(run, machine.find_home(home), data)
     if camera is None:
         answer = prediction.predict_video(video, asked)
     else:
@@ -82,11 +90,11 @@ def predict(
     print("\n".join(answer.lines(top, path, json)))
 
 
-def _run_model(name: str, home: Path):
+def _run_model(name: str, home: Path, data: Path | None):
     from . import export, provenance
 
     run = provenance.find_run(name, home)
-    return export.eager_model(run, provenance.find_lab(run, home))
+    return export.eager_model(run, provenance.find_lab(run, home, data=data))
 
 
 def _draw(answer, path: Path, top: int) -> None:

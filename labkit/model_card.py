@@ -7,6 +7,7 @@ from typing import Any
 
 CARD = "MODEL_CARD.md"
 SIMULATED = "puppets"  # the name of the embedded set
+OF_ACTIONS = (SIMULATED, "NTU60", "NTU120", "N-UCLA", "UTD-MHAD", "UWA3DII")  # data sets of people who act
 
 _NOT_FOR = """\
 - **Decisions about people**: monitoring, surveillance, assessment at work or school, medical or safety alarms
@@ -18,18 +19,30 @@ _SIMULATED_ONLY = """\
 - **Real people at all.** It has seen simulated puppets only. On a real video its answer means nothing beyond
   showing that the machinery works.
 """
-_REAL_ONLY = """\
+_OF_PEOPLE = """\
 - **Other scenes than those of its data set**: its people, rooms, viewpoints and sensors. Other ages, bodies,
   clothes and cultures were not tested.
 - **Uses that the data set's licence excludes.** NTU RGB+D and its kin are for academic research; weights trained
   on them are, too.
 """
+_OF_ANYTHING = """\
+- **Other scenes than those of its data set**: things, surroundings, viewpoints and cameras that it does not show
+  were not tested.
+- **Uses that the owner of the data set excludes**, or people who can be seen in it: weights trained on it are no
+  other matter.
+"""
+_CROPPED = """\
+The test clips were cropped with the help of depth and skeletons (alignment "{alignment}").
+
+A video from elsewhere is cropped without depth, and that costs accuracy which this figure does not show."""
+_WHOLE = """\
+The test clips were not cropped: each whole image was squeezed to a square, as a video from elsewhere is."""
 
 _CARD = """\
 # Model card: {run}
 
-Action recognition from RGB video: {streams}, of {classes_count} classes. Depth was present while it was trained
-and is not needed, read or estimated in pixels now. Made by labkit {labkit}, torch {torch}.
+{task}: {streams}, of {classes_count} classes. {teacher} present while it was
+trained and is not needed, read or estimated in pixels now. Made by labkit {labkit}, torch {torch}.
 
 ## Data and protocol
 
@@ -45,9 +58,7 @@ and is not needed, read or estimated in pixels now. Made by labkit {labkit}, tor
 One training, one seed; trained in {precision}, tested in fp32. These files differ from the network that was
 tested by at most {parity:.1e} of its largest logit.
 
-The test clips were cropped with the help of depth and skeletons (alignment "{alignment}").
-
-A video from elsewhere is cropped without depth, and that costs accuracy which this figure does not show.
+{cropped}
 
 ## In and out
 
@@ -71,12 +82,15 @@ somebody you trust only.
 def model_card(about: Mapping[str, Any], parity: float) -> str:
     """The card as Markdown; `about` as from `export.describe`."""
     data, accuracy = about["data"], about["accuracy"]
-    simulated = data["name"] == SIMULATED
+    simulated, of_actions = data["name"] == SIMULATED, data["name"] in OF_ACTIONS
+    only = _SIMULATED_ONLY if simulated else _OF_PEOPLE if of_actions else _OF_ANYTHING
     low, high = accuracy["interval"]
     counts = ", ".join(f"{count} {part} clips" for part, count in data["clips"].items())
     return _CARD.format_map({
         **about,
         "classes": "; ".join(about["classes"]), "classes_count": len(about["classes"]),
+        "task": "Action recognition from RGB video" if of_actions else "Classification of RGB images or video",
+        "teacher": _teacher(data), "cropped": (_WHOLE if _is_whole(about["crop"]) else _CROPPED).format_map(about),
         "streams": _streams(about["modalities"], about["maps_of"]),
         "data": _data_line(data, simulated),
         "clips": counts, "fingerprint": data["fingerprint"][:16],
@@ -84,16 +98,29 @@ def model_card(about: Mapping[str, Any], parity: float) -> str:
         "total": accuracy["total"], "accuracy": 100 * accuracy["accuracy"], "low": 100 * low, "high": 100 * high,
         "over_people": _over_people(accuracy),
         "crop": crop_line(about["crop"]), "parity": parity,
-        "not_for": (_SIMULATED_ONLY if simulated else _REAL_ONLY) + _NOT_FOR,
+        "not_for": only + _NOT_FOR,
     })  # fmt: skip
 
 
 def _over_people(accuracy: Mapping[str, Any]) -> str:
     """Clips of one person resemble each other, so this interval is the wider one."""
+    if accuracy["people"] is None:
+        return ".\nWhom the clips show is not recorded: where several show one person or scene, it is too narrow"
     if accuracy["interval_over_people"] is None:
         return f"; {accuracy['people']} people in them are too few for an interval over people"
     low, high = accuracy["interval_over_people"]
     return f",\n{100 * low:.1f} to {100 * high:.1f} % over the {accuracy['people']} people in them (bootstrap)"
+
+
+def _teacher(data: Mapping[str, Any]) -> str:
+    """What was there in training only; the lab calls it depth, whatever it is."""
+    if data["depth_is"]:
+        return f"The second image that labkit calls depth is, here, {data['depth_is']}; it was"
+    return "Depth was" if data["name"] in OF_ACTIONS else "Depth, or what its data set has in the place of depth, was"
+
+
+def _is_whole(crop: Mapping[str, Any] | None) -> bool:
+    return crop is not None and all(abs(a - b) < 1e-9 for a, b in zip(crop["box"], (0, 0, 1, 1), strict=True))
 
 
 def _streams(modalities: Mapping[str, str], maps_of: str) -> str:
@@ -116,6 +143,9 @@ def crop_line(crop: Mapping[str, Any] | None) -> str:
     """How a frame of a foreign video is cropped, in words."""
     if crop is None:
         return "the whole frame, squeezed to a square (the training clips' crop is not on record)"
+    if _is_whole(crop):
+        shape = f"{crop['shape']:.2f} times as wide as high"
+        return f"none of frames {shape}; of others, the largest centred part of that shape"
     left, top, right, bottom = (100 * edge for edge in crop["box"])
     return (
         f"the average crop of the training clips, {left:.1f} to {right:.1f} % of the width and {top:.1f} to "

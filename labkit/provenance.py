@@ -17,8 +17,9 @@ from .config import ClipConfig, ModelConfig, Profile
 from .datasets import ClipStore
 from .errors import LabError
 from .footage import average_crop
-from .lab import PROTOCOLS, Lab
+from .lab import PROTOCOLS, Lab, store_path
 from .metrics import paired_bootstrap
+from .roots import read_settings
 from .runs import PREDICTIONS, SPEC, Run, RunStore
 
 READINGS = {"pair": "fused", "stream": "stream", "hallucination": "alone"}  # what a run calls the exported logits
@@ -46,16 +47,17 @@ def find_run(name: str | os.PathLike, home: Path) -> Run:
     return run
 
 
-def find_lab(run: Run, home: Path, store: Path | None = None) -> Lab:
-    """The bench a run was trained on: a clip store in `home`/data, or `store`, and a protocol, by their fingerprint.
+def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None = None) -> Lab:
+    """The bench a run was trained on, by fingerprint: the clip store of `data`, `store`, or one in `home`/data.
 
     Raises LabError when no store there holds the pixels and the split that the run names.
     """
     config = run.spec.config
     settings = {"clips": _known(ClipConfig, config["clips"]), "model": _known(ModelConfig, config["model"])}
     profile = Profile("of the run", **settings)
-    for folder in [store] if store else sorted(path.parent for path in (home / "data").glob("*/index.json")):
-        root = folder.with_name(folder.name.rsplit("-", 3)[0])
+    given = store or (store_path(Path(os.path.abspath(data)), profile, home) if data else None)
+    for folder in [given] if given else sorted(path.parent for path in (home / "data").glob("*/index.json")):
+        root = Path(os.path.abspath(data)) if data else folder.with_name(folder.name.rsplit("-", 3)[0])
         try:
             protocols = find_dataset(root).protocols
         except LabError:  # the data root may be elsewhere, or gone
@@ -69,9 +71,9 @@ def find_lab(run: Run, home: Path, store: Path | None = None) -> Lab:
                     return lab
             except (LabError, KeyError, TypeError):  # not this store, or a protocol that it cannot serve
                 continue
-    fix = "bring the clip store back with labkit data prepare or labkit run, or name its folder with --store"
+    fix = "name the data root with --data, or the store with --store, or bring it back: labkit data prepare, labkit run"
     found = "none of that data"
-    raise LabError.mismatch(store or home / "data", f"the clip store that {run.id} was trained on", found, fix)
+    raise LabError.mismatch(given or home / "data", f"the clip store that {run.id} was trained on", found, fix)
 
 
 def _known(kind: type, values: dict) -> Any:
@@ -127,19 +129,26 @@ def describe(run: Run, lab: Lab, kind: str) -> dict[str, Any]:
         "alignment": config["clips"]["alignment"], "crop": average_crop(training),
         "protocol": split.name, "reading": READINGS[kind], "accuracy": _accuracy(run, lab, READINGS[kind]),
         "data": {
-            "name": lab.data_name, "store": lab.clips.path.name, "fingerprint": run.spec.data,
+            "name": lab.data_name, "depth_is": _depth_is(lab.root), "store": lab.clips.path.name,
+            "fingerprint": run.spec.data,
             "clips": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
         },
     }  # fmt: skip
 
 
+def _depth_is(root: Path | None) -> str:
+    """What the second image shows, in the words of the data root; "" where it says nothing or is gone."""
+    return read_settings(root if root.is_dir() else root.parent).depth_is if root and root.exists() else ""
+
+
 def _accuracy(run: Run, lab: Lab, reading: str) -> dict[str, Any]:
-    """Of the test clips, as the run recorded it, with an interval over people beside that over clips."""
+    """Of the test clips, as the run recorded it; beside its interval one over people, where they are known."""
     logits = run.load_tensors(PREDICTIONS)[0][f"test/{reading}"].numpy()
     right = logits.argmax(axis=1) == lab.clips.labels[lab.clips.rows(lab.split.test)]
     groups = lab.people()
-    people, over = len(set(groups.tolist())), None
-    if people >= MIN_PEOPLE:
+    known = all(facts.get("subject") for facts in lab.clips.about(lab.split.test))
+    people, over = len(set(groups.tolist())) if known else None, None
+    if known and people >= MIN_PEOPLE:
         found = paired_bootstrap(right, np.zeros(len(right)), groups=groups)
         over = [found.low, found.high]
     return {**run.result["outputs"][reading]["test"], "people": people, "interval_over_people": over}

@@ -153,6 +153,7 @@ class Settings:
     name: str = ""  # shown beside every result; by default the data set's, or the folder's
     depth_unit: float = 1.0  # as in Recording
     registered: bool = False
+    depth_is: str = ""  # what the second image shows, where that is not depth: "thermal, tenths of a kelvin"
     exclude: dict[str, str] = field(default_factory=dict)  # reason by clip id
 
     @property
@@ -166,6 +167,7 @@ def read_settings(root: str | os.PathLike) -> Settings:
     if not path.is_file():
         return Settings()
     found, kinds = read_json(path), {"name": str, "depth_unit": (int, float), "registered": bool, "exclude": dict}
+    kinds["depth_is"] = str
     if isinstance(found, dict) and all(isinstance(found[key], kinds.get(key, ())) for key in found):
         settings = Settings(**found)
         unit_is_number = not isinstance(settings.depth_unit, bool) and 0 < settings.depth_unit < 1e6

@@ -118,12 +118,13 @@ class Stage:
         monkeypatch.setattr(graph, "run_graph", self.run_graph)
         monkeypatch.setattr(targets, "tidy", lambda labs, seeds: pd.DataFrame({"target": [labs[0].series_name]}))
 
-    def open_lab(self, profile, protocol="cross-subject", **options):
+    def open_lab(self, profile, protocol, **options):
         self.asked |= {"profile": profile, "protocol": protocol, **options}
         name = f"{profile}-mine" if options.get("data") else profile
         clips = SimpleNamespace(fingerprint="data")
         runs = RunStore(options["home"] / "runs")
         bench = SimpleNamespace(clips=clips, runs=runs, series_name=name, data_name="mine", root=options.get("data"))
+        bench.split = SimpleNamespace(name=protocol or "cross-subject")
         bench.with_seed = lambda seed: SimpleNamespace(**vars(bench), seed=seed)
         return bench
 

@@ -1,0 +1,154 @@
+"""Pairs of a kind the lab has never seen: divided without being told how, judged, and described in true words."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from replicas import write_pair, write_utd
+from tiny import tiny_profile
+
+from labkit import catalog, cli, trainers
+from labkit.catalog import find_dataset
+from labkit.errors import LabError
+from labkit.export import eager_model
+from labkit.footage import read_footage
+from labkit.frames import Frames
+from labkit.lab import beside, open_lab, open_labs, store_path
+from labkit.model_card import OF_ACTIONS, model_card
+from labkit.provenance import find_lab
+
+PROFILE = tiny_profile(epochs=1)
+
+
+def shapes(root: Path, parts: tuple[str, ...] = ("",), depth_is: str = "") -> Path:
+    for place, part in enumerate(parts):
+        for number in range(6):
+            write_pair(root / part / ("disc", "cross")[number % 2], f"{place}{number}", "image", registered=True)
+    if depth_is:
+        (root / "labkit.json").write_text(json.dumps({"depth_is": depth_is}), encoding="utf-8")
+    return root
+
+
+def checked(root: Path, capsys) -> tuple[int, str, str]:
+    """Exit status, what is printed, and the table of findings of `labkit data check`."""
+    status = cli.main(["data", "check", str(root), "--workers", "1"])
+    return status, capsys.readouterr().out, beside(root, "check.csv").read_text(encoding="utf-8")
+
+
+# -- how a set is divided
+
+
+@pytest.mark.parametrize(("parts", "protocol"), [(("",), "random"), (("train", "test"), "given")])
+def test_without_a_protocol_the_set_s_own_split_counts_else_a_random_one(tmp_path, parts, protocol):
+    root = shapes(tmp_path / "mine", parts)
+    lab = open_lab(PROFILE, None, home=tmp_path, data=root, progress=False)
+    assert lab.split.name == protocol and lab.split.train and lab.split.test
+    every = open_labs(PROFILE, "all", home=tmp_path, data=root, progress=False)
+    assert [one.split.name for one in every] == list(dict.fromkeys([protocol, "random"]))
+    with pytest.raises(LabError, match="given, random, found 'cross-subject'"):
+        open_lab(PROFILE, home=tmp_path, data=root, progress=False)
+
+
+def test_without_a_protocol_sets_of_people_are_divided_by_people(tmp_path):
+    write_utd(tmp_path, ["a1_s1_t1"])
+    data = find_dataset(tmp_path)
+    assert data.usual(data.index(tmp_path)) == "cross-subject"  # even where these clips cannot be
+    assert next(iter(catalog.NUMBERED[0][1].protocols)) == "cross-view"
+
+
+# -- what stands on the card
+
+
+def card_of(home: Path, root: Path) -> str:
+    lab = open_lab(PROFILE, None, home=home, data=root, progress=False)
+    run = trainers.train_stream(lab, "rgb")
+    found = find_lab(run, home, data=root)
+    assert (found.data_name, found.split.test) == (lab.data_name, lab.split.test)
+    with pytest.raises(LabError, match="--data"):
+        find_lab(run, home)
+    return model_card(eager_model(run, found).about, 0.0)
+
+
+@pytest.mark.parametrize("depth_is", ["", "thermal, tenths of a kelvin"])
+def test_the_card_of_shapes_speaks_of_no_people_and_says_what_depth_is(tmp_path, depth_is):
+    card = " ".join(card_of(tmp_path, shapes(tmp_path / "mine", depth_is=depth_is)).split())
+    known = f"is, here, {depth_is}; it was present" if depth_is else "what its data set has in the place of depth, was"
+    for part in (known, "Classification of RGB", "protocol random", "were not cropped", "Whom the clips show", "disc"):
+        assert part in card, part
+    for part in ("Action recognition", "people in them", "skeletons", "clothes", "NTU", "costs accuracy", "{"):
+        assert part not in card, part
+
+
+def test_the_card_of_people_still_does(tmp_path):
+    write_utd(tmp_path / "utd", [f"a{a}_s{s}_t{t}" for a in (1, 9) for s in (1, 2, 3) for t in (1, 2)])
+    card = card_of(tmp_path, tmp_path / "utd")
+    for part in ("Action recognition", "1 people in them", "clothes", "Depth was present"):
+        assert part in card, part
+
+
+def test_every_data_set_of_people_is_known_to_the_card():
+    named = [catalog.PUPPETS, catalog.NTU60_SET, catalog.NTU120_SET, *(data for _, data in catalog.NUMBERED)]
+    assert {data.name for data in named} == set(OF_ACTIONS)
+
+
+# -- what a check says
+
+
+def test_images_of_unlike_shape_and_classes_out_of_a_part_are_remarked_on(tmp_path, capsys):
+    root = shapes(tmp_path / "mine")
+    write_pair(root / "alone", "9", "image")
+    for path in sorted((root / "disc").glob("*_depth.png"))[:1]:
+        with Image.open(path) as image:
+            half = image.crop((0, 0, image.width, image.height // 2))
+        half.save(path)
+    status, out, table = checked(root, capsys)
+    assert status == 0 and "random: no test clip of 1 of 3 classes, alone first" in out
+    assert table.count("shapes differ") == 1 and "RGB 64x48 is laid on depth 64x24" in table
+
+
+def test_names_that_are_no_utf8_reach_the_table(tmp_path, capsys):
+    root = shapes(tmp_path / "mine")
+    for kind in ("color", "depth"):
+        old = os.fsencode(root / "disc" / f"00_{kind}.png")
+        os.rename(old, old.replace(b"00_", b"\xe9 0_"))
+    status, _, table = checked(root, capsys)
+    assert status == 0 and "disc/\\udce9 0" in table
+
+
+@pytest.mark.parametrize("rows", ["", "1,a,{0}_color.png,{0}_depth.png,holdout\n"])
+def test_a_table_without_a_usable_clip_ends_in_failure(tmp_path, capsys, rows):
+    shapes(tmp_path / "mine")
+    path = tmp_path / "table.csv"
+    path.write_text("clip,label,rgb,depth,split\n" + rows.format("mine/disc/00"), encoding="utf-8")
+    assert cli.main(["data", "check", str(path), "--workers", "1"]) == 1
+    assert ("no such split" in capsys.readouterr().out) == bool(rows)
+
+
+def test_a_link_to_nothing_is_called_that(tmp_path):
+    (tmp_path / "a_depth.png").symlink_to(tmp_path / "gone.png")
+    for name, found in (("a_depth.png", "found a link to nothing"), ("b_depth.png", "found none")):
+        with pytest.raises(LabError, match=found):
+            _ = Frames(tmp_path / name).files
+
+
+def test_beside_a_root_that_cannot_be_written_to_the_home_that_was_named_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("labkit.lab.os.access", lambda path, mode: False)
+    monkeypatch.setenv("LABKIT_HOME", "/nowhere")
+    assert store_path(tmp_path / "mine", PROFILE, tmp_path).parent == tmp_path / "data"
+
+
+# -- what an exported model can be asked
+
+
+def test_a_picture_is_footage_of_one_frame(tmp_path):
+    rgb, _ = write_pair(tmp_path, "one", "image")
+    footage = read_footage(tmp_path / "one_color.png", 3, 24)
+    assert footage.frames.shape == (3, 24, 24, 3) and footage.indices == (0, 0, 0) and footage.total == 1
+    assert abs(footage.frames.mean(axis=(0, 1, 2)) - rgb.mean(axis=(0, 1, 2))).max() < 4 and footage.notes
+    (tmp_path / "cut.png").write_bytes((tmp_path / "one_color.png").read_bytes()[:90])
+    with pytest.raises(LabError, match="a readable picture"):
+        read_footage(tmp_path / "cut.png", 3, 24)
