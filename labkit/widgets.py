@@ -22,6 +22,7 @@ from .errors import LabError
 from .panels import shortened
 from .pictures import GAP
 from .progress import watched
+from .records import SCREEN
 from .style import picture_bytes
 
 Setting = dict[str, Any]
@@ -129,7 +130,7 @@ class View:
             return None
         bound = {name: control.widget(self.setting()) for name, control in self.controls.items()}
         first = self.picture()
-        width = round(96 / SCREEN_DPI * Picture.open(io.BytesIO(first)).width)  # as large as on the page
+        width = round(SCREEN / SCREEN_DPI * Picture.open(io.BytesIO(first)).width)  # as large as its twin
         image = Image(value=first, format="png", layout=Layout(width=f"{width}px", max_width="100%", height="auto"))
 
         def show(_change: object) -> None:
