@@ -211,9 +211,10 @@ def _stretch(axes: Axes, values: pd.Series) -> None:
     if len(sizes) < 4 or sizes.max() < 40 or sizes.median() > sizes.max() / 4:
         return
     axes.set_xscale("symlog", linthresh=STRETCHED, linscale=0.8)
-    low, high = axes.get_xlim()
-    ticks = [tick for tick in (-50, -20, -10, -5, 0, 5, 10, 20, 50) if low <= tick <= high]
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    low, high = (1.2 * end for end in axes.get_xlim())
+    axes.set_xlim(low, high)
+    ticks = [tick for tick in (-50, -10, -3, 0, 3, 10, 50) if low <= tick <= high]
+    axes.set_xticks(ticks, [str(tick).replace("-", "−") for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel(f"{axes.get_xlabel()[:-1]}; logarithmic beyond ±{STRETCHED})")
 
