@@ -102,7 +102,7 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
                 "state": combined([state for _, state in seen]),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype(dict.fromkeys(("paper", "ours", "low", "high"), float))  # NaN, not None
 
 
 TIDY = ("protocol", "target", "seed", "accuracy", "correct", "total", "run", "paper", "data", "profile")

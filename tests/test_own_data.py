@@ -20,6 +20,7 @@ from labkit.frames import Frames
 from labkit.lab import beside, open_lab, open_labs, store_path
 from labkit.model_card import OF_ACTIONS, model_card
 from labkit.provenance import find_lab
+from labkit.targets import get_targets, results_table
 
 PROFILE = tiny_profile(epochs=1)
 
@@ -58,6 +59,12 @@ def test_without_a_protocol_sets_of_people_are_divided_by_people(tmp_path):
     data = find_dataset(tmp_path)
     assert data.usual(data.index(tmp_path)) == "cross-subject"  # even where these clips cannot be
     assert next(iter(catalog.NUMBERED[0][1].protocols)) == "cross-view"
+
+
+def test_without_a_figure_of_the_paper_the_table_holds_numbers_that_are_missing(tmp_path):
+    lab = open_lab(PROFILE, None, home=tmp_path, data=shapes(tmp_path / "mine"), progress=False)
+    table = results_table(lab, targets=get_targets(["table2:1", "table2:15"]))
+    assert table["paper"].isna().all() and (table["paper"] - table["ours"]).dtype == float
 
 
 # -- what stands on the card
