@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 import textwrap
@@ -13,6 +15,7 @@ from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
 from . import __version__
+from .course_commands import course
 from .data_commands import data
 from .errors import LabError
 from .leaving import export, predict
@@ -27,7 +30,7 @@ DESCRIPTION = (
     "`labkit --version` prints the version."
 )
 
-app, course = SubcommandApp(), SubcommandApp()
+app = SubcommandApp()
 
 
 @app.command
@@ -225,44 +228,12 @@ def doctor(home: Path | None = None) -> None:
     facts = machine.describe(base)
     for name, value in (facts | facts.pop("packages") | {"home": base}).items():
         print(f"{name:<24} {value if value != [] else 'none'}")
-    for root in sorted({path.parent for path in base.glob("data/*/nturgb+d_rgb*")}):
+    for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
         index = datasets.NTU60.index(root)
         print(f"{'data':<24} {root.relative_to(base)}: {len(index)} clips, {len(index.excluded)} excluded")
     for path in sorted(base.glob("runs/speed/speed-*.json")):
         found = files.read_json(path)
         print(f"{'speed':<24} {found['key']['shape']}: {found['profile']}")
-
-
-@course.command
-def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> None:
-    """Make the student, solution and nbgrader forms of all notebooks.
-
-    Args:
-        out: Folder for student/, solution/ and nbgrader/; by default HOME/build/course.
-        home: The project folder; by default the one that holds notebooks/.
-    """
-    from . import course, machine
-
-    base = machine.find_home(home)
-    folder = out or base / "build" / "course"
-    written = course.build_course(machine.find_notebooks(base), folder)
-    print(f"{len(written)} files in {folder}")
-
-
-@course.command
-def site(out: Positional[Path | None] = None, /, home: Path | None = None) -> None:
-    """Build the site: notebooks with their outputs, targets, figures, teaching plan and modules; readable offline.
-
-    Anything that Sphinx warns about is an error. Needs the extra: pip install -e ".[site]".
-
-    Args:
-        out: Folder of the site; by default HOME/build/site.
-        home: The project folder; by default the one that holds notebooks/.
-    """
-    from . import machine, site
-
-    base = machine.find_home(home)
-    print(site.build_site(base, out or base / "build" / "site"))
 
 
 app.command(export)
@@ -292,15 +263,32 @@ def _terminated(number: int, frame) -> None:
     raise SystemExit(128 + number)  # so that kernels and locks are released on the way out
 
 
+def _unread() -> bool:
+    """Whether nobody reads what is printed any more, as behind `| head`; other pipes may break, too."""
+    try:
+        watch = select.poll()
+        watch.register(sys.stdout.fileno(), 0)  # errors are told unasked
+        return any(event & select.POLLERR for _, event in watch.poll(0))
+    except (AttributeError, OSError):  # no poll, or no file behind it
+        return False
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status. A LabError is one line on stderr and status 2, Ctrl-C 130."""
+    """Run one command; the exit status. A LabError is one line on stderr and status 2, Ctrl-C 130, `| head` 141."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
         print(__version__)
         return 0
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        return app.cli(prog="labkit", description=DESCRIPTION, args=arguments or ["--help"]) or 0
+        status = app.cli(prog="labkit", description=DESCRIPTION, args=arguments or ["--help"]) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        return 128 + 13  # SIGPIPE
     except LabError as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2

@@ -106,6 +106,25 @@ def test_signals_end_it_with_their_status(number, status):
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize("flags", [[], ["-u"]])
+def test_a_reader_that_has_enough_is_no_traceback(flags):
+    command = [sys.executable, *flags, "-c", "import sys; from labkit import cli; sys.stdin.read(); "
+               "raise SystemExit(cli.main(['doctor']))"]  # fmt: skip
+    runner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    runner.stdout.close()
+    _, errors = runner.communicate("", timeout=100)
+    assert runner.returncode == 141 and errors == ""
+
+
+def test_another_broken_pipe_is_told(monkeypatch):
+    def broken(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(cli.app, "cli", broken)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["doctor"])
+
+
 class Stage:
     """Stands in for the bench and the notebooks, and notes what `labkit run` asks of them."""
 
