@@ -1,7 +1,7 @@
 """The data sets the lab knows, and how a data root is recognised.
 
 NTU RGB+D 60 and 120 and the embedded set by their folders nturgb+d_rgb and so on; N-UCLA by view_1,
-view_2, view_3; UTD-MHAD by RGB and Depth full of a1_s1_t1_color.avi; UWA3DII by folders
+view_2, view_3; UTD-MHAD by RGB (or RGB-part1 and so on) full of a1_s1_t1_color.avi beside Depth; UWA3DII by folders
 a01_s01_v01_e00; a table of clips by clips.csv; and any folder of classes by names that end in _color
 and _depth.
 """
@@ -104,7 +104,7 @@ def find_dataset(root: str | os.PathLike) -> DataSet:
         fix = "give the folder of a data set, or a CSV file of clips"
         raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "nothing", fix)
     names = {item.name for item in os.scandir(root)}
-    if any(name.startswith("nturgb+d_") for name in names):
+    if any(name.startswith(("nturgb+d_", "nturgbd_")) for name in names):
         return _which_ntu(root, names)
     if pairs.TABLE in names:
         return replace(TABLE, index=lambda root: pairs.index_table(Path(root, pairs.TABLE)))

@@ -79,8 +79,8 @@ class NTU:
     def index(self, root: str | os.PathLike) -> Index:
         """Scan a data root; reads folders and names only, no clip.
 
-        Each modality lies in one folder, as in `nturgb+d_rgb/`, or in one per setup as in the
-        official archives, `nturgb+d_rgb_s001/nturgb+d_rgb/`. Clips that lack a modality, occur
+        Each modality lies in one folder, as in `nturgb+d_rgb/`, or in one per archive, named as it is:
+        `nturgbd_rgb_s001/nturgb+d_rgb/` (see `_is_folder_of`). Clips that lack a modality, occur
         twice, stand on the published list of missing skeletons (if that file lies in the root) or in
         labkit.json are excluded with the reason. Raises LabError when the root or a modality has no
         folder.
@@ -137,14 +137,24 @@ NTU60 = NTU("NTU60", ClipName(17, 3, 40, 2, 60), NTU_ACTIONS, (MISSING_LIST, MIS
 NTU120 = NTU("NTU120", ClipName(32, 3, 106, 2, 120), NTU120_ACTIONS, (MISSING_LIST, MISSING_LIST_120))
 
 
+def _is_folder_of(stem: str, name: str) -> bool:
+    """Whether a folder's name is `stem` (nturgb+d_rgb) or what an archive of that modality unpacks to.
+
+    The archives spell it with and without the +, nturgbd_rgb_s001 and nturgb+d_depth_masked_s001; some
+    hold several set-ups (_s001_to_s017), and widespread scripts want those of NTU 120 in nturgb+d_skeletons120.
+    """
+    name = re.sub("^nturgbd_", "nturgb+d_", name)
+    return name in (stem, f"{stem}120") or name.startswith(f"{stem}_s")
+
+
 def _folders(root: Path, stem: str) -> list[Path]:
-    """The folders of one modality, in order: `stem`, or `stem_s...` with or without `stem` inside."""
+    """The folders of one modality, in order, each with or without `stem` inside."""
     try:
         names = sorted(item.name for item in os.scandir(root) if item.is_dir())
     except OSError as error:
         fix = "give the folder that holds nturgb+d_rgb and its siblings"
         raise LabError.mismatch(root, "a data root", error.strerror, fix) from error
-    chosen = [root / name for name in names if name == stem or name.startswith(f"{stem}_s")]
+    chosen = [root / name for name in names if _is_folder_of(stem, name)]
     if not chosen:
         fix = "unpack this modality into the root, or make the embedded set: labkit data make"
         raise LabError.mismatch(root, f"a folder {stem}", ", ".join(names[:8]) or "no folder", fix)

@@ -215,15 +215,20 @@ UWA = NumberedSet(
 
 
 def _scan_utd(root: Path, strangers: list[str]) -> Found:
-    """RGB/aA_sS_tT_color.avi and Depth/aA_sS_tT_depth.mat."""
+    """RGB/aA_sS_tT_color.avi and Depth/aA_sS_tT_depth.mat; of two files of one clip the second is a stranger."""
     found: Found = {"rgb": {}, "depth": {}}
-    for modality, folder, ending in (("rgb", "RGB", "_color.avi"), ("depth", "Depth", "_depth.mat")):
-        for name in _listed(root / folder):
-            if name.endswith(ending):
-                found[modality][name.removesuffix(ending)] = str(root / folder / name)
-            else:
-                strangers.append(f"{folder}/{name}")
+    for modality, stem, ending in (("rgb", "RGB", "_color.avi"), ("depth", "Depth", "_depth.mat")):
+        for path in (folder / name for folder in _utd_folders(root, stem) for name in _listed(folder)):
+            clip = path.name.removesuffix(ending)
+            if clip == path.name or found[modality].setdefault(clip, str(path)) != str(path):
+                strangers.append(path.relative_to(root).as_posix())
     return found
+
+
+def _utd_folders(root: Path, stem: str) -> list[Path]:
+    """`stem`, or the parts that its archives unpack to, RGB-part1 to RGB-part4; the files may lie one level deeper."""
+    names = [name for name in _listed(root) if re.fullmatch(rf"{stem}(-part\d+)?", name, re.ASCII)]
+    return [root / name / name if (root / name / name).is_dir() else root / name for name in names]
 
 
 def _listed(folder: Path) -> list[str]:
@@ -239,7 +244,7 @@ UTD = NumberedSet(
     "UTD-MHAD",
     re.compile(r"a(?P<action>\d{1,2})_s(?P<subject>[1-8])_t(?P<replication>[1-4])", re.ASCII),
     UTD_CLASSES,
-    lambda root: any(name.endswith("_color.avi") for name in _listed(root / "RGB")) and bool(_listed(root / "Depth")),
+    lambda root: bool(_scan_utd(root, [])["rgb"] and _utd_folders(root, "Depth")),
     _scan_utd,
     {"cross-subject": utd_cross_subject},
     {"clips": (861, 861), "cross-subject": (431, 430)},

@@ -23,6 +23,7 @@ from PIL import Image
 
 from labkit import datasets, files, lab, sources, store
 from labkit.alignment import fit_alignment
+from labkit.catalog import find_dataset
 from labkit.config import MINI, ClipConfig, PuppetsConfig
 from labkit.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
 from labkit.errors import LabError
@@ -104,15 +105,22 @@ def test_index_lists_clips_with_their_paths(pristine):
         assert entry.label == (6, 13).index(entry.name.action)
 
 
-def test_index_reads_the_official_archives_as_the_flat_layout(root, tmp_path):
+@pytest.mark.parametrize("spelling", ["nturgb+d", "nturgbd"])  # the archives have the +, or have it inside alone
+def test_index_reads_the_official_archives_as_the_flat_layout(root, tmp_path, spelling):
     archives = tmp_path / "archives"
     for stem in ("nturgb+d_rgb", "nturgb+d_depth_masked"):
-        (archives / f"{stem}_s001").mkdir(parents=True)
-        shutil.move(root / stem, archives / f"{stem}_s001" / stem)
-        (archives / f"{stem}_s002" / stem).mkdir(parents=True)
-    shutil.move(root / "nturgb+d_skeletons", archives / "nturgb+d_skeletons_s001_to_s017")
-    write_video(archives / "nturgb+d_rgb_s002" / "nturgb+d_rgb" / "S002C001P001R001A006_rgb.avi")
+        outer = stem.replace("nturgb+d", spelling)
+        (archives / f"{outer}_s001").mkdir(parents=True)
+        shutil.move(root / stem, archives / f"{outer}_s001" / stem)
+        (archives / f"{outer}_s002" / stem).mkdir(parents=True)
+    shutil.move(root / "nturgb+d_skeletons", archives / f"{spelling}_skeletons_s001_to_s017")
+    (archives / "nturgb+d_skeletons120").mkdir()
+    (archives / "nturgb+d_skeletons_npy").mkdir()  # another modality's
+    moved = archives / f"{spelling}_skeletons_s001_to_s017" / f"{min(NAMES)}.skeleton"
+    shutil.move(moved, archives / "nturgb+d_skeletons120")
+    write_video(archives / f"{spelling}_rgb_s002" / "nturgb+d_rgb" / "S002C001P001R001A006_rgb.avi")
     (tmp_path / "link").symlink_to(archives)
+    assert find_dataset(tmp_path / "link").name in ("NTU60", "puppets")
     index = NTU60.index(tmp_path / "link")
     assert index.ids == sorted(NAMES)
     assert index.excluded == {"S002C001P001R001A006": "no depth; no skeleton"}

@@ -188,6 +188,32 @@ def test_utd_is_found_and_its_matlab_depth_prepared(tmp_path):
     assert {facts["subject"] for facts in store.about(split.test)} == {2}
 
 
+def test_utd_is_found_as_its_archives_unpack(tmp_path):
+    root = tmp_path / "utd"
+    clips = [f"a{a}_s1_t{t}" for a in (1, 27) for t in (1, 2)]
+    write_utd(root, clips)
+    (root / "Depth").rename(root / "deep")
+    (root / "Depth").mkdir()
+    (root / "deep").rename(root / "Depth" / "Depth")
+    for number, clip in enumerate(clips):
+        part = root / f"RGB-part{number % 2 + 1}"
+        part.mkdir(exist_ok=True)
+        (root / "RGB" / f"{clip}_color.avi").rename(part / f"{clip}_color.avi")
+    (root / "RGB").rmdir()
+    shutil.copy(root / "RGB-part1" / "a1_s1_t1_color.avi", root / "RGB-part2")
+    (root / "Sample_Code").mkdir()
+    data = find_dataset(root)
+    index = data.index(root)
+    assert data.name == "UTD-MHAD" and index.ids == clips and not index.excluded
+    assert index.strangers == ("RGB-part2/a1_s1_t1_color.avi",)
+    assert index.entries[0].paths["rgb"] == root / "RGB-part1" / "a1_s1_t1_color.avi"
+    assert len(prepare(index, tmp_path / "store", CONFIG, progress=False)) == 4
+    for path in (root / "Depth" / "Depth").iterdir():
+        path.unlink()
+    index = find_dataset(root).index(root)
+    assert set(index.excluded.values()) == {"no depth"} and len(index.excluded) == 4
+
+
 # Paired folders and tables
 
 
