@@ -28,6 +28,7 @@ STILL_SHARE = 0.05  # a body that moves less than this share of the liveliest on
 STILL_SPREAD = 1e-3  # m2, and less than this in all; 25 joints that sway by a centimetre
 DEPTH_TOLERANCE = 150  # mm between a joint, which lies inside the body, and the surface the camera sees
 NEAR_JOINT = 1 / 85  # of the width: how far from a joint its surface is looked for
+FULL_SCALE = 65535  # counts; where it stands for no reading, colours from nearest to farthest tell people no more
 DEPTH_AGREES = 0.5  # share of tracked joints; embedded clips have 0.7 and more, four of five swapped ones less
 SAME_SHAPE = 0.03  # share by which width over height of RGB and depth may differ
 
@@ -143,6 +144,10 @@ def _read_all(job: Job) -> Iterator[Finding]:
     skeleton = read_skeleton(entry.files["skeleton"], allow_nan=True) if "skeleton" in entry.files else None
     if skeleton is not None:
         yield from _bodies(entry.id, skeleton, job.two_people)
+    marked = float((pixels["depth"] == min(FULL_SCALE, round(FULL_SCALE * entry.recording.depth_unit))).mean())
+    if marked:
+        detail = f"{100 * marked:.2g} % of the pixels used are {FULL_SCALE}, in many sets no reading: write 0 instead"
+        yield Finding(entry.id, "remark", "full-scale depth", "depth", detail=detail)
     if not pixels["depth"].any():
         yield Finding(entry.id, "remark", "empty depth", "depth", detail="no reading in any frame used")
     try:

@@ -306,6 +306,19 @@ def test_other_layouts_are_checked_alike(tmp_path, layout):
     assert finding.file == depth.relative_to(root).as_posix()
 
 
+@pytest.mark.parametrize("unit", [1, 0.1])
+def test_full_scale_depth_is_remarked_on(tmp_path, unit):
+    for stem in ("farther", "marked"):
+        _, depth = write_pair(tmp_path / "data" / "a", stem)
+        depth[0, 10:20, 10:20] = 65535 if stem == "marked" else 65534
+        write_depth(tmp_path / "data" / "a" / f"{stem}_depth.png", depth[0])
+    (tmp_path / "data" / "labkit.json").write_text(json.dumps({"depth_unit": unit}), encoding="utf-8")
+    found = inspect(find_dataset(tmp_path / "data"), tmp_path / "data", CONFIG, workers=1, progress=False)
+    (finding,) = [f for f in found.findings if f.kind == "full-scale depth"]
+    assert (finding.clip, finding.verdict, finding.modality) == ("a/marked", "remark", "depth")
+    assert "12 % of the pixels used are 65535" in finding.detail
+
+
 # --------------------------------------------------------------------------- the command
 
 
