@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .lab import Lab
     from .targets import Target
 
+KEPT_SEEDS = 10  # of each target, as far as they are there, in figures/tidy.csv
 NOTEBOOK_SECONDS = 6 * 3600  # a notebook may train all its runs the first time
 DESCRIPTION = (
     "What can a depth camera, present only while training, teach a network that will only ever see RGB? "
@@ -83,6 +84,8 @@ def run(
     })  # fmt: skip
     _show(targets.results_table(bench, seeds), base / "runs" / f"results-{bench.series_name}.csv")
     _write_tidy([bench], seeds)
+    if refresh:
+        _write_tidy(lab.open_labs(profile, "all", home=base), KEPT_SEEDS, base / "figures" / "tidy.csv")
     return 0 if succeeded else 1
 
 
@@ -207,12 +210,12 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
         _show(targets.results_table(bench, seeds, _chosen(names, bench) if names else None))
 
 
-def _write_tidy(labs: Sequence[Lab], seeds: int) -> None:
-    """Every finished result of these protocols and seeds, one a row, beside the runs."""
+def _write_tidy(labs: Sequence[Lab], seeds: int, path: Path | None = None) -> None:
+    """Every finished result of these protocols and seeds, one a row, beside the runs or in `path`."""
     from . import files, targets
 
-    path = labs[0].runs.root / f"results-{labs[0].series_name}-tidy.csv"
-    files.write_text(path, targets.tidy(labs, seeds).to_csv(index=False))
+    path = path or labs[0].runs.root / f"results-{labs[0].series_name}-tidy.csv"
+    files.write_text(path, targets.tidy(labs, seeds).to_csv(index=False, float_format="%.6g"))
 
 
 @app.command

@@ -117,7 +117,8 @@ PAPER_PROTOCOLS = ("cross-subject", "cross-view")
 def open_labs(profile: str | Profile, protocol: str | None, **options: Any) -> list[Lab]:
     """`open_lab` for each protocol of a name, on one clip store.
 
-    "all" is both of the paper's, and on a data set that has neither all of its own that can divide its clips.
+    "all" is both of the paper's, and on a data set that has neither all of its own; in either case those
+    that can divide its clips (with one camera there is no cross-view).
     """
     if protocol != "all":
         return [open_lab(profile, protocol, **options)]
@@ -125,7 +126,7 @@ def open_labs(profile: str | Profile, protocol: str | None, **options: Any) -> l
     known = find_dataset(given) if given else PUPPETS
     names = [name for name in known.protocols if name in PAPER_PROTOCOLS]
     first = open_lab(profile, names[0] if names else None, **options)
-    names = names or [name for name in known.protocols if known.divides(name, first.clips)]
+    names = [name for name in names or known.protocols if known.divides(name, first.clips)]
     return [replace(first, split=known.split(name, first.clips)) for name in names]
 
 

@@ -131,6 +131,7 @@ class Stage:
     def __init__(self, monkeypatch, states=("ok", "up_to_date")):
         self.asked, self.states = {}, states
         monkeypatch.setattr(lab, "open_lab", self.open_lab)
+        monkeypatch.setattr(lab, "open_labs", lambda profile, protocol, home: [self.open_lab(profile, protocol, home=home)])
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
         monkeypatch.setattr(targets, "look", lambda bench, trainings: dict.fromkeys(trainings))
@@ -204,6 +205,7 @@ def test_only_what_the_parameters_cells_say_is_kept_in_the_notebooks(home, monke
     assert "--refresh" in capsys.readouterr().err and kept == [] and "notebooks" not in stage.asked
     assert cli.main(["run", "--home", str(home), "--refresh"]) == 0
     assert kept == [("00_a.ipynb", "00.ipynb"), ("10_b.ipynb", "01.ipynb")]
+    assert (home / "figures" / "tidy.csv").read_text(encoding="utf-8") == "target\nmini\n"
 
 
 @pytest.mark.parametrize("text", ["1", "1mm", " 0.001 m", "0.1CM", "1000um", "1e0mm"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -13,8 +14,9 @@ from tiny import tiny_profile
 from labkit import cli, targets
 from labkit import lab as labs
 from labkit.catalog import find_dataset
+from labkit.config import PROFILES
 from labkit.errors import LabError
-from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab
+from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab, open_labs
 from labkit.roots import Recording
 
 PROFILE = tiny_profile(epochs=1)
@@ -139,3 +141,11 @@ def test_prepare_keeps_unit_and_registration_for_every_later_command(home, tmp_p
     assert lab.clips.built == 0 and lab.clips.config["depth_unit"] == pytest.approx(0.1)
     assert cli.main([*command[:5], "--depth-unit", "5 feet"]) == 2
     assert "0.001m" in capsys.readouterr().err and find_dataset(root).index(root).recording == index.recording
+
+
+def test_all_protocols_are_those_that_can_divide_the_clips(tmp_path):
+    """One camera: there is no cross-view, and who asks for all protocols gets the others."""
+    smoke = PROFILES["smoke"]
+    stage = replace(smoke.puppets, subjects=(1, 2, 3), cameras=(1,), scale=16)
+    profile = replace(smoke, puppets=stage, clips=replace(smoke.clips, modalities=("rgb", "depth")))
+    assert [one.split.name for one in open_labs(profile, "all", home=tmp_path, progress=False)] == ["cross-subject"]
