@@ -131,7 +131,7 @@ class Stage:
     def __init__(self, monkeypatch, states=("ok", "up_to_date")):
         self.asked, self.states = {}, states
         monkeypatch.setattr(lab, "open_lab", self.open_lab)
-        monkeypatch.setattr(lab, "open_labs", lambda profile, protocol, home: [self.open_lab(profile, protocol, home=home)])
+        monkeypatch.setattr(lab, "open_labs", lambda *names, home: [self.open_lab(*names, home=home)])
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
         monkeypatch.setattr(targets, "look", lambda bench, trainings: dict.fromkeys(trainings))
