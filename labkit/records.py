@@ -6,18 +6,21 @@ A number of the smoke profile is never shown as a result, so its figures stay am
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
+from PIL import Image as Picture
 
 from .errors import LabError
 from .files import write_json
 from .lab import Lab
 from .style import save_figure
 
+FEW_COLORS = 4096  # and fewer: lines, letters and their soft edges
 SHOWN = "mini"  # the profile whose figures are committed
 SCREEN = 120  # pixels an inch: letters in a figure are then about as large as those in the text around it
 
@@ -43,7 +46,16 @@ def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = Non
     """Save a figure with its numbers (see `style.save_figure`), and show it with its caption."""
     _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption, data_name=lab.data_name)
     width = round(SCREEN * figure.get_figwidth())
-    display(Image(png.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
+    display(Image(for_screen(png), width=width, alt=caption), Markdown(f"*{caption}*"))
+
+
+def for_screen(png: Path) -> bytes:
+    """The picture as a notebook keeps it: a drawing in 256 colours takes a third, a photograph keeps all of its."""
+    picture, small = Picture.open(png).convert("RGB"), BytesIO()
+    if picture.getcolors(FEW_COLORS) is not None:
+        picture = picture.quantize(256, dither=Picture.Dither.NONE)
+    picture.save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 WHOLE, PROBABLE = ("seeds", "seeds needed"), ("p", "p (Holm)")  # columns of counts, and of four digits
