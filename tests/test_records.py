@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import BytesIO
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from labkit import records
 from labkit.config import PROFILES
@@ -49,7 +52,10 @@ def test_publish_writes_the_figure_its_numbers_and_shows_the_caption(tmp_path, m
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {"method.svg", "method.pdf", "method.png", "method.csv"}
     image, caption = shown
-    assert image.data == (tmp_path / "figures" / "method.png").read_bytes()
+    written = tmp_path / "figures" / "method.png"
+    saved, seen = (np.asarray(Image.open(file).convert("RGB"), dtype=int) for file in (written, BytesIO(image.data)))
+    assert seen.shape == saved.shape and np.abs(seen - saved).mean() < 1, "the same picture"
+    assert len(image.data) < 0.6 * written.stat().st_size
     assert image.alt == "After the paper." and "After the paper." in caption.data
 
 
@@ -83,3 +89,9 @@ def test_a_notebook_about_other_data_says_so_and_does_nothing_below(capsys):
     finally:
         InteractiveShell.clear_instance()
     assert "Skipped: this is about puppets.\n" in capsys.readouterr().out
+
+
+def test_a_photograph_keeps_its_colours(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photograph.png")
+    assert np.array_equal(np.asarray(Image.open(BytesIO(records.for_screen(tmp_path / "photograph.png")))), noise)
