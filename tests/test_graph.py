@@ -368,6 +368,7 @@ def test_seeds_there_are_those_whose_trainings_are_all_finished(tmp_path, fits):
     made = len(fits)
     assert targets.seeds_there(lab, ["table2:1"]) == 3 and targets.seeds_there(lab, ["table2:1"], at_least=5) == 5
     assert targets.seeds_there(lab, ["table2:1", "table2:2"]) == 1 and len(fits) == made
+    assert targets.seeds_there(lab, ["table2:1", "stream:flow"], at_least=2) == 2, "a lab without flow"
 
 
 def test_as_many_at_once_as_the_machine_takes(monkeypatch):
