@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .lab import Lab
     from .targets import Target
 
-KEPT_SEEDS = 10  # of each target, as far as they are there, in figures/tidy.csv
 NOTEBOOK_SECONDS = 6 * 3600  # a notebook may train all its runs the first time
 DESCRIPTION = (
     "What can a depth camera, present only while training, teach a network that will only ever see RGB? "
@@ -85,7 +84,7 @@ def run(
     _show(targets.results_table(bench, seeds), base / "runs" / f"results-{bench.series_name}.csv")
     _write_tidy([bench], seeds)
     if refresh:
-        _write_tidy(lab.open_labs(profile, "all", home=base), KEPT_SEEDS, base / "figures" / "tidy.csv")
+        _write_tidy(lab.open_labs(profile, "all", home=base), targets.MOST_SEEDS, base / "figures" / "tidy.csv")
     return 0 if succeeded else 1
 
 

@@ -62,7 +62,7 @@ def possible(lab: Lab, names: Sequence[str]) -> list[Target]:
     return [target for target in chosen if not isinstance(found[target.training], LabError)]
 
 
-MOST_SEEDS = 100
+MOST_SEEDS = 10  # of a target are looked for, where all that are there are to be shown
 
 
 def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
