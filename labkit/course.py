@@ -35,7 +35,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from .errors import LabError
-from .files import write_text
+from .files import write_bytes
 from .notebooks import Source, read_notebook
 
 _LABEL = re.compile(r"^\*\*\d+\.\d+\*\*", re.MULTILINE)
@@ -46,6 +46,8 @@ _EXERCISE = re.compile(
     r" (?P<task>.+?)" + _FOLDED.format("Hint", "hint") + _FOLDED.format("Solution", "solution") + r"\n*",
     re.DOTALL,
 )
+_OUTSIDE = re.compile(r"\]\((\.\./[^)#\s]+)")
+_NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\b")
 _SOLUTION = re.compile(_FOLDED.format("Solution", "solution"), re.DOTALL)
 _FENCE = re.compile(r"^```python\n(.+?)^```$", re.DOTALL | re.MULTILINE)
 _FORM = "**7.1** (difficulty 2 of 3, 10 minutes) task, folded hint, folded solution"
@@ -245,21 +247,39 @@ c.ClearSolutions.text_stub = "*Your answer:*"
 '''
 
 
+def links_outside(source: Source) -> Iterator[str]:
+    """Files outside the notebooks' folder that its prose links to."""
+    for cell in source.notebook.cells:
+        if cell.cell_type == "markdown":
+            yield from (link for link in _OUTSIDE.findall(cell.source) if (source.path.parent / link).is_file())
+
+
+def _relinked(notebook: NotebookNode, outside: Sequence[str], apart: bool) -> str:
+    """The notebook as a file, its links right where it will lie: a file from outside has gone along with it,
+    another notebook lies beside it or, `apart`, in a folder of its own."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for link in outside:
+                cell.source = cell.source.replace(f"]({link}", f"]({Path(link).name}")
+            if apart:
+                cell.source = _NOTEBOOK.sub(r"](../\1/\1.ipynb", cell.source)
+    return nbformat.writes(notebook) + "\n"
+
+
 def build_course(notebooks: Sequence[str | os.PathLike], out: str | os.PathLike) -> list[Path]:
     """Write OUT/student, OUT/solution and OUT/nbgrader (a course folder: source/NAME/NAME.ipynb and its settings).
 
-    A notebook without exercises goes along as it is. Returns the files written. LabError for an exercise
-    that does not keep the convention; then nothing is written.
+    A notebook without exercises goes along as it is, and so does a file that the prose links to. Returns the
+    files written. LabError for an exercise that does not keep the convention; then nothing is written.
     """
-    made: dict[Path, str] = {Path(out) / "nbgrader" / "nbgrader_config.py": _CONFIG}
-    for path in notebooks:
-        source = read_notebook(path)
-        places = {
-            f"student/{source.name}.ipynb": student_form,
-            f"solution/{source.name}.ipynb": solution_form,
-            f"nbgrader/source/{source.name}/{source.name}.ipynb": nbgrader_form,
-        }
-        made |= {Path(out) / place: nbformat.writes(form(source)) + "\n" for place, form in places.items()}
-    for path, text in made.items():
-        write_text(path, text)
+    made: dict[Path, bytes] = {Path(out) / "nbgrader" / "nbgrader_config.py": _CONFIG.encode()}
+    for source in map(read_notebook, notebooks):
+        forms = {"student": student_form, "solution": solution_form, f"nbgrader/source/{source.name}": nbgrader_form}
+        outside = list(links_outside(source))
+        for place, form in forms.items():
+            text = _relinked(form(source), outside, apart="nbgrader" in place)
+            made[Path(out) / place / f"{source.name}.ipynb"] = text.encode()
+            made |= {Path(out) / place / Path(link).name: (source.path.parent / link).read_bytes() for link in outside}
+    for path, data in made.items():
+        write_bytes(path, data)
     return list(made)

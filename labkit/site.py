@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,19 +20,20 @@ import pandas as pd
 from PIL import Image
 
 from . import READING_ORDER
-from .course import read_exercises
+from .course import links_outside, read_exercises
 from .errors import LabError
 from .files import atomic_folder, read_json, write_bytes, write_text
 from .machine import find_notebooks
 from .notebooks import Source, read_notebook
+from .style import PAGE, STYLE
 
 PAGES = Path(__file__).with_name("pages")
 TABLES = ("targets-*.csv", "results*.csv", "comparisons*.csv")  # of figures/, each shown under its name
 WORDS_PER_MINUTE = 200
+PAGE_PIXELS = 860  # of a figure as wide as the page
 TIMED = "mini"  # the profile whose seconds are shown
 NEEDED = ("sphinx", "myst_nb", "furo", "latex2mathml")
 _FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
-_OUTSIDE = re.compile(r"\]\((\.\./[^)#\s]+)")
 
 
 def build_site(home: Path, out: str | os.PathLike, notebooks: list[Path] | None = None) -> Path:
@@ -66,23 +67,16 @@ def write_sources(home: Path, folder: Path, notebooks: list[Path] | None = None)
     write_bytes(folder / "static" / "labkit.css", (PAGES / "labkit.css").read_bytes())
     for source in sources:
         write_bytes(folder / "notebooks" / source.path.name, source.path.read_bytes())
-        for link in _links_outside(source):
+        for link in links_outside(source):
             write_bytes(folder / "notebooks" / link, (source.path.parent / link).read_bytes())
     pictures = sorted((home / "figures").glob("*.png"))
     for path in [*pictures, *(home / "figures").glob("*.csv")]:
         write_bytes(folder / "figures" / path.name, path.read_bytes())
     pages = {"index": _index(sources, home), "teaching": _teaching(sources, home), "targets": _targets(home),
-             "figures": _figures(pictures), "api": _modules()}  # fmt: skip
+             "figures": _figures(pictures, sources), "api": _modules()}  # fmt: skip
     pages |= {f"api/{name}": _module(name) for name in READING_ORDER}
     for name, text in pages.items():
         write_text(folder / f"{name}.md", text)
-
-
-def _links_outside(source: Source) -> Iterator[str]:
-    """Files outside notebooks/ that its prose links to."""
-    for cell in source.notebook.cells:
-        if cell.cell_type == "markdown":
-            yield from (link for link in _OUTSIDE.findall(cell.source) if (source.path.parent / link).is_file())
 
 
 def _page(name: str) -> str:
@@ -90,10 +84,22 @@ def _page(name: str) -> str:
 
 
 def _index(sources: list[Source], home: Path) -> str:
-    entries = "\n".join(f"{source.name.replace('_', ' ')} <notebooks/{source.name}>" for source in sources)
-    marks = {"notebooks": entries, "first": f"notebooks/{sources[0].name}",
+    entries = "\n".join(f"{_menu_name(source)} <notebooks/{source.name}>" for source in sources)
+    questions = [[f"[{_menu_name(source)}](notebooks/{source.name})", _question(source)] for source in sources]
+    marks = {"notebooks": entries, "questions": _rows([["notebook", "question"], ["---", "---"], *questions]),
+             "first": f"notebooks/{sources[0].name}",
              "results": _caption(home / "figures" / "results.png")}  # fmt: skip
     return re.sub(r"<!-- (\w+) -->", lambda mark: marks[mark[1]], _page("index"))
+
+
+def _menu_name(source: Source) -> str:
+    """ "05 step 1 streams" for 05_step1_streams."""
+    words = re.sub(r"(?<=[a-z])(?=\d)", " ", source.name.replace("_", " "))
+    return re.sub(r"\brgb", "RGB", words.replace("rgbd", "RGB-D"))
+
+
+def _question(source: Source) -> str:
+    return source.notebook.cells[0].source.splitlines()[0].removeprefix("# ")
 
 
 # -- teaching ----------------------------------------------------------------------------------------
@@ -188,14 +194,26 @@ def _caption(picture: Path) -> str:
         return " ".join(str(image.info.get("Description", picture.stem)).split())
 
 
-def _figures(pictures: list[Path]) -> str:
-    parts = [_page("figures")]
-    for path in pictures:
-        text = _caption(path)
-        if path.with_suffix(".csv").exists():
-            text += f" Numbers: [{path.stem}.csv](figures/{path.stem}.csv)."
-        parts.append(f"```{{figure}} figures/{path.name}\n:alt: {path.stem}\n:width: 100%\n\n{text}\n```")
+def _figures(pictures: list[Path], sources: list[Source]) -> str:
+    """First the figures that span the notebooks, then each notebook's own."""
+    parts, numbers = [_page("figures")], [source.name[:2] for source in sources]
+    parts += [_figure(path) for path in pictures if path.stem[:2] not in numbers]
+    for number, source in zip(numbers, sources, strict=True):
+        own = [_figure(path) for path in pictures if path.stem[:2] == number]
+        if own:
+            parts += [f"## {_menu_name(source)}", f"[{_question(source)}](notebooks/{source.name})", *own]
     return "\n\n".join(parts) + "\n"
+
+
+def _figure(path: Path) -> str:
+    """A figure as wide as in print, where a page is `style.PAGE` inches, and its caption."""
+    text = _caption(path)
+    if path.with_suffix(".csv").exists():
+        text += f" Numbers: [{path.stem}.csv](figures/{path.stem}.csv)."
+    with Image.open(path) as image:
+        share = image.width / STYLE["savefig.dpi"] / PAGE
+    width = round(min(share, 1) * PAGE_PIXELS)
+    return f"```{{figure}} figures/{path.name}\n:alt: {path.stem}\n:width: {width}px\n\n{text}\n```"
 
 
 # -- modules -----------------------------------------------------------------------------------------
@@ -212,4 +230,8 @@ def _modules() -> str:
 
 def _module(name: str) -> str:
     """A page of its own, found from the list above and by search: so many would crowd the menu."""
-    return f"---\norphan: true\n---\n\n# {name}\n\n```{{eval-rst}}\n.. automodule:: labkit.{name}\n```\n"
+    place = READING_ORDER.index(name)
+    around = {"after": READING_ORDER[max(place - 1, 0) : place], "before": READING_ORDER[place + 1 : place + 2]}
+    order = ", ".join(f"{word} [{other}]({other}.md)" for word, names in around.items() for other in names)
+    where = f"*One of the [modules](../api.md){f', to be read {order}' if order else ''}.*"
+    return f"---\norphan: true\n---\n\n# {name}\n\n{where}\n\n```{{eval-rst}}\n.. automodule:: labkit.{name}\n```\n"

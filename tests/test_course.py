@@ -16,6 +16,7 @@ from labkit import cli
 from labkit.course import (
     Exercise,
     build_course,
+    links_outside,
     nbgrader_form,
     read_exercises,
     solution_form,
@@ -191,10 +192,21 @@ def test_one_command_writes_all_forms_alike_each_time(tmp_path, capsys):
     files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     for name in (source.name for source in SOURCES):
         assert {f"student/{name}.ipynb", f"solution/{name}.ipynb", f"nbgrader/source/{name}/{name}.ipynb"} <= set(files)
-    assert len(files) == 3 * len(SOURCES) + 1
+    assert len(files) == 3 * (len(SOURCES) + sum(len(list(links_outside(source))) for source in SOURCES)) + 1
     assert {path: path.read_bytes() for path in build_course([source.path for source in SOURCES], out)} == {
         out / name: data for name, data in files.items()
     }
+
+
+def test_links_are_right_where_each_form_lies(tmp_path):
+    build_course([source.path for source in SOURCES], tmp_path)
+    found = []
+    for path in tmp_path.rglob("*.ipynb"):
+        prose = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown")
+        links = [path.parent / link for link in re.findall(r"\]\(([^)#:\s]+)", prose)]
+        assert [link for link in links if not link.is_file()] == []
+        found += links
+    assert len(found) >= 3 * 20
 
 
 # -- the convention ----------------------------------------------------------------------------------
