@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import runpy
 from pathlib import Path
 
 import nbformat
@@ -61,6 +62,35 @@ def test_every_local_file_that_a_page_loads_is_there(built):
                 assert (path.parent / html.unescape(address.split("?")[0])).resolve().exists(), (path.name, address)
 
 
+def test_every_link_within_the_site_leads_somewhere(built):
+    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in built.rglob("*.html")}
+    names = {path: set(re.findall(r"\bid=\"([^\"]+)\"", source)) for path, source in pages.items()}
+    for path, source in pages.items():
+        for link in map(html.unescape, re.findall(r"<a\b[^>]*?\bhref=\"([^\"]*)\"", source)):
+            if not re.match(r"\w+:", link):
+                address, _, anchor = link.partition("#")
+                goal = (path.parent / address).resolve() if address else path
+                assert goal.exists() and (not anchor or anchor in names[goal]), (path.name, link)
+
+
+def test_the_first_page_asks_every_question_and_the_pages_follow_in_order(built):
+    shown, path, order = page(built, "index"), built / "index.html", []
+    for source in map(read_notebook, NOTEBOOKS):
+        assert source.notebook.cells[0].source.splitlines()[0].removeprefix("# ") in text_of(shown)
+    while following := re.search(r"class=\"next-page\" href=\"([^\"]+)\"", path.read_text(encoding="utf-8")):
+        path = (path.parent / following[1]).resolve()
+        order.append(path.stem)
+    assert order == [*(path.stem for path in NOTEBOOKS), "teaching", "targets", "figures", "api"]
+
+
+def test_words_stand_left_and_numbers_right():
+    conf = runpy.run_path(str(site.PAGES / "conf.py"))
+    data = pd.DataFrame({"model": ["depth", "RGB"], "ours": ["78.0", "–"], "from": ["1.0 to 2.0", "-3.1 to 4.0"]})
+    shown = conf["with_sides"](f"<style scoped>th {{}}</style>\n{data.set_index(pd.Index(['a', 'b'])).to_html()}")
+    assert re.findall(r"class=\"words\">(.*?)<", shown) == ["", "model", "depth", "RGB"]
+    assert "<style" not in shown
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_shown_with_figures_formulas_and_folded_solutions(built, path):
     source, shown = read_notebook(path), page(built, f"notebooks/{path.stem}")
@@ -106,6 +136,8 @@ def test_the_figures_page_shows_every_figure_with_its_caption(built):
     for path in (ROOT / "figures").glob("*.png"):
         assert f"_images/{path.name}" in shown
         assert site._caption(path).split("'")[0] in text_of(shown)
+    for source in map(read_notebook, NOTEBOOKS):
+        assert f'href="notebooks/{source.name}.html"' in re.search(r"<article.*?</article>", shown, re.DOTALL)[0]
 
 
 def test_the_plan_names_every_notebook_once(built):

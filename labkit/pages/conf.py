@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -68,17 +69,53 @@ def docstring(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 def signature(app, what, name, obj, options, arguments, returns):
-    """Type names as they stand in the code, inside other types, too."""
-    return tuple(text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (arguments, returns))
+    """Type names as they stand in the code, inside other types, too; and a default that Python can read."""
+    plain = (text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (arguments, returns))
+    return tuple(text and text.replace("<factory>", "...") for text in plain)
+
+
+_ROW, _NUMBER = re.compile(r"<tr\b.*?</tr>", re.DOTALL), re.compile(r"\s*([-+<]?\s*\d.*|–|)\s*")
+
+
+def with_sides(table: str) -> str:
+    """pandas' table with the class `words` at every cell of a column that holds more than numbers.
+
+    Its own style is left out: meant for one table, it would hold for all of a page.
+    """
+    table = re.sub(r"<style scoped>.*?</style>\n?", "", table, flags=re.DOTALL)
+    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in _ROW.findall(table)]
+    words = [not all(map(_NUMBER.fullmatch, column)) for column in zip(*filter(None, rows), strict=False)]
+
+    def marked(row: re.Match) -> str:
+        cell = "<td>" if "<td>" in row[0] else "<th>"
+        places = itertools.count(len(words) - row[0].count(cell))  # below 0: what names the rows
+        return re.sub(cell, lambda _: f'{cell[:-1]} class="words">' if _is_words(next(places)) else cell, row[0])
+
+    def _is_words(place: int) -> bool:
+        return place < 0 or (place < len(words) and words[place])
+
+    return _ROW.sub(marked, table)
+
+
+def tables(app, doctree) -> None:
+    for node in doctree.findall(nodes.raw):
+        if 'class="dataframe"' in node.astext():
+            node.children[:] = [nodes.Text(with_sides(node.astext()))]
+            node.rawsource = node.astext()
+
+
+def formula(text: str, display: str = "inline") -> str:
+    """MathML in which both bars of a norm have one height, though only one of them carries an index."""
+    return convert(text, display=display).replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
 
 
 def inline_math(translator, node) -> None:
-    translator.body.append(convert(node.astext()))
+    translator.body.append(formula(node.astext()))
     raise nodes.SkipNode
 
 
 def block_math(translator, node) -> None:
-    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    translator.body.append(f'<div class="math">{formula(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 
@@ -86,3 +123,4 @@ def setup(app) -> None:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", docstring)
     app.connect("autodoc-process-signature", signature)
+    app.connect("doctree-read", tables)
