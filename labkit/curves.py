@@ -12,9 +12,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from .style import COLUMN, INK, MARKERS, PAGE, ROLES, new_figure, styled
+from .style import COLUMN, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
 
-LOOKS = ((ROLES["depth"], "-"), (ROLES["rgb_only"], "--"), (INK, ":"), (ROLES["paper"], "-."))
+LOOKS = tuple(zip(PLAIN, ("-", "--", "-.", ":"), strict=False))
 
 
 @styled
@@ -147,7 +147,7 @@ def line_chart(
 ) -> Figure:
     """Every column of `table` against its index, whose name labels the axis; `log` for both axes.
 
-    `looks` are (role, line style) by column, where columns have roles.
+    `looks` are (role, line style) by column, where columns have roles; without them no role's colour is used.
     """
     figure, axes = new_figure(COLUMN, 2.2)
     chosen = LOOKS if looks is None else [(ROLES[role], line) for role, line in (looks[name] for name in table)]

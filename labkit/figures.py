@@ -30,7 +30,7 @@ from .noise_figures import noise_curve, noise_severities
 from .pictures import clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
 from .registration_figures import alignment_overview
 from .result_figures import claims_figure, class_gains, comparisons, effects_figure, results, role_color
-from .style import COLUMN, FAINT, INK, PAGE, ROLES, new_figure, save_figure, styled
+from .style import COLUMN, FAINT, INK, PAGE, PLAIN, ROLES, new_figure, save_figure, styled
 
 __all__ = [
     "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "claims_figure",
@@ -53,7 +53,7 @@ def ratio_histogram(ratios_x: np.ndarray, ratios_y: np.ndarray, estimate: float)
     for panel, ratios, name in zip(axes[:, 0], (ratios_x, ratios_y), "xy", strict=True):
         panel.hist(ratios, np.linspace(low, high, 61), color="#AAAAAA")
         panel.axvline(np.median(ratios), color=INK, linestyle=":", label="median of the axis")
-        panel.axvline(estimate, color=ROLES["rgb_only"], linestyle="--", label=f"estimate {estimate:.3f}")
+        panel.axvline(estimate, color=PLAIN[1], linestyle="--", label=f"estimate {estimate:.3f}")
         panel.set(ylabel=f"pairs along {name}", xlim=(low, high))
     panel.set_xlabel("colour pixels per depth pixel")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -64,7 +64,7 @@ def ratio_histogram(ratios_x: np.ndarray, ratios_y: np.ndarray, estimate: float)
 def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
     """Share of mapped points within a distance, in depth pixels, of where they belong."""
     figure, axes = new_figure(COLUMN, 2.2)
-    looks = (("-", INK), ("--", "#777777"), ("-", ROLES["rgb_only"]), ("--", ROLES["depth"]), (":", INK))
+    looks = zip(("-", "--", "-.", ":", "-"), PLAIN, strict=True)
     sorted_errors = {name: np.sort(errors[np.isfinite(errors)]) for name, errors in errors_by_method.items()}
     for (name, errors), (line, color) in zip(sorted_errors.items(), looks, strict=False):
         share = np.arange(1, len(errors) + 1) / len(errors)

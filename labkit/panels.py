@@ -17,11 +17,11 @@ from matplotlib.patches import Rectangle
 from .alignment import Alignment
 from .figures import draw_confusion
 from .pictures import BONES, tile
-from .style import FAINT, INK, PAGE, ROLES, bare, styled
+from .style import FAINT, INK, PAGE, PLAIN, ROLES, bare, styled
 
 SMALL = 7  # points
 MARGIN = 1.3  # inches, for names of classes
-MARKED = (ROLES["rgb_only"], ROLES["depth"], ROLES["two_stream"], ROLES["hallucination"], ROLES["rgb"])
+MARKED = PLAIN[1:]  # cells of a matrix, which ink would hide
 
 
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
@@ -150,7 +150,7 @@ def answers(frames: Sequence[Mapping[str, np.ndarray]], probabilities: Sequence[
         top = 0.25 + line * down
         right = "right" if np.argmax(chances) == label else f"wrong: {names[label]}"
         said = f"{words}: “{names[np.argmax(chances)]}”, {100 * max(chances):.0f} % sure, {right}"
-        write(figure, 0.45, top - 0.17, said, color=ROLES["two_stream"] if right == "right" else ROLES["rgb_only"])
+        write(figure, 0.45, top - 0.17, said, color=ROLES["two_stream"] if right == "right" else PLAIN[1])
         shown = bare(place(figure, 0.45, top, strip, tall))
         shown.imshow(picture)
         lines = len(frames[line])

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .registration_report import FAR, STEPS, VIEW
-from .style import FAINT, INK, PAGE, ROLES, new_figure, styled
+from .style import FAINT, INK, PAGE, PLAIN, new_figure, styled
 
 _PANELS = {
     "ratio": "ratio (colour px / depth px)", "offset_x": "offset x (depth px)", "offset_y": "offset y (depth px)",
@@ -30,10 +30,10 @@ def alignment_overview(rows: pd.DataFrame) -> Figure:
             if len(values):
                 low, first, middle, third, high = np.percentile(values, [5, 25, 50, 75, 95])
                 panel.plot([low, high], [place] * 2, color=INK, linewidth=0.8)
-                panel.plot([first, third], [place] * 2, color=ROLES["control"], linewidth=4, solid_capstyle="butt")
+                panel.plot([first, third], [place] * 2, color="#777777", linewidth=4, solid_capstyle="butt")
                 panel.plot(middle, place, "|", color="white", markersize=5, markeredgewidth=1.2)
             far = group[name][(group["z"].abs() >= FAR) & (group["worst"] == name)] if name in STEPS else []
-            panel.plot(far, [place] * len(far), "o", color=ROLES["rgb_only"], markersize=3)
+            panel.plot(far, [place] * len(far), "o", color=PLAIN[1], markersize=3)
         panel.set(xlabel=label, ylim=(len(views) - 0.5, -0.5))
         panel.locator_params(axis="x", nbins=4)
         panel.grid(True, axis="x", color=FAINT)
@@ -41,9 +41,9 @@ def alignment_overview(rows: pd.DataFrame) -> Figure:
     names = [", ".join(f"{key} {value}" for key, value in zip(VIEW, view, strict=True) if value) for view, _ in views]
     axes[0, 0].set_yticks(range(len(views)), [name or "all" for name in names])
     key = (
-        Line2D([], [], color=ROLES["control"], linewidth=4, label="half of the clips, and their median"),
+        Line2D([], [], color="#777777", linewidth=4, label="half of the clips, and their median"),
         Line2D([], [], color=INK, linewidth=0.8, label="90 % of the clips"),
-        Line2D([], [], color=ROLES["rgb_only"], marker="o", markersize=3, linestyle="", label=f"|z| ≥ {FAR:g}"),
+        Line2D([], [], color=PLAIN[1], marker="o", markersize=3, linestyle="", label=f"|z| ≥ {FAR:g}"),
     )
     figure.legend(handles=key, loc="outside upper center", ncols=3)
     return figure

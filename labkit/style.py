@@ -39,6 +39,7 @@ MARKERS = {
 }  # fmt: skip
 
 INK, FAINT = "#222222", "#D9D9D9"
+PLAIN = (INK, "#882255", "#999933", "#332288", "#8B5A2B")  # of what has no role; most from Paul Tol's "muted"
 LAYOUT_PASSES = 3  # until labels outside the axes have their room
 DATA_SETS = ("puppets", "NTU", "paper")  # where numbers come from; every caption names one
 

@@ -273,6 +273,14 @@ def test_line_chart_draws_every_column_against_the_index():
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("temperature", "pull", "log")
 
 
+def test_what_has_no_role_takes_no_colour_of_a_role():
+    assert not set(style.PLAIN) & set(style.ROLES.values())
+    table = pd.DataFrame({name: [1.0, 2.0] for name in "abcd"}, index=pd.Index([1, 2], name="x"))
+    lines = figures.line_chart(table, "y").axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 4
+    assert {line.get_color() for line in lines} <= set(style.PLAIN)
+
+
 def test_confusion_is_in_per_cent_of_the_true_class():
     axes = figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"]).axes[0]
     assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((0, 0), "75"), ((1, 0), "25")}
