@@ -89,14 +89,18 @@ def table1(lab: Lab, seeds: int = 1) -> pd.DataFrame:
 
 
 def table1_by_protocol(labs: Iterable[Lab], seeds: int = 1) -> pd.DataFrame:
-    """`table1` under every protocol, with the columns of `beside_paper`, but ("", "method" | "kind" | "tested on")."""
+    """`table1` under every protocol, with the columns of `beside_paper`, but ("", "method" | "kind" | "tested on").
+
+    What is only cited, and under none of these protocols, is left out.
+    """
     tables = {lab.split.name: table1(lab, seeds) for lab in labs}
     parts = {"": next(iter(tables.values()))[["method", "kind", "tested on"]]}
     for name, table in tables.items():
         printed = table.get(f"paper {name}", pd.Series(np.nan, table.index))
         parts[name] = table[["ours", "low", "high", "seeds"]].copy()
         parts[name].insert(0, "paper", printed)
-    return pd.concat(parts, axis=1)
+    whole, made = pd.concat(parts, axis=1), next(iter(tables.values()))["target"].notna()
+    return whole[made | whole.xs("paper", axis=1, level=1).notna().any(axis=1)]
 
 
 # -- Table 2 and the supplement --------------------------------------------------------------------

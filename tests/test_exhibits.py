@@ -62,6 +62,8 @@ def test_both_protocols_stand_beside_the_paper_and_are_readable(tmp_path):
     assert list(shown["cross-subject"]) == ["paper", "ours", "95 % interval", "seeds"]
     first = readable(exhibits.table1_by_protocol([lab, other]))
     assert first["cross-view"].loc["Liu et al.", "paper"] == "84.5" and first.index[3] == "depth stream"
+    strange = replace(lab, split=SimpleNamespace(**{**vars(lab.split), "name": "random"}))
+    assert len(exhibits.table1_by_protocol([strange])) == 6  # ours, without figures of others on another split
 
 
 def test_readable_tables_round_and_join_the_ends_of_intervals():
