@@ -15,7 +15,7 @@ import numpy as np
 
 from .config import ClipConfig
 from .errors import LabError
-from .files import read_json, sha256_bytes, sha256_file, sha256_json
+from .files import check_plain, read_json, sha256_bytes, sha256_file, sha256_json
 from .frames import Frames
 from .media import check_video
 from .reading import read_aligned
@@ -95,15 +95,24 @@ _EXPECTED = {"depth": "picture", "rgb": "video"}
 
 
 def _kind(path: str | None, modality: str) -> str:
-    """What is wrong with a file, told by looking at it: missing, empty, wrong content or damaged."""
-    if not path or not Path(path).exists():
-        return "missing"
-    if Path(path).is_dir():
-        names = [item.name for item in Path(path).iterdir()]
-        pictures = sum(name.endswith(".png") for name in names)
-        return "missing" if not names else "gap in the frames" if pictures > len(names) / 2 else "wrong content"
-    with open(path, "rb") as file:
-        head = file.read(26)
+    """What is wrong with a file, told by looking at it: missing, unreadable, empty, wrong content or damaged."""
+    try:
+        if not path or not Path(path).exists():
+            return "missing"
+        if Path(path).is_dir():
+            names = [item.name for item in Path(path).iterdir()]
+            pictures = sum(name.endswith(".png") for name in names)
+            return "missing" if not names else "gap in the frames" if pictures > len(names) / 2 else "wrong content"
+        if not Path(path).is_file():
+            return "not a file"
+        with open(path, "rb") as file:
+            head = file.read(26)
+    except OSError:
+        return "unreadable"
+    return _kind_of_content(head, modality)
+
+
+def _kind_of_content(head: bytes, modality: str) -> str:
     if not head:
         return "empty"
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
@@ -120,6 +129,7 @@ def _glance(job: Job) -> Iterator[Finding]:
         counts[modality] = Frames(Path(entry.files[modality])).count
     Frames(Path(entry.files["depth"])).depth([0, counts["depth"] - 1])
     if "skeleton" in entry.files:
+        check_plain(entry.files["skeleton"])
         with open(entry.files["skeleton"], "rb") as file:
             first = file.readline(64).strip()
         counts["skeleton"] = int(first) if first.isdigit() and len(first) < 9 else -1

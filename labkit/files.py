@@ -114,7 +114,14 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def check_plain(path: str | os.PathLike) -> None:
+    """LabError for a pipe or a device, the reading of which could wait for ever."""
+    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        raise LabError.mismatch(path, "a file", "a pipe or a device", "put the file itself there, or leave it out")
+
+
 def sha256_file(path: str | os.PathLike) -> str:
+    check_plain(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import LabError
+from .files import check_plain
 from .media import (
     DEPTH_NAME,
     MAX_DEPTH_PIXELS,
@@ -162,6 +163,7 @@ def pair_frames(modalities: dict[str, Frames]) -> dict[str, list[int]]:
 def read_picture(path: str | os.PathLike) -> np.ndarray:
     """An 8-bit JPEG, PNG or BMP: uint8 (H,W,3), RGB; grey becomes grey RGB. The header is judged first."""
     try:
+        check_plain(path)
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "BMP"]) as image:
             width, height = image.size
@@ -183,6 +185,7 @@ def _mat_shape(path: Path) -> tuple[int, int, int]:
     """(H, W, T) of a MATLAB file's depth; only headers are read."""
     from scipy.io import whosmat  # a third of a second that other data sets need not wait for
 
+    check_plain(path)
     try:
         shapes = {name: shape for name, shape, _ in whosmat(path, appendmat=False)}
     except Exception as error:  # SciPy raises whatever a damaged byte leads to

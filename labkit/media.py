@@ -22,6 +22,7 @@ from av.video.frame import PictureType
 from PIL import Image
 
 from .errors import LabError
+from .files import check_plain
 
 MAX_VIDEO_PIXELS = 4096 * 2304  # larger than any sensor named in the lab
 MAX_DEPTH_PIXELS = 4_000_000  # Kinect v2 has 217,088; a hostile header could ask for gigabytes
@@ -103,6 +104,7 @@ def open_video(path: str | os.PathLike, containers: str = CONTAINERS) -> Iterato
 
 def _check_riff_size(path: str | os.PathLike) -> None:
     """An AVI file declares its length in bytes; a cut file is shorter."""
+    check_plain(path)
     with open(path, "rb") as file:
         head = file.read(8)
     declared = 8 + int.from_bytes(head[4:], "little")
@@ -213,6 +215,7 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
     The header is judged before anything is decoded, and every chunk's checksum is verified.
     """
     try:
+        check_plain(path)
         data = Path(path).read_bytes()
         _check_depth_header(path, data[:26])
         if _PNG_END not in data:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +131,12 @@ def cut(path: Path, share: float = 0.5) -> None:
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
 
+def as_pipe(path: Path) -> None:
+    """Whoever opens it waits for a writer that never comes."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 def short(root: Path, clip: str) -> None:
     write_video(paths_of(root, clip)["rgb"], 3, (160, 90))
     for file in sorted(paths_of(root, clip)["depth"].iterdir())[3:]:
@@ -200,6 +208,9 @@ FAULTS: dict[str, tuple[Callable[[Path, str], object], str, str]] = {  # clip: w
     D + "024": (lambda r, c: None, "remark", "frame counts differ"),  # swapped just now
     C + "020": (lambda r, c: paths_of(r, c)["skeleton"].write_bytes(b"0\n"), "remark", "too few joints"),
     C + "021": (lambda r, c: shutil.rmtree(paths_of(r, c)["depth"]), "excluded", "missing"),
+    D + "008": (lambda r, c: as_pipe(paths_of(r, c)["rgb"]), "excluded", "not a file"),
+    D + "009": (lambda r, c: as_pipe(depth_file(r, c, 1)), "excluded", "not a file"),
+    D + "011": (lambda r, c: as_pipe(paths_of(r, c)["skeleton"]), "excluded", "not a file"),
     C + "024": (lambda r, c: paths_of(r, c)["skeleton"].write_bytes(b"\xff\xfe1\x00"), "excluded", "damaged"),
     **{
         clip: (lambda r, c: (renamed(r, SETUP_4[c], c), pictures_as_depth(r, c)), "excluded", "wrong content")
@@ -233,7 +244,7 @@ def test_every_fault_is_classed_and_every_clip_ends_somewhere(faulty, tmp_path):
     }
     assert not wrong and len(FAULTS) >= 16
     untouched = set(found.verdicts) - set(FAULTS)
-    assert {found.verdicts[clip] for clip in untouched} == {"used"} and len(untouched) == 10
+    assert {found.verdicts[clip] for clip in untouched} == {"used"} and len(untouched) == 7
     assert sum(map(found.count, ("used", "remark", "excluded"))) == len(found.verdicts) == 48
     assert found.whole_folders() == ["nturgb+d_depth_masked_s004: wrong content in all of its 5 clips"]
     assert found.strangers == (f"nturgb+d_skeletons/{MISSING_LIST}",)
@@ -254,6 +265,27 @@ def test_findings_name_the_file_and_quick_mode_sees_what_names_and_headers_tell(
     assert remarks[B + "009"] == "short" and remarks[B + "011"] == "frame counts differ"
     full = inspect(data, faulty, CONFIG, workers=1, progress=False)
     assert found.count("excluded") <= full.count("excluded") and len(found.verdicts) == len(full.verdicts)
+
+
+def test_a_file_or_a_folder_that_may_not_be_read_is_one_clip_less(root, monkeypatch):
+    """Root may read everything, so the system's refusal is played."""
+    closed = {str(paths_of(root, A + "001")["rgb"]), str(paths_of(root, A + "002")["depth"])}
+
+    def refusing(real):
+        def call(path, *arguments, **options):
+            if str(path) in closed:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr("builtins.open", refusing(open))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir))
+    for mode in ("quick", "full"):
+        found = inspect(find_dataset(root), root, CONFIG, mode=mode, workers=1, progress=False)
+        told = {(f.clip, f.kind, f.modality) for f in found.findings if f.verdict == "excluded"}
+        assert told == {(A + "001", "unreadable", "rgb"), (A + "002", "unreadable", "depth")}
 
 
 def test_records_of_the_embedded_set_tell_of_swapped_and_changed_files(root):
