@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import csv
 import io
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,8 @@ from .progress import Progress
 from .protocols import Split
 from .roots import Entry, Index
 
+MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
+SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 
 
@@ -98,8 +101,9 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
     """
     root, config = Path(root), config or ClipConfig(size=32)
     index = data.index(root)
+    config = replace(config, modalities=index.possible(config.modalities))  # as `prepare` and `open_lab` do
     jobs = [Job(entry, root, config, mode, data.two_people(entry)) for entry in index.entries]
-    findings = {clip: [Finding(clip, "excluded", _index_kind(why), detail=why)] for clip, why in index.excluded.items()}
+    findings = {clip: list(_by_index(index, clip, why)) for clip, why in index.excluded.items()}
     contents: dict[tuple[str, str], str] = {}
     bar = Progress(f"check {len(jobs)} clips ({mode})", len(jobs), "clips", show=progress)
     with bar, closing(ordered_map(examine, jobs, workers or available_cores())) as results:
@@ -150,6 +154,30 @@ def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
         missing = sorted(set(classes) - {class_of[clip] for clip in ids})
         told += [f"no {part} clip of {len(missing)} of {len(classes)} classes, {missing[0]} first"] if missing else []
     return {"problem": "; ".join(told)} if told else {}
+
+
+def _by_index(index: Index, clip: str, why: str) -> Iterator[Finding]:
+    """Why the index left a clip out: a finding for each missing file, or one for the whole reason."""
+    missing: dict[str, str] = {}
+    for reason in why.split("; ") if _index_kind(why) == "missing" else ():
+        head, _, rest = reason.partition(": ")
+        modality = head.removeprefix("no ")
+        if modality in MODALITIES:
+            missing[modality] = missing.get(modality) or rest.removesuffix(" is not there")
+    if not missing:
+        yield Finding(clip, "excluded", _index_kind(why), detail=why)
+    for modality, file in missing.items():
+        yield Finding(clip, "excluded", "missing", modality, file or _expected(index, clip, modality), why)
+
+
+def _expected(index: Index, clip: str, modality: str) -> str:
+    """Where a clip's file would lie, if it is named as its neighbour's; "" where names do not tell."""
+    place = bisect(index.entries, clip, key=lambda entry: entry.id)
+    for other in index.entries[max(place - 1, 0) : place + 1]:
+        file = relative(other.files.get(modality, ""), index.root)
+        if len(other.id) >= SPEAKING_ID and file.count(other.id) == 1:
+            return file.replace(other.id, clip)
+    return ""
 
 
 def _index_kind(reason: str) -> str:

@@ -20,9 +20,10 @@ from replicas import write_pair, write_ucla, write_utd
 
 from labkit import catalog, cli
 from labkit.catalog import find_dataset
-from labkit.config import ClipConfig, PuppetsConfig
+from labkit.config import ClipConfig, PuppetsConfig, get_profile
 from labkit.datasets import prepare
 from labkit.inspection import inspect
+from labkit.lab import with_possible
 from labkit.ntu import MISSING_LIST
 from labkit.puppets import make_puppets
 from labkit.skeletons import Skeleton, read_skeleton, write_skeleton
@@ -336,6 +337,43 @@ def test_other_layouts_are_checked_alike(tmp_path, layout):
     (finding,) = [f for f in found.findings if f.kind]
     assert (finding.clip, finding.kind, finding.modality) == (clip, "damaged", "depth")
     assert finding.file == depth.relative_to(root).as_posix()
+
+
+@pytest.mark.parametrize("layout", ["pairs", "NTU"])
+def test_check_and_prepare_agree_where_a_profile_asks_for_more_than_there_is(root, tmp_path, layout):
+    """Neither has sidecars, from which the layout is drawn; pairs have no joints, either."""
+    if layout == "pairs":
+        root = tmp_path / "pairs"
+        for number in range(4):
+            write_pair(root / "ab"[number % 2], str(number), "folder")
+    else:
+        shutil.rmtree(root / "puppets")
+        (root / "puppets.json").unlink()
+        cut(paths_of(root, B + "029")["rgb"])
+    data, profile = find_dataset(root), get_profile("mini")
+    found = inspect(data, root, profile.clips, workers=1, progress=False)
+    store = prepare(data.index(root), tmp_path / "s", with_possible(profile, data.index(root)).clips, progress=False)
+    assert {clip for clip, verdict in found.verdicts.items() if verdict == "excluded"} == set(store.excluded)
+    assert len(store) == len(found.verdicts) - (layout == "NTU")
+
+
+def test_what_the_index_left_out_names_modality_and_file(root, tmp_path):
+    paths_of(root, A + "001")["rgb"].unlink()
+    shutil.rmtree(paths_of(root, A + "002")["depth"])
+    paths_of(root, A + "002")["skeleton"].unlink()
+    found = inspect(find_dataset(root), root, CONFIG, mode="quick", workers=1, progress=False)
+    told = {(f.clip, f.kind, f.modality, f.file) for f in found.findings if f.verdict == "excluded"}
+    expected = ((A + "001", "rgb"), (A + "002", "depth"), (A + "002", "skeleton"))
+    assert told == {(clip, "missing", m, paths_of(root, clip)[m].relative_to(root).as_posix()) for clip, m in expected}
+    for number in range(3):
+        write_pair(tmp_path / "p" / "disc", f"{number}", "image")
+    (tmp_path / "p" / "disc" / "1_color.png").unlink()
+    row = "9,disc,disc/0_color.png,disc/9_depth.png"
+    (tmp_path / "p" / "table.csv").write_text(f"clip,label,rgb,depth\n{row}\n", encoding="utf-8")
+    for place, file in ((tmp_path / "p", "disc/1_color.png"), (tmp_path / "p" / "table.csv", "disc/9_depth.png")):
+        found = inspect(find_dataset(place), place, CONFIG, workers=1, progress=False)
+        (finding,) = [f for f in found.findings if f.verdict == "excluded"]
+        assert (finding.kind, finding.file) == ("missing", file)
 
 
 @pytest.mark.parametrize("unit", [1, 0.1])
