@@ -45,6 +45,8 @@ _COLUMNS = (
 )  # fmt: skip
 _FIX = "name another folder, or delete this one and run the same command again"
 
+_FIX_OTHER = "name another folder, such as a new one inside this"
+
 
 def make_puppets(
     root: str | PathLike,
@@ -122,10 +124,13 @@ def _check(config: PuppetsConfig) -> None:
 
 
 def _claim(root: Path, config: PuppetsConfig) -> None:
-    """Write the manifest of an unfinished set, or LabError when `root` holds a set of another kind."""
+    """Write the manifest of an unfinished set, or LabError when `root` holds something else."""
     path = root / "puppets.json"
     wanted = {"version": PUPPETS_VERSION, "config": as_json(config)}
     if not path.exists():
+        if there := sorted(item.name for item in root.glob("[!.]*")):
+            expected = "a new or an empty folder, or an embedded set"
+            raise LabError.mismatch(root, expected, ", ".join(there[:5]), _FIX_OTHER)
         write_json(path, wanted | {"complete": False})
         return
     found = read_json(path)

@@ -78,6 +78,17 @@ def test_every_clip_has_its_three_modalities_under_official_names(tiny):
         assert set(np.unique(skeleton.state)) <= {1, 2} and 18 <= frames <= 24
 
 
+@pytest.mark.parametrize("name", ["clips.csv", "nturgb+d_rgb/S001C001P001R001A001_rgb.avi"])
+def test_a_folder_that_holds_other_data_is_left_alone(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / ".DS_Store").touch()
+    before = all_bytes(tmp_path)
+    with pytest.raises(LabError, match=f"expected a new or an empty folder.*{name[:7]}"):
+        make_puppets(tmp_path, TINY, workers=1, progress=False)
+    assert all_bytes(tmp_path) == before
+
+
 def test_video_has_a_key_frame_every_twelve_frames(tiny):
     for path in sorted((tiny / "nturgb+d_rgb").iterdir())[:4]:
         with av.open(str(path)) as container:
