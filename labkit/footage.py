@@ -27,6 +27,7 @@ CUT_SHORT = 0.05, 0.15  # share of the declared duration, and seconds: a file is
 COUNTED = ("mpegts", "mpeg", "gif")  # kinds whose frames or duration PyAV guesses from the bytes there are
 HIDDEN_FRAMES = {"vp8", "vp9", "av1"}  # codecs whose packets need not show a frame
 MAX_CAMERA_FRAMES = 1000
+MAX_CAMERAS, MAX_CAMERA_SECONDS = 100, 600  # to OpenCV a number of 100 or more names a driver, too
 _FIX = "convert it to MP4 again from its source, or name another video"
 
 
@@ -167,9 +168,11 @@ def _declared_duration(container, stream) -> float | None:
 def capture_footage(camera: int, num_frames: int, size: int, crop: Mapping | None = None,
                     seconds: float = 3.0) -> Footage:  # fmt: skip
     """The same from a webcam that is watched for some seconds; LabError when there is none or it falls silent."""
-    import cv2
-
-    capture = cv2.VideoCapture(camera)
+    if not 0 <= camera < MAX_CAMERAS:
+        raise LabError.mismatch(None, f"a camera number from 0 to {MAX_CAMERAS - 1}", camera, "0 is the first webcam")
+    if not 0 < seconds <= MAX_CAMERA_SECONDS:
+        raise LabError.mismatch(None, f"seconds above 0, up to {MAX_CAMERA_SECONDS}", seconds, "3 is the usual number")
+    capture = _opened(camera)
     try:
         if not capture.isOpened():
             fix = "plug a webcam in and allow its use, try another number, or give a video file"
@@ -180,6 +183,17 @@ def capture_footage(camera: int, num_frames: int, size: int, crop: Mapping | Non
     indices = sample_frames(len(images), num_frames).tolist()
     frames = np.stack([images[number] for number in indices])
     return Footage(f"camera {camera}", frames, tuple(indices), len(images), _repeats(len(images), num_frames))
+
+
+def _opened(camera: int):
+    """OpenCV's capture, without OpenCV's own words on a camera that is not there."""
+    import cv2
+
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(camera)
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def _watched(capture, camera: int, seconds: float, size: int, crop: Mapping | None) -> Iterator[np.ndarray]:

@@ -214,5 +214,19 @@ def test_no_camera_or_a_silent_one_is_one_line(camera, there, lasts, expected):
     assert expected in str(caught.value) and "Fix: " in str(caught.value) and camera.released
 
 
+@pytest.mark.parametrize("wanted", [{"camera": -1}, {"camera": 10**9}, {"seconds": -3}, {"seconds": float("nan")}])
+def test_an_impossible_camera_or_time_is_told_before_opencv_is_asked(camera, monkeypatch, wanted):
+    monkeypatch.setattr(cv2, "VideoCapture", None)
+    with pytest.raises(LabError, match=str(next(iter(wanted.values())))) as caught:
+        capture_footage(**{"camera": 0, "num_frames": 5, "size": 32} | wanted)
+    assert "Fix: " in str(caught.value)
+
+
+def test_opencv_keeps_quiet_about_a_camera_that_is_not_there(capfd):
+    with pytest.raises(LabError, match="a camera number 97, found none"):
+        capture_footage(97, 5, 32)
+    assert capfd.readouterr().err == ""
+
+
 def test_only_kinds_that_hold_their_own_frames():
     assert not {"hls", "concat", "dash", "image2", "sdp", "rtsp", "lavfi"} & set(FOREIGN.split(","))
