@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,12 +55,13 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     """
     from . import catalog, config, files, inspection, lab, puppets
 
+    path = csv or lab.beside(root.resolve(), "check.csv")
+    _check_table(path, inspection.COLUMNS)
     found = inspection.inspect(
         catalog.find_dataset(root), root, config.get_profile(profile).clips,
         mode="quick" if quick else "full", workers=workers,
     )  # fmt: skip
     _show_inspection(found)
-    path = csv or lab.beside(root.resolve(), "check.csv")
     files.write_text(path, found.to_csv())
     print(f"every finding: {path}")
     if not quick and (root / "puppets.json").is_file() and found.count("used") == len(found.verdicts):
@@ -69,6 +70,18 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         print(f"embedded set, every byte as recorded: {index}{frozen}")
     faults = any(f.verdict == "excluded" and f.kind not in EXPECTED_GAPS for f in found.findings)
     return 1 if faults or found.count("excluded") == len(found.verdicts) else 0
+
+
+def _check_table(path: Path, columns: Sequence[str]) -> None:
+    """LabError where a CSV would replace something that no earlier call wrote, such as a table of clips."""
+    fix = "name a new file with --csv, or move this one away"
+    if path.exists() and not path.is_file():
+        raise LabError.mismatch(path, "no file, or a table to replace", "something else", fix)
+    if path.exists():
+        with open(path, "rb") as file:
+            head = file.readline(1000)
+        if head.strip() != ",".join(columns).encode():
+            raise LabError.mismatch(path, f"no file, or a table of {', '.join(columns)}", "another file", fix)
 
 
 def _show_inspection(found: Inspection) -> None:
@@ -159,6 +172,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     rows = registration_report.alignment_rows(clips.records)
     _show_alignment(rows, len(clips), all_outliers=True)
     path = csv or lab.beside(root.resolve(), "alignment.csv")
+    _check_table(path, rows.columns)
     files.write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(f"every clip: {path}")
     if figure is not None and len(rows):

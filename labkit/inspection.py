@@ -31,6 +31,7 @@ from .protocols import Split
 from .roots import Entry, Index
 
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
+COLUMNS = tuple(column.name for column in fields(Finding))  # of the table
 SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 
@@ -85,7 +86,7 @@ class Inspection:
     def to_csv(self) -> str:
         """One row a finding, with a head; clips without a fault have a row, too."""
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, [column.name for column in fields(Finding)], lineterminator="\n")
+        writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: printable(value) for key, value in asdict(finding).items()} for finding in self.findings)
         return buffer.getvalue()

@@ -402,6 +402,23 @@ def test_the_command_shows_a_table_and_writes_a_csv(faulty, tmp_path, capsys):
     assert {row["kind"] for row in rows} >= {kind for _, _, kind in FAULTS.values()}
 
 
+@pytest.mark.parametrize("name", ["clips.csv", "notes.txt", "folder"])
+def test_the_command_replaces_no_file_of_somebody_s_own(tmp_path, capsys, name):
+    write_pair(tmp_path / "a", "0")
+    write_pair(tmp_path / "b", "1")
+    rows = "".join(f"{n},{c},{c}/{n}_color.png,{c}/{n}_depth.png\n" for n, c in enumerate("ab"))
+    (tmp_path / "clips.csv").write_text("clip,label,rgb,depth\n" + rows, encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    before = [path.read_bytes() for path in (tmp_path / "clips.csv", tmp_path / "notes.txt")]
+    for root in (tmp_path, tmp_path / "clips.csv"):
+        assert cli.main(["data", "check", str(root), "--csv", str(tmp_path / name)]) == 2
+        assert f"{name}: expected no file" in capsys.readouterr().err
+    assert before == [path.read_bytes() for path in (tmp_path / "clips.csv", tmp_path / "notes.txt")]
+    for _ in range(2):  # its own is written again
+        assert cli.main(["data", "check", str(tmp_path / "clips.csv"), "--csv", str(tmp_path / "found.csv")]) == 0
+
+
 def test_a_clean_set_passes_and_hostile_names_stay_text(tmp_path, capsys):
     for number in range(4):
         write_pair(tmp_path / "p" / "<img src=x onerror=alert(1)>", f"$(touch {number})")
