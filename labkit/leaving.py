@@ -8,6 +8,8 @@ from tyro.conf import Positional
 
 from .errors import LabError
 
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+
 
 def export(
     run: Positional[str],
@@ -72,6 +74,9 @@ def predict(
         raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
     if model is not None and run is not None:
         raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
+    path = picture or (None if json else Path(f"{video.stem if video else 'camera'}.prediction.png"))
+    if path is not None:
+        _check_picture(path, video)
     from . import footage, machine, onnx_file, prediction
 
     if model is not None:
@@ -84,7 +89,6 @@ def predict(
         answer = prediction.predict_video(video, asked)
     else:
         answer = prediction.predict(footage.capture_footage(camera, *asked.sees, seconds=seconds), asked)
-    path = picture or (None if json else Path(f"{video.stem if video else 'camera'}.prediction.png"))
     if path is not None:
         _draw(answer, path, top)
     print("\n".join(answer.lines(top, path, json)))
@@ -95,6 +99,22 @@ def _run_model(name: str, home: Path, data: Path | None):
 
     run = provenance.find_run(name, home)
     return export.eager_model(run, provenance.find_lab(run, home, data=data))
+
+
+def _check_picture(path: Path, video: Path | None) -> None:
+    """LabError before anything is computed where the picture would replace something that is none."""
+    fix = "name a new file that ends in .png with --picture"
+    if path.suffix.lower() != ".png":
+        raise LabError.mismatch(path, "a name that ends in .png", path.name, fix)
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise LabError.mismatch(path, "no file, or a PNG to replace", "something else", fix)
+    if video is not None and video.exists() and path.samefile(video):
+        raise LabError.mismatch(path, "another file than the one asked about", "the same", fix)
+    with open(path, "rb") as file:
+        if file.read(8) != PNG_HEAD:
+            raise LabError.mismatch(path, "no file, or a PNG to replace", "another kind of file", fix)
 
 
 def _draw(answer, path: Path, top: int) -> None:

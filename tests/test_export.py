@@ -25,6 +25,7 @@ from labkit import LabError, cli, clips, datasets, lab, trainers
 from labkit.config import PuppetsConfig
 from labkit.export import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only
 from labkit.files import sha256_file
+from labkit.leaving import PNG_HEAD
 from labkit.model import Stream
 from labkit.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
 from labkit.prediction import predict_video
@@ -471,6 +472,24 @@ def test_predict_keeps_what_stood_where_the_picture_cannot_be_written(bench, tmp
     picture = str(tmp_path / "file" / "a.png")
     assert cli.main(["predict", str(bench.videos[0]), "--home", str(bench.home), "--picture", picture]) == 2
     assert "cannot be written" in capsys.readouterr().err and (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_predict_replaces_no_file_but_a_picture_of_its_own_kind(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    video, other = bench.videos[0].read_bytes(), bench.videos[1].read_bytes()
+    for name, content in (("mine.avi", video), ("other.avi", other), ("named.png", other)):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "link.png").symlink_to("mine.avi")
+    (tmp_path / "seen.png").write_bytes(PNG_HEAD)
+    asked = ["predict", "mine.avi", "--model", str(bench.folder), "--picture"]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("mine.avi", "other.avi", "named.png", "link.png", "new.jpg", "new"):
+        assert cli.main([*asked, name]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert name in line and "Fix: " in line
+    assert cli.main(["predict", "seen.png", "--model", str(bench.folder), "--picture", "seen.png"]) == 2
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert cli.main([*asked, "seen.png"]) == 0 and len((tmp_path / "seen.png").read_bytes()) > 1000
 
 
 def test_names_with_spaces_and_bytes_that_are_no_utf8(bench, tmp_path, monkeypatch, capsys):
