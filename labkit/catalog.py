@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import other_sets, pairs, protocols
 from .errors import LabError
+from .files import names_in
 from .ntu import NTU60, NTU120, TWO_PEOPLE
 from .protocols import HasFacts, Split
 from .roots import Entry, Index
@@ -103,7 +104,7 @@ def find_dataset(root: str | os.PathLike) -> DataSet:
     if not root.is_dir():
         fix = "give the folder of a data set, or a CSV file of clips"
         raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "nothing", fix)
-    names = {item.name for item in os.scandir(root)}
+    names = set(names_in(root))
     if any(name.startswith(("nturgb+d_", "nturgbd_")) for name in names):
         return _which_ntu(root, names)
     if pairs.TABLE in names:

@@ -17,7 +17,7 @@ from tyro.extras import SubcommandApp
 from . import __version__
 from .course_commands import course
 from .data_commands import data
-from .errors import LabError
+from .errors import LabError, told_by_the_system
 from .leaving import export, predict
 
 if TYPE_CHECKING:
@@ -136,18 +136,19 @@ def reproduce(
     """
     _at_least_one(seeds=seeds, names=len(names), workers=workers, threads=threads)
 
-    from . import exhibits, graph, lab, machine, targets
+    from . import graph, lab, machine, targets
 
-    names, shown = exhibits.split_names(names)
+    drawings = [name for name in names if name in targets.EXHIBIT_NAMES]
+    names = [name for name in names if name not in drawings]
     targets.get_targets(names)  # a wrong name is told before anything is made
     labs = lab.open_labs(profile, protocol, home=machine.find_home(home), data=data)
     wanted = [need for bench in labs for need in targets.needs(_chosen(names, bench), [bench], seeds)]
-    wanted += exhibits.needs(shown, labs, seeds)
+    wanted += _exhibit_needs(drawings, labs, seeds)
     report = graph.run_graph(wanted, workers=workers, scheduler=scheduler, threads=threads)
     if names:
         _show_targets(labs, seeds, names)
     _write_tidy(labs, seeds)
-    drawn = _show_exhibits(shown, labs, seeds)
+    drawn = _show_exhibits(drawings, labs, seeds)
     if not report.nodes:
         print(report, file=sys.stderr)
     for outcome in report.failed:
@@ -155,12 +156,23 @@ def reproduce(
     return 1 if report.failed or not drawn else 0
 
 
-def _show_exhibits(shown: Sequence, labs: Sequence, seeds: int) -> bool:
+def _exhibit_needs(names: Sequence[str], labs: Sequence, seeds: int) -> list:
+    """What these exhibits rest on. Drawing takes a second to load: only where something is to be drawn."""
+    if not names:
+        return []
+    from . import exhibits
+
+    return exhibits.needs([exhibits.EXHIBITS[name] for name in names], labs, seeds)
+
+
+def _show_exhibits(names: Sequence[str], labs: Sequence, seeds: int) -> bool:
     """Draw exhibits from what is there and tell where they lie, or what they miss; whether all were drawn."""
+    if not names:
+        return True
     from . import exhibits
 
     drawn = True
-    for exhibit, bench in ((exhibit, bench) for exhibit in shown for bench in labs):
+    for exhibit, bench in ((exhibits.EXHIBITS[name], bench) for name in names for bench in labs):
         try:
             print(*exhibits.make_exhibit(exhibit, bench, seeds), sep="\n")
         except LabError as error:
@@ -188,9 +200,10 @@ def list_targets(
     """
     _at_least_one(seeds=seeds)
 
-    from . import lab, machine
+    from . import lab, machine, targets
 
     _show_targets(lab.open_labs(profile, protocol, home=machine.find_home(home), data=data), seeds)
+    print(f"exhibits made of them, for `labkit reproduce`: {', '.join(targets.EXHIBIT_NAMES)}")
 
 
 def _chosen(names: Sequence[str], bench: Lab) -> list[Target]:
@@ -282,6 +295,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a kernel's streams have UTF-8 anyway
+            stream.reconfigure(errors="backslashreplace")  # where the locale's letters are few, a name is escaped
     try:
         status = app.cli(prog="labkit", description=DESCRIPTION, args=arguments or ["--help"]) or 0
         sys.stdout.flush()
@@ -291,8 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         return 128 + 13  # SIGPIPE
-    except LabError as error:
-        print(f"labkit: {error}", file=sys.stderr)
+    except (LabError, OSError) as error:
+        told = error if isinstance(error, LabError) else told_by_the_system(error)
+        print(f"labkit: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("labkit: interrupted; the same command goes on from here", file=sys.stderr)

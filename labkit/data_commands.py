@@ -61,8 +61,8 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         catalog.find_dataset(root), root, config.get_profile(profile).clips,
         mode="quick" if quick else "full", workers=workers,
     )  # fmt: skip
-    _show_inspection(found)
     files.write_text(path, found.to_csv())
+    _show_inspection(found)
     print(f"every finding: {path}")
     if not quick and (root / "puppets.json").is_file() and found.count("used") == len(found.verdicts):
         index = puppets.check_puppets(root)

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-from filelock import FileLock
 
 from .catalog import find_dataset
 from .config import ClipConfig
 from .errors import LabError
-from .files import sha256_json
+from .files import locked, sha256_json
 from .machine import available_cores
 from .parallel import ordered_map
 from .progress import Progress
@@ -98,8 +97,7 @@ def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, cli
     _check_modalities(clips.modalities)
     index = source if isinstance(source, Index) else find_dataset(source).index(source)
     folder = Path(store_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with locked(folder / ".lock"):
         built = _update(index, folder, clips, workers or available_cores(), progress)
         store = ClipStore(folder)
     store.built = built

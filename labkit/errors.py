@@ -31,3 +31,10 @@ class LabError(Exception):
 def printable(text: str | PathLike) -> str:
     """Text fit for a terminal, a figure or JSON: control characters and bytes that are no UTF-8 are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in fspath(text))
+
+
+def told_by_the_system(error: OSError) -> LabError:
+    """What no reader foresaw, such as a folder that may not be read, as the lab tells it."""
+    path = error.filename if isinstance(error.filename, str) else None
+    fix = "make it readable and writable to you, or name another place, and run the same command again"
+    return LabError.mismatch(path, "a file or folder that can be used", error.strerror or error, fix)

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from .errors import LabError
 
 
@@ -112,6 +114,36 @@ def read_json(path: str | os.PathLike) -> Any:
 
 def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """One owner at a time of the lock file `path`, whose folder is made where it is missing; others wait.
+
+    The lock of a dead owner frees itself. Raises LabError where nothing can be written.
+    """
+    path = Path(path)
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        fix = "choose a folder you may write to, then run the same command again"
+        found = error.strerror or error
+        raise LabError.mismatch(path.parent, "a folder that can be written to", found, fix) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def names_in(folder: str | os.PathLike) -> list[str]:
+    """What lies in a folder, sorted; LabError where it may not be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        fix = "make it readable to you, or take it out of the data root"
+        raise LabError.mismatch(folder, "a folder that can be read", error.strerror or error, fix) from error
 
 
 def check_plain(path: str | os.PathLike) -> None:

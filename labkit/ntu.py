@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import LabError
+from .files import names_in
 from .roots import ClipName, Index, make_index, read_settings
 
 NTU_ACTIONS = (
@@ -111,13 +112,12 @@ class NTU:
         stem, suffix = self.modalities[modality]
         found: dict[str, str] = {}
         for folder in _folders(root, stem):
-            with os.scandir(folder) as listing:
-                for item in listing:
-                    clip = item.name.removesuffix(suffix)
-                    if (suffix and clip == item.name) or self.parse(clip) is None:
-                        strangers.append(f"{folder.relative_to(root).as_posix()}/{item.name}")
-                    elif found.setdefault(clip, item.path) != item.path:
-                        twice.setdefault(clip, []).append(modality)
+            for name in names_in(folder):
+                clip, path = name.removesuffix(suffix), os.path.join(folder, name)
+                if (suffix and clip == name) or self.parse(clip) is None:
+                    strangers.append(f"{folder.relative_to(root).as_posix()}/{name}")
+                elif found.setdefault(clip, path) != path:
+                    twice.setdefault(clip, []).append(modality)
         return found
 
     def _listed_as_missing(self, root: Path) -> frozenset[str]:

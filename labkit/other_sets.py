@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from .files import names_in
 from .protocols import HasFacts, Split, hold_out, make_split, refuse_ids
 from .roots import Index, make_index, read_settings
 
@@ -105,7 +106,7 @@ def _scan_ucla(root: Path, strangers: list[str]) -> Found:
     found: Found = {"rgb": {}, "depth": {}}
     for view in (1, 2, 3):
         for folder in _subfolders(_ucla_base(root) / f"view_{view}", strangers, root):
-            clip, names = f"v{view}_{folder.name}", os.listdir(folder)
+            clip, names = f"v{view}_{folder.name}", names_in(folder)
             for modality, ending in (("rgb", "_rgb.jpg"), ("depth", "_depth.png")):
                 if any(name.startswith("frame_") and name.endswith(ending) for name in names):
                     found[modality][clip] = str(folder / f"frame_*{ending}")
@@ -232,7 +233,7 @@ def _utd_folders(root: Path, stem: str) -> list[Path]:
 
 
 def _listed(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.is_dir() else []
+    return names_in(folder) if folder.is_dir() else []
 
 
 def utd_cross_subject(clips: HasFacts) -> Split:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabError
-from .files import sha256_json
+from .files import names_in, sha256_json
 from .frames import natural
 from .protocols import HasFacts, Split, hold_out, make_split
 from .roots import Index, Settings, make_index, read_settings
@@ -47,16 +47,17 @@ def index_folders(root: str | os.PathLike) -> Index:
     facts: dict[str, dict[str, str]] = {}
     twice, strangers = {}, []
     for folder, split in class_folders(root):
-        for item in sorted(os.scandir(folder), key=lambda item: natural(item.name)):
-            stem, _, ending = Path(item.name).stem.rpartition("_")
+        for name in sorted(names_in(folder), key=natural):
+            path = os.path.join(folder, name)
+            stem, _, ending = Path(name).stem.rpartition("_")
             modality = ENDINGS.get(ending)
             if not stem or modality is None:
-                strangers.append(Path(item.path).relative_to(root).as_posix())
+                strangers.append(Path(path).relative_to(root).as_posix())
                 continue
             clip = f"{Path(folder).relative_to(root).as_posix()}/{stem}"
             labels[clip] = folder.name
             facts[clip] = {"label": folder.name} | ({"split": split} if split else {})
-            if found[modality].setdefault(clip, item.path) != item.path:
+            if found[modality].setdefault(clip, path) != path:
                 twice[clip] = f"{modality} found twice"
     classes = {name: name for name in sorted(set(labels.values()), key=natural)}
     return make_index(
@@ -71,25 +72,25 @@ def _as_index(root: Path, settings: Settings) -> dict[str, Any]:
 
 def class_folders(root: Path) -> Iterator[tuple[Path, str]]:
     """The folder of each class, and the split it stands in, "" where the root is not divided."""
-    tops = sorted((path for path in root.iterdir() if _is_shown(path)), key=lambda path: natural(path.name))
+    tops = _subfolders(root)
     divided = bool(tops) and all(path.name.lower() in SPLITS for path in tops)
     for top in tops:
         if not divided:
             yield top, ""
         else:
-            inner = sorted(filter(_is_shown, top.iterdir()), key=lambda path: natural(path.name))
-            yield from ((path, SPLITS[top.name.lower()]) for path in inner)
+            yield from ((path, SPLITS[top.name.lower()]) for path in _subfolders(top))
 
 
-def _is_shown(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _subfolders(folder: Path) -> list[Path]:
+    paths = [folder / name for name in sorted(names_in(folder), key=natural) if not name.startswith(".")]
+    return [path for path in paths if path.is_dir()]
 
 
 def looks_paired(root: Path) -> bool:
     """Whether some class folder holds both an RGB and a depth name of one stem."""
     for folder, _ in class_folders(root):
         seen: dict[str, str] = {}
-        for name in os.listdir(folder) if os.access(folder, os.R_OK) else ():
+        for name in names_in(folder):
             stem, _, ending = Path(name).stem.rpartition("_")
             modality = ENDINGS.get(ending)
             if stem and modality and seen.setdefault(stem, modality) != modality:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import LabError
-from .files import read_json, write_json
+from .files import names_in, read_json, write_json
 
 ABOUT = ("object", "object_color", "handedness")  # keys of a sidecar that describe the clip
 SIDECARS = ("puppets", "boxes")  # folders of the root; where both tell of a clip, the second counts
@@ -189,8 +189,8 @@ def _sidecars(root: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in SIDECARS:
         if (root / folder).is_dir():
-            with os.scandir(root / folder) as listing:
-                found |= {item.name[:-5]: item.path for item in listing if item.name.endswith(".json")}
+            names = [name for name in names_in(root / folder) if name.endswith(".json")]
+            found |= {name[:-5]: os.path.join(root, folder, name) for name in names}
     return found
 
 

@@ -19,10 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from .errors import LabError
-from .files import atomic_path, read_json, sha256_bytes, sha256_file, sha256_json, write_json
+from .files import atomic_path, locked, read_json, sha256_bytes, sha256_file, sha256_json, write_json
 
 if TYPE_CHECKING:  # torch takes a second to load; only tensors need it
     import torch
@@ -34,6 +32,7 @@ PREDICTIONS = "predictions.safetensors"
 STATE = "state.json"
 SPEC = "spec.json"
 LOCK = ".lock"
+SMALL = 1_000_000  # bytes; hashed in a few milliseconds
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ class Run:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """One owner at a time; others wait. The lock of a dead owner frees itself."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / LOCK):
+        with locked(self.path / LOCK):
             for leftover in self.path.glob(".*.tmp"):
                 leftover.unlink()
             if not (self.path / SPEC).exists():
@@ -138,9 +136,14 @@ class Run:
         return path
 
     def verify(self) -> None:
-        """LabError unless every artefact is there in its size; what is in it is checked when it is read."""
+        """LabError unless every artefact is there in its size, the small ones with what they were written with.
+
+        Weights and predictions, which take long to hash, are checked when they are read.
+        """
         for name, line in self.manifest().items():
             self._check_size(name, line)
+            if line["size"] <= SMALL:
+                self.artefact(name)
 
     def _check_size(self, name: str, line: dict) -> None:
         path = self.path / name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from replicas import write_pair
 
 from labkit import LabError, __version__, cli, data_commands, graph, lab, machine, notebooks, series, targets
 from labkit.config import PuppetsConfig
@@ -114,6 +117,31 @@ def test_a_reader_that_has_enough_is_no_traceback(flags):
     runner.stdout.close()
     _, errors = runner.communicate("", timeout=100)
     assert runner.returncode == 141 and errors == ""
+
+
+@pytest.mark.parametrize("strange", ["--help", "check"])
+def test_a_locale_of_few_letters_escapes_what_it_lacks(strange, tmp_path):
+    few = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for number in range(2):
+        write_pair(tmp_path, str(number))
+    rows = [f"{label}{number},{label},{number}_color.png,{number}_depth.png" for number, label in enumerate("☃a")]
+    text = "\n".join(["clip,label,rgb,depth", *rows, "☃2,☃,none.png,none.png"])
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    arguments = ("--help",) if strange == "--help" else ("data", "check", str(tmp_path / "p.csv"), "--workers", "1")
+    done = labkit(*arguments, env=few)
+    assert "Traceback" not in done.stderr and done.returncode == (strange == "check")
+    if strange == "check":
+        assert r"\u26032" in done.stdout and "☃2" in (tmp_path / "p.csv-check.csv").read_text(encoding="utf-8")
+
+
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/else")
+
+    monkeypatch.setattr(cli.app, "cli", refuse)
+    assert cli.main(["doctor"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "/somewhere/else: expected" in line and "found Permission denied" in line and "Fix: " in line
 
 
 def test_another_broken_pipe_is_told(monkeypatch):

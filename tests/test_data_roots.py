@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from labkit import cli, targets
 from labkit import lab as labs
 from labkit.catalog import find_dataset
 from labkit.config import PROFILES
+from labkit.datasets import prepare
 from labkit.errors import LabError
 from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab, open_labs
 from labkit.roots import Recording
@@ -102,6 +104,27 @@ def test_the_store_lies_beside_the_root_or_at_home_where_nothing_can_be_written(
     elsewhere = beside(root, "x")
     assert elsewhere.parent == home / "data" and elsewhere.name.endswith("-data-x")
     assert beside(tmp_path / "other" / "data", "x") != elsewhere
+
+
+@pytest.mark.parametrize("closed", ["some data", "some data/cup", "store"])
+def test_a_folder_that_may_not_be_read_or_written_is_one_line(tmp_path, monkeypatch, closed):
+    """Root may do everything, so the system's refusal is played."""
+    root, refused = tmp_path / "some data", str(tmp_path / closed)
+    pairs(root)
+
+    def refusing(real):
+        def call(path, *arguments, **options):
+            if str(path).startswith(refused) and (closed == "store" or str(path) == refused):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+    for name in ("mkdir",) if closed == "store" else ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    with pytest.raises(LabError, match=r"expected a folder that can be .* found Permission denied") as caught:
+        prepare(find_dataset(root).index(root), tmp_path / "store", PROFILE.clips, workers=1, progress=False)
+    assert caught.value.path == refused
 
 
 def test_hostile_names_of_data_sets_make_plain_folders(home, tmp_path):
