@@ -113,7 +113,8 @@ class _Survey:
     declared: int = 0
     duration: float | None = None  # of the video as declared, seconds
     codec: str = ""
-    start: float | None = None
+    start: float | None = None  # of the first frame, seconds
+    from_zero: bool = False  # whether the declared duration counts from 0, not from the first frame
 
     def check(self, path: str | os.PathLike) -> int:
         """The number of frames; raises LabError where the file is not as declared."""
@@ -124,11 +125,16 @@ class _Survey:
             expected, found = "whole frames", f"{self.damaged} damaged ones"
         elif not self.decoded:
             expected, found = "a video", "no frame in it"
-        elif self.duration and self.duration - self.end > max(CUT_SHORT[0] * self.duration, CUT_SHORT[1]):
-            expected, found = f"{self.duration:.1f} s as its header declares", f"{self.end:.1f} s (cut off)"
+        elif self.duration and self.duration - self.last > max(CUT_SHORT[0] * self.duration, CUT_SHORT[1]):
+            expected, found = f"{self.duration:.1f} s as its header declares", f"{self.last:.1f} s (cut off)"
         elif self.decoded == self.packets - self.discarded or self.codec in HIDDEN_FRAMES:
             return self.decoded
         raise LabError.mismatch(path, expected, found, _FIX)
+
+    @property
+    def last(self) -> float:
+        """The end of the last frame, seconds, counted as the declared duration is."""
+        return self.end + (max(self.start or 0.0, 0.0) if self.from_zero else 0.0)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -141,6 +147,7 @@ def _decoded(path: str | os.PathLike, survey: _Survey) -> Iterator[tuple]:
     with open_video(path, FOREIGN) as (container, stream):
         survey.codec = stream.codec_context.name
         if container.format.name not in COUNTED:
+            survey.from_zero = "matroska" in container.format.name
             survey.declared, survey.duration = stream.frames, _declared_duration(container, stream)
         for packet in container.demux(stream):
             survey.packets += packet.size > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,7 +23,8 @@ KINDS = {  # name: codec, and whether the file declares its length
 }  # fmt: skip
 
 
-def write_video(path: Path, codec: str = "mpeg4", count: int = 20, size: tuple[int, int] = (96, 64)) -> Path:
+def write_video(path: Path, codec: str = "mpeg4", count: int = 20, size: tuple[int, int] = (96, 64), *,
+                late: float = 0) -> Path:  # fmt: skip
     """Frame n < 24 is grey of level 10 n + 20, its left third white."""
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=25)
@@ -31,7 +33,10 @@ def write_video(path: Path, codec: str = "mpeg4", count: int = 20, size: tuple[i
         for number in range(count):
             image = np.full((size[1], size[0], 3), (10 * number + 20) % 256, np.uint8)
             image[:, : size[0] // 3] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if late:
+                frame.pts, frame.time_base = number + round(25 * late), Fraction(1, 25)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
@@ -123,6 +128,19 @@ def test_a_damaged_frame_is_told(tmp_path):
     data[end - 400 : end - 200] = bytes(200)
     (tmp_path / "b.mp4").write_bytes(data)
     assert "b.mp4" in told(tmp_path / "b.mp4", 5, 32)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+@pytest.mark.parametrize("late", [0, 0.5, 1.5])
+def test_a_picture_that_starts_late_is_whole_and_a_cut_one_is_not(tmp_path, name, late):
+    """In Matroska the declared duration counts from 0, before the first frame."""
+    write_video(tmp_path / name, KINDS[name][0], count=60, late=late)
+    assert read_footage(tmp_path / name, 5, 32).total == 60
+    data = (tmp_path / name).read_bytes()
+    with av.open(tmp_path / name) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    (tmp_path / f"cut{name}").write_bytes(data[: places[45] - 20])  # a quarter is lost
+    assert "cut off" in told(tmp_path / f"cut{name}", 5, 32)
 
 
 def test_names_that_are_no_utf8_with_spaces_and_dashes(tmp_path):
