@@ -112,8 +112,8 @@ def index_table(path: str | os.PathLike) -> Index:
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
     known, strangers = {}, []
-    for number, row in _rows(path):
-        clip, problems = row.pop("clip"), []
+    for number, row, surplus in _rows(path):
+        clip, problems = row.pop("clip"), [f"{surplus} more cells than columns"] * bool(surplus)
         if not clip:
             strangers.append(f"{path.name} line {number}: no clip id")
             continue
@@ -148,8 +148,11 @@ def _there(path: Path) -> bool:
     return path.exists() or ("*" in path.name and path.parent.is_dir())
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, cells by column), without blank lines; columns in lower case, cells without outer blanks."""
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], int]]:
+    """(line, cells by column, cells beyond the columns), without blank lines.
+
+    Columns are in lower case, cells without outer blanks.
+    """
     needed = ("clip", "label", *REQUIRED)
     fix = f"write a CSV in UTF-8 whose first line names {', '.join(needed)} and, where known, split and subject"
     try:
@@ -159,15 +162,29 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         columns = [(name or "").strip().lower() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
-        missing = [name for name in needed if name not in columns]
-        if missing:
-            raise LabError.mismatch(path, f"a column {missing[0]}", ", ".join(columns)[:80] or "none", fix)
+        _check_columns(path, columns, needed, fix)
+        empty = True
         for row in reader:
-            cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
-            if any(cells.values()):
-                yield reader.line_num, cells
+            surplus = sum(bool(cell.strip()) for cell in row.pop(None, ()))
+            cells = {key: (value or "").strip() for key, value in row.items()}
+            if any(cells.values()) or surplus:
+                empty = False
+                yield reader.line_num, cells, surplus
+        if empty:
+            fix = "list the clips below the names of the columns"
+            raise LabError.mismatch(path, "a row for each clip", "none", fix)
     except (OSError, ValueError, csv.Error) as error:
         raise LabError.mismatch(path, "a table of clips", error, fix) from error
+
+
+def _check_columns(path: Path, columns: list[str], needed: tuple[str, ...], fix: str) -> None:
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise LabError.mismatch(path, f"a column {missing[0]}", ", ".join(columns)[:80] or "none", fix)
+    twice = [name for name in columns if name and columns.count(name) > 1]
+    if twice:
+        found = f"{columns.count(twice[0])} columns {twice[0]!r}"
+        raise LabError.mismatch(path, "one column of each name", found, "remove or rename all but one of them")
 
 
 # --------------------------------------------------------------------------- protocols

@@ -131,8 +131,22 @@ def test_a_table_without_a_usable_clip_ends_in_failure(tmp_path, capsys, rows):
     shapes(tmp_path / "mine")
     path = tmp_path / "table.csv"
     path.write_text("clip,label,rgb,depth,split\n" + rows.format("mine/disc/00"), encoding="utf-8")
-    assert cli.main(["data", "check", str(path), "--workers", "1"]) == 1
-    assert ("no such split" in capsys.readouterr().out) == bool(rows)
+    assert cli.main(["data", "check", str(path), "--workers", "1"]) == (1 if rows else 2)
+    told = capsys.readouterr()
+    assert "no such split" in told.out if rows else "expected a row for each clip, found none" in told.err
+
+
+def test_a_column_twice_and_cells_beyond_the_columns_are_told(tmp_path):
+    shapes(tmp_path / "mine")
+    path, files = tmp_path / "table.csv", "mine/disc/00_color.png,mine/disc/00_depth.png"
+    path.write_text(f"clip,label,rgb,depth, Label\n1,a,{files},b\n", encoding="utf-8")
+    with pytest.raises(LabError, match="expected one column of each name, found 2 columns 'label'"):
+        find_dataset(path).index(path)
+    path.write_text(f"clip,label,rgb,depth,,\n1,a,{files},,\n2,a,{files},,,\n3,a,b,{files},,\n4,a,{files},,,s,t\n",
+                    encoding="utf-8")  # fmt: skip
+    index = find_dataset(path).index(path)
+    assert index.ids == ["1", "2"] and "no rgb: b is not there" in index.excluded["3"]
+    assert index.excluded["4"] == "2 more cells than columns"
 
 
 def test_a_link_to_nothing_is_called_that(tmp_path):
