@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,7 @@ from .media import (
     read_depth,
     read_depth_video,
     read_video,
+    told_by_pillow,
 )
 
 VIDEOS = (".avi", ".mp4", ".m4v", ".mov", ".mkv")
@@ -165,20 +167,32 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
     try:
         check_plain(path)
         data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "BMP"]) as image:
-            width, height = image.size
-            if not 0 < width * height <= MAX_VIDEO_PIXELS:
-                expected = f"a picture of at most {MAX_VIDEO_PIXELS} pixels"
-                raise LabError.mismatch(path, expected, f"{width}x{height}", _FETCH)
+        with _opened(path, data) as image:
             if image.mode not in ("RGB", "L", "P"):
                 raise LabError.mismatch(path, "an 8-bit RGB picture", f"mode {image.mode}", _FETCH)
             if image.format == "PNG":
                 image.verify()
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "BMP"]) as image:
+        with _opened(path, data) as image:
             return np.asarray(image.convert("RGB"))
     except PILLOW_ERRORS as error:
-        found = getattr(error, "strerror", None) or str(error)
+        found = told_by_pillow(error, "PNG, JPEG or BMP")
         raise LabError.mismatch(path, "a readable picture", found, _FETCH) from error
+
+
+def _opened(path: str | os.PathLike, data: bytes) -> Image.Image:
+    """A picture of which only the header was read, of a size within the lab's limit."""
+    found, image = "", None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's own limits are others
+            image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "BMP"])
+        if not 0 < image.width * image.height <= MAX_VIDEO_PIXELS:
+            found = f"{image.width}x{image.height}"
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = "".join(re.findall(r"\d+", str(error))[:1]) or "more"
+    if found:
+        raise LabError.mismatch(path, f"a picture of at most {MAX_VIDEO_PIXELS} pixels", found, _FETCH)
+    return image
 
 
 def _mat_shape(path: Path) -> tuple[int, int, int]:

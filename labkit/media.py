@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.frame import PictureType
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .errors import LabError
 from .files import check_plain
@@ -226,11 +226,17 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             depth = np.asarray(image)
     except PILLOW_ERRORS as error:
-        found = getattr(error, "strerror", None) or str(error)
-        raise LabError.mismatch(path, "a readable 16-bit PNG", found, _FETCH) from error
+        raise LabError.mismatch(path, "a readable 16-bit PNG", told_by_pillow(error, "PNG"), _FETCH) from error
     if depth.dtype != np.uint16 or depth.ndim != 2:
         raise LabError.mismatch(path, "uint16 (H,W)", f"{depth.dtype} {depth.shape}", _FETCH)
     return depth
+
+
+def told_by_pillow(error: Exception, formats: str) -> str:
+    """What Pillow says of a file, without the object that it was handed in place of a name."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"no {formats}, or one whose head is damaged"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _check_depth_header(path: str | os.PathLike, head: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from scipy.io import savemat
 
 from labkit.errors import LabError
 from labkit.frames import Frames, natural, pair_frames, read_mat_depth, read_picture
-from labkit.media import check_video, read_video_whole
+from labkit.media import MAX_VIDEO_PIXELS, check_video, read_depth, read_video_whole
 
 RNG = np.random.default_rng(0)
 DEPTH = RNG.integers(0, 5000, (4, 12, 16), dtype=np.uint16)
@@ -157,6 +158,29 @@ def test_pictures_are_refused_with_their_name(tmp_path, change):
     with pytest.raises(LabError) as caught:
         read_picture(path)
     assert_mendable(caught.value, path)
+
+
+@pytest.mark.parametrize(("side", "found"), [(5000, "5000x5000"), (12_000, "144000000"), (40_000, "1600000000")])
+def test_a_picture_too_large_is_judged_by_the_lab_s_own_limit(tmp_path, recwarn, side, found):
+    """From the header, whose checksum is right; Pillow has limits and words of its own."""
+    Image.new("RGB", (16, 12)).save(tmp_path / "p.png")
+    raw = (tmp_path / "p.png").read_bytes()
+    head = b"IHDR" + side.to_bytes(4) * 2 + raw[24:29]
+    (tmp_path / "p.png").write_bytes(raw[:12] + head + zlib.crc32(head).to_bytes(4) + raw[33:])
+    with pytest.raises(LabError, match=f"at most {MAX_VIDEO_PIXELS} pixels, found {found}"):
+        read_picture(tmp_path / "p.png")
+    assert not recwarn.list
+
+
+def test_what_is_no_picture_is_told_in_words(tmp_path):
+    (tmp_path / "p.png").write_bytes(b"no picture")
+    with pytest.raises(LabError, match="found no PNG, JPEG or BMP, or one whose head is damaged"):
+        read_picture(tmp_path / "p.png")
+    write_depth(tmp_path / "d.png", DEPTH[0])
+    raw = (tmp_path / "d.png").read_bytes()
+    (tmp_path / "d.png").write_bytes(raw[:29] + b"xxxx" + raw[33:])
+    with pytest.raises(LabError, match="found no PNG, or one whose head is damaged"):
+        read_depth(tmp_path / "d.png")
 
 
 def test_checking_a_video_decodes_all_of_it(tmp_path):
