@@ -18,7 +18,7 @@ from .alignment import Box, crop_color
 from .clips import sample_frames
 from .errors import LabError
 from .frames import PICTURES, read_picture
-from .media import CONTAINERS, MAX_VIDEO_PIXELS, open_video
+from .media import CONTAINERS, FETCH, MAX_VIDEO_PIXELS, open_video
 
 # Kinds that hold their own frames. Play lists and picture sequences, which name other files, are not among them.
 FOREIGN = f"{CONTAINERS},mpegts,mpeg,mpegvideo,flv,asf,gif,ogg,mxf,nut,dv,ivf,rm,wtv,h264,hevc,m4v"
@@ -28,7 +28,7 @@ COUNTED = ("mpegts", "mpeg", "gif")  # kinds whose frames or duration PyAV guess
 HIDDEN_FRAMES = {"vp8", "vp9", "av1"}  # codecs whose packets need not show a frame
 MAX_CAMERA_FRAMES = 1000
 MAX_CAMERAS, MAX_CAMERA_SECONDS = 100, 600  # to OpenCV a number of 100 or more names a driver, too
-_FIX = "convert it to MP4 again from its source, or name another video"
+_FIX = "convert it again from its source, to MP4 or an 8-bit RGB picture, or name another file"
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,13 @@ def read_footage(path: str | os.PathLike, num_frames: int, size: int, crop: Mapp
     no video, damaged, cut, or holds another number of frames than it declares. A video with fewer frames
     than asked for shows some of them more than once, and a note says so; a picture is a video of one frame.
     """
+    try:
+        return _read(path, num_frames, size, crop)
+    except LabError as error:
+        raise LabError(error.path, error.reason, _FIX if error.fix == FETCH else error.fix) from error
+
+
+def _read(path: str | os.PathLike, num_frames: int, size: int, crop: Mapping | None) -> Footage:
     if not Path(path).is_file():
         found = "a folder" if Path(path).is_dir() else "none"
         raise LabError.mismatch(path, "a video file", found, "give the path of a video")

@@ -26,6 +26,7 @@ from .errors import LabError
 from .files import check_plain
 from .media import (
     DEPTH_NAME,
+    FETCH,
     MAX_DEPTH_PIXELS,
     MAX_VIDEO_PIXELS,
     PILLOW_ERRORS,
@@ -37,12 +38,13 @@ from .media import (
     told_by_pillow,
 )
 
-VIDEOS = (".avi", ".mp4", ".m4v", ".mov", ".mkv")
+VIDEOS = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm")
+# Kinds that do not say how many frames they hold, so that a cut one could not be told from a whole one.
+OTHER_VIDEOS = (".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".gif")
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 MATLAB = ".mat"
 MAT_DEPTH = "d_depth"  # UTD-MHAD: 240x320xT
 MAX_MAT_VALUES = 1 << 28  # 2,000 frames of 320x240; a hostile header could ask for more
-_FETCH = "fetch this file again from its source, or leave the clip out"
 
 
 def natural(name: str) -> tuple:
@@ -62,6 +64,9 @@ class Frames:
         ending = self.path.suffix.lower()
         if self.path.is_dir():
             return "images"
+        if ending in OTHER_VIDEOS:
+            expected = f"a video of a kind that declares its length: {', '.join(VIDEOS)}"
+            raise LabError.mismatch(self.path, expected, ending, "convert it to MP4 or Matroska")
         return "video" if ending in VIDEOS else "mat" if ending == MATLAB else "images"
 
     @cached_property
@@ -71,13 +76,13 @@ class Frames:
             return (self.path,)
         if not self.path.is_dir() and "*" not in self.path.name:
             found = "a link to nothing" if self.path.is_symlink() else "none"
-            raise LabError.mismatch(self.path, "a file or a folder of images", found, _FETCH)
+            raise LabError.mismatch(self.path, "a file or a folder of images", found, FETCH)
         pattern = None if self.path.is_dir() else re.escape(self.path.name).replace(r"\*", "(.*)")
         folder = self.path if pattern is None else self.path.parent
         try:
             names = sorted((item.name for item in os.scandir(folder) if item.is_file()), key=natural)
         except OSError as error:
-            raise LabError.mismatch(folder, "a folder of images", error.strerror, _FETCH) from error
+            raise LabError.mismatch(folder, "a folder of images", error.strerror, FETCH) from error
         if pattern is not None:
             chosen = [name for name in names if re.fullmatch(pattern, name)]
         elif any(map(DEPTH_NAME.fullmatch, names)):
@@ -86,7 +91,7 @@ class Frames:
             chosen = [name for name in names if name.lower().endswith(PICTURES)]
         if not chosen:
             found = f"{len(names)} other files" if names else "none"
-            raise LabError.mismatch(self.path, "images", found, _FETCH)
+            raise LabError.mismatch(self.path, "images", found, FETCH)
         return tuple(Path(folder, name) for name in chosen)
 
     @property
@@ -109,7 +114,7 @@ class Frames:
         if self.kind == "video":
             return read_video(self.path, indices)
         if self.kind == "mat":
-            raise LabError.mismatch(self.path, "colour frames: a video or images", "a MATLAB file", _FETCH)
+            raise LabError.mismatch(self.path, "colour frames: a video or images", "a MATLAB file", FETCH)
         return self._stack(read_picture, indices)
 
     def depth(self, indices: Sequence[int], unit: float = 1.0) -> np.ndarray:
@@ -140,7 +145,7 @@ class Frames:
         images = {index: read(self.files[index]) for index in {int(index) for index in indices}}
         shapes = {image.shape for image in images.values()}
         if len(shapes) > 1:
-            raise LabError.mismatch(self.path, "images of one size", f"{sorted(shapes)}", _FETCH)
+            raise LabError.mismatch(self.path, "images of one size", f"{sorted(shapes)}", FETCH)
         return np.stack([images[int(index)] for index in indices])
 
 
@@ -158,7 +163,7 @@ def pair_frames(modalities: dict[str, Frames]) -> dict[str, list[int]]:
     if not common:
         first = next(iter(modalities.values())).path
         found = {name: names[0] for name, names in keys.items()}
-        raise LabError.mismatch(first, "frames of one name in all modalities", found, _FETCH)
+        raise LabError.mismatch(first, "frames of one name in all modalities", found, FETCH)
     return {name: [n for n, key in enumerate(found) if key in common] for name, found in keys.items()}
 
 
@@ -169,14 +174,14 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
         data = Path(path).read_bytes()
         with _opened(path, data) as image:
             if image.mode not in ("RGB", "L", "P"):
-                raise LabError.mismatch(path, "an 8-bit RGB picture", f"mode {image.mode}", _FETCH)
+                raise LabError.mismatch(path, "an 8-bit RGB picture", f"mode {image.mode}", FETCH)
             if image.format == "PNG":
                 image.verify()
         with _opened(path, data) as image:
             return np.asarray(image.convert("RGB"))
     except PILLOW_ERRORS as error:
         found = told_by_pillow(error, "PNG, JPEG or BMP")
-        raise LabError.mismatch(path, "a readable picture", found, _FETCH) from error
+        raise LabError.mismatch(path, "a readable picture", found, FETCH) from error
 
 
 def _opened(path: str | os.PathLike, data: bytes) -> Image.Image:
@@ -191,7 +196,7 @@ def _opened(path: str | os.PathLike, data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         found = "".join(re.findall(r"\d+", str(error))[:1]) or "more"
     if found:
-        raise LabError.mismatch(path, f"a picture of at most {MAX_VIDEO_PIXELS} pixels", found, _FETCH)
+        raise LabError.mismatch(path, f"a picture of at most {MAX_VIDEO_PIXELS} pixels", found, FETCH)
     return image
 
 
@@ -203,14 +208,14 @@ def _mat_shape(path: Path) -> tuple[int, int, int]:
     try:
         shapes = {name: shape for name, shape, _ in whosmat(path, appendmat=False)}
     except Exception as error:  # SciPy raises whatever a damaged byte leads to
-        raise LabError.mismatch(path, "a MATLAB file", error, _FETCH) from error
+        raise LabError.mismatch(path, "a MATLAB file", error, FETCH) from error
     shape = tuple(map(int, shapes.get(MAT_DEPTH, ())))
     if len(shape) == 2:
         shape = (*shape, 1)  # MATLAB drops a last axis of one
     legal = len(shape) == 3 and 0 < np.prod(shape, dtype=float) <= MAX_MAT_VALUES
     if not legal or shape[0] * shape[1] > MAX_DEPTH_PIXELS:
         found = shapes or "none"
-        raise LabError.mismatch(path, f"an array {MAT_DEPTH} of height x width x frames", found, _FETCH)
+        raise LabError.mismatch(path, f"an array {MAT_DEPTH} of height x width x frames", found, FETCH)
     return shape
 
 
@@ -223,8 +228,8 @@ def read_mat_depth(path: str | os.PathLike) -> np.ndarray:
         array = np.asarray(loadmat(path, variable_names=[MAT_DEPTH], appendmat=False)[MAT_DEPTH])
         array = array.reshape(shape)
     except Exception as error:  # as above
-        raise LabError.mismatch(path, "a readable MATLAB file", error, _FETCH) from error
+        raise LabError.mismatch(path, "a readable MATLAB file", error, FETCH) from error
     whole = array.dtype.kind in "iuf" and bool((array == np.floor(array)).all())  # NaN is not its floor
     if not whole or array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
-        raise LabError.mismatch(path, "whole numbers from 0 to 65535", f"{array.dtype} values", _FETCH)
+        raise LabError.mismatch(path, "whole numbers from 0 to 65535", f"{array.dtype} values", FETCH)
     return np.ascontiguousarray(np.moveaxis(array, 2, 0).astype(np.uint16))

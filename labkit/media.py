@@ -33,7 +33,7 @@ PILLOW_ERRORS = (  # what Pillow raises for a damaged file
     Image.DecompressionBombError,
 )  # fmt: skip
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-_FETCH = "fetch this file again from its source, or leave the clip out"
+FETCH = "fetch this file again from its source, or leave the clip out"
 # Only containers that hold their own frames, only from the disk: a play list could name other files.
 CONTAINERS = "avi,mov,mp4,matroska"
 
@@ -86,20 +86,20 @@ def open_video(path: str | os.PathLike, containers: str = CONTAINERS) -> Iterato
         options = {"protocol_whitelist": "file", "format_whitelist": containers}
         with av.open(os.path.abspath(path), options=options) as container:
             if not container.streams.video:
-                raise LabError.mismatch(path, "a video", "a file without a video stream", _FETCH)
+                raise LabError.mismatch(path, "a video", "a file without a video stream", FETCH)
             stream = container.streams.video[0]
             context = stream.codec_context
             if context is None:
-                raise LabError.mismatch(path, "a codec that can be decoded", "an unknown one", _FETCH)
+                raise LabError.mismatch(path, "a codec that can be decoded", "an unknown one", FETCH)
             if not 0 < context.width * context.height <= MAX_VIDEO_PIXELS:
                 size = f"{context.width}x{context.height}"
-                raise LabError.mismatch(path, f"frames of at most {MAX_VIDEO_PIXELS} pixels", size, _FETCH)
+                raise LabError.mismatch(path, f"frames of at most {MAX_VIDEO_PIXELS} pixels", size, FETCH)
             context.thread_count = 1  # frame threads would delay the output; clips run in parallel instead
             context.options = {"err_detect": "explode"}
             yield container, stream
     except (av.FFmpegError, OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or str(error)
-        raise LabError.mismatch(path, "a readable video", found, _FETCH) from error
+        raise LabError.mismatch(path, "a readable video", found, FETCH) from error
 
 
 def _check_riff_size(path: str | os.PathLike) -> None:
@@ -109,7 +109,7 @@ def _check_riff_size(path: str | os.PathLike) -> None:
         head = file.read(8)
     declared = 8 + int.from_bytes(head[4:], "little")
     if head[:4] == b"RIFF" and os.path.getsize(path) < declared:
-        raise LabError.mismatch(path, f"{declared} bytes", f"{os.path.getsize(path)} bytes (cut off)", _FETCH)
+        raise LabError.mismatch(path, f"{declared} bytes", f"{os.path.getsize(path)} bytes (cut off)", FETCH)
 
 
 def _packets(path: str | os.PathLike, container, stream) -> list:
@@ -117,10 +117,10 @@ def _packets(path: str | os.PathLike, container, stream) -> list:
     packets = [packet for packet in container.demux(stream) if packet.size]
     if stream.frames and stream.frames != len(packets):
         expected = f"{stream.frames} frames as its header declares"
-        raise LabError.mismatch(path, expected, len(packets), _FETCH)
+        raise LabError.mismatch(path, expected, len(packets), FETCH)
     if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
         found = f"{len(packets)} frames, one damaged or no key frame first"
-        raise LabError.mismatch(path, "whole frames, a key frame first", found, _FETCH)
+        raise LabError.mismatch(path, "whole frames, a key frame first", found, FETCH)
     return packets
 
 
@@ -200,12 +200,12 @@ def depth_files(folder: str | os.PathLike) -> list[Path]:
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if DEPTH_NAME.fullmatch(entry.name))
     except OSError as error:
-        raise LabError.mismatch(folder, "a folder of depth images", error.strerror, _FETCH) from error
+        raise LabError.mismatch(folder, "a folder of depth images", error.strerror, FETCH) from error
     numbers = [int(DEPTH_NAME.fullmatch(name)[1]) for name in names]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         missing = min(set(range(1, max(numbers, default=0) + 2)) - set(numbers))
         found = f"{len(numbers)} images, number {missing} missing"
-        raise LabError.mismatch(folder, "depth images numbered 1, 2, 3, ... without a gap", found, _FETCH)
+        raise LabError.mismatch(folder, "depth images numbered 1, 2, 3, ... without a gap", found, FETCH)
     return [Path(folder, name) for name in names]
 
 
@@ -226,9 +226,9 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             depth = np.asarray(image)
     except PILLOW_ERRORS as error:
-        raise LabError.mismatch(path, "a readable 16-bit PNG", told_by_pillow(error, "PNG"), _FETCH) from error
+        raise LabError.mismatch(path, "a readable 16-bit PNG", told_by_pillow(error, "PNG"), FETCH) from error
     if depth.dtype != np.uint16 or depth.ndim != 2:
-        raise LabError.mismatch(path, "uint16 (H,W)", f"{depth.dtype} {depth.shape}", _FETCH)
+        raise LabError.mismatch(path, "uint16 (H,W)", f"{depth.dtype} {depth.shape}", FETCH)
     return depth
 
 
@@ -241,10 +241,10 @@ def told_by_pillow(error: Exception, formats: str) -> str:
 
 def _check_depth_header(path: str | os.PathLike, head: bytes) -> None:
     if len(head) < 26 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise LabError.mismatch(path, "a PNG file", "another kind of file, or a cut one", _FETCH)
+        raise LabError.mismatch(path, "a PNG file", "another kind of file, or a cut one", FETCH)
     width, height, bits, kind = struct.unpack(">IIBB", head[16:26])
     if not 0 < width * height <= MAX_DEPTH_PIXELS:
-        raise LabError.mismatch(path, f"at most {MAX_DEPTH_PIXELS} pixels", f"{width}x{height}", _FETCH)
+        raise LabError.mismatch(path, f"at most {MAX_DEPTH_PIXELS} pixels", f"{width}x{height}", FETCH)
     if (bits, kind) != (16, 0):
         names = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
         found = f"{bits}-bit {names.get(kind, 'unknown')}"
@@ -274,5 +274,5 @@ def read_depth_frames(folder: str | os.PathLike, indices: Iterable[int] | None =
     frames = {index: read_depth(files[index]) for index in set(wanted)}
     shapes = {frame.shape for frame in frames.values()}
     if len(shapes) > 1:
-        raise LabError.mismatch(folder, "depth images of one size", f"{sorted(shapes)}", _FETCH)
+        raise LabError.mismatch(folder, "depth images of one size", f"{sorted(shapes)}", FETCH)
     return np.stack([frames[index] for index in wanted])

@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from labkit import LabError
 from labkit.errors import printable
@@ -96,6 +97,13 @@ def test_what_is_no_video_is_told(tmp_path, content, expected):
     write_video(tmp_path / "a.avi")
     (tmp_path / "clip.avi").write_bytes(content)
     assert expected in told(tmp_path / "clip.avi", 5, 32)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.txt", "a.avi"])
+def test_the_fix_is_one_for_a_file_of_one_s_own(tmp_path, name):
+    Image.new("RGBA", (16, 12)).save(tmp_path / name, "PNG")
+    message = told(tmp_path / name, 5, 32)
+    assert "leave the clip out" not in message and "name another file" in message
 
 
 def test_no_file_a_folder_and_a_pipe_are_told_at_once(tmp_path):

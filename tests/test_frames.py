@@ -172,6 +172,14 @@ def test_a_picture_too_large_is_judged_by_the_lab_s_own_limit(tmp_path, recwarn,
     assert not recwarn.list
 
 
+def test_webm_is_a_video_and_kinds_without_a_length_are_refused(tmp_path):
+    write_video(tmp_path / "c.webm", 5, codec="libvpx-vp9")
+    assert Frames(tmp_path / "c.webm").count == 5 and Frames(tmp_path / "c.webm").rgb([0, 4]).shape[0] == 2
+    (tmp_path / "c.mpg").write_bytes((tmp_path / "c.webm").read_bytes())
+    with pytest.raises(LabError, match=r"declares its length: .avi, .*, found .mpg. Fix: convert it to MP4"):
+        _ = Frames(tmp_path / "c.mpg").count
+
+
 def test_what_is_no_picture_is_told_in_words(tmp_path):
     (tmp_path / "p.png").write_bytes(b"no picture")
     with pytest.raises(LabError, match="found no PNG, JPEG or BMP, or one whose head is damaged"):
