@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,12 @@ if TYPE_CHECKING:
 
 data = SubcommandApp()
 UNITS = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001}  # millimetres
+MOST_LINES = 10  # of reasons on the screen
+LARGEST_UNIT = 1000.0  # millimetres a count; 16 bits of metres are coarser than any camera
+PIXELS = {  # heads of the table of `labkit data alignment`; pixels of the depth image
+    "ratio": "ratio, px/px", "offset_x": "offset_x, px", "offset_x_iqr": "x_iqr, px", "offset_y": "offset_y, px",
+    "offset_y_iqr": "y_iqr, px", "residual_px": "residual, px", "residual_95": "residual_95, px",
+}  # fmt: skip
 EXPECTED_GAPS = ("on the missing list", "left out")  # exclusions that nobody needs to mend
 
 
@@ -55,6 +60,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     """
     from . import catalog, config, files, inspection, lab, puppets
 
+    _check_workers(workers)
     path = csv or lab.beside(root.resolve(), "check.csv")
     _check_table(path, inspection.COLUMNS)
     found = inspection.inspect(
@@ -130,14 +136,15 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     """
     from . import catalog, config, datasets, lab, registration_report, roots
 
+    _check_workers(workers)
     unit = None if depth_unit is None else millimetres(depth_unit)
     given = {"depth_unit": unit, "registered": registered, "depth_is": depth_is}
-    if changes := {key: value for key, value in given.items() if value is not None}:
-        roots.write_settings(root if root.is_dir() else root.parent, **changes)
+    changes = {key: value for key, value in given.items() if value is not None}
     chosen = _with_frames(config.get_profile(profile), frames)
-    index = catalog.find_dataset(root).index(root)
-    folder = store or lab.store_path(root.resolve(), chosen)
-    clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
+    with roots.changed_settings(root if root.is_dir() else root.parent, **changes):
+        index = catalog.find_dataset(root).index(root)
+        folder = store or lab.store_path(root.resolve(), chosen)
+        clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
     _print_excluded(clips.excluded)
     _show_alignment(registration_report.alignment_rows(clips.records), len(clips))
@@ -200,7 +207,7 @@ def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = Fals
               "as if one camera had taken both")  # fmt: skip
         return
     table, far = registration_report.by_view(rows), registration_report.outliers(rows)
-    print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
+    print(table.rename(columns=PIXELS).to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     shown = far if all_outliers else far.head(5)
     for row in shown.itertuples():
         value = getattr(row, row.worst)
@@ -212,12 +219,25 @@ def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = Fals
 def millimetres(text: str) -> float:
     """A length such as 0.1, 1mm or 0.001m, in millimetres; LabError for anything else."""
     match = re.fullmatch(r"\s*(\d*\.?\d+(?:e-?\d+)?)\s*([a-z]*)\s*", text.lower(), re.ASCII)
-    if match is None or match[2] not in UNITS or not 0 < float(match[1]) * UNITS[match[2]] < 1e6:
-        raise LabError.mismatch(None, "a length such as 1mm or 0.001m", repr(text), "give what one count stands for")
+    if match is None or match[2] not in UNITS or not 0 < float(match[1]) * UNITS[match[2]] <= LARGEST_UNIT:
+        expected = "a length up to 1 m such as 1mm or 0.001m"
+        raise LabError.mismatch(None, expected, repr(text), "give what one count of the depth images stands for")
     return float(match[1]) * UNITS[match[2]]
 
 
 def _print_excluded(excluded: Mapping[str, str]) -> None:
-    for reason, count in Counter(excluded.values()).most_common():
-        first = next(clip for clip, why in excluded.items() if why == reason)
-        print(f"{count} excluded: {reason!r}, first {first}")
+    """A line a kind of reason: file names and numbers aside, hundreds of clips have one."""
+    kinds: dict[str, list[str]] = {}
+    for clip, reason in excluded.items():
+        said = reason.replace(clip, "").partition("expected")[2] or reason
+        kinds.setdefault(re.sub(r"\d+", "N", said), []).append(clip)
+    ranked = sorted(kinds.values(), key=len, reverse=True)
+    for clips in ranked[:MOST_LINES]:
+        print(f"{len(clips)} excluded: {excluded[clips[0]]!r}, first {printable(clips[0])}")
+    if rest := ranked[MOST_LINES:]:
+        print(f"{sum(map(len, rest))} more, see the CSV of labkit data check")
+
+
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise LabError.mismatch(None, "at least 1 for workers", workers, "leave --workers out, or give one or more")

@@ -154,6 +154,7 @@ def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
     for part, ids in (("training", split.train), ("test", split.test)):
         missing = sorted(set(classes) - {class_of[clip] for clip in ids})
         told += [f"no {part} clip of {len(missing)} of {len(classes)} classes, {missing[0]} first"] if missing else []
+    told += [f"one class alone, {classes[0]}: nothing to tell apart"] if len(classes) == 1 else []
     return {"problem": "; ".join(told)} if told else {}
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,7 @@ from .files import read_json, sha256_json, write_json
 
 WORTHWHILE = 0.97  # a lever is let go when that saves 3 % or more: less is lost in the noise of a short probe
 MAX_PAIRS = 15
+EXPORT_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # the extra "export"
 
 
 def find_home(home: str | os.PathLike | None = None) -> Path:
@@ -63,6 +64,16 @@ def find_notebooks(home: Path) -> list[Path]:
     )
 
 
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
 def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
     """Versions, processor, memory, GPU and free disk space as plain JSON values; sizes in GB."""
     import psutil
@@ -76,7 +87,7 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
         "labkit": metadata.version("labkit"),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: metadata.version(name) for name in requirements},
+        "packages": {name: metadata.version(name) for name in requirements} | _versions(EXPORT_PACKAGES),
         "cpu": cpu_model(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),

@@ -9,13 +9,14 @@ An `Index` is a plain value, so another data set needs only its own way to fill 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import LabError
-from .files import names_in, read_json, write_json
+from .files import names_in, read_json, write_bytes, write_json
 
 ABOUT = ("object", "object_color", "handedness")  # keys of a sidecar that describe the clip
 SIDECARS = ("puppets", "boxes")  # folders of the root; where both tell of a clip, the second counts
@@ -182,6 +183,23 @@ def write_settings(root: str | os.PathLike, **changes: object) -> None:
     """Keep some settings in ROOT/labkit.json; those that stand there and are not named stay."""
     settings = replace(read_settings(root), **changes)
     write_json(Path(root) / SETTINGS, asdict(settings))
+
+
+@contextmanager
+def changed_settings(root: str | os.PathLike, **changes: object) -> Iterator[None]:
+    """`write_settings` for a block; where it ends in a LabError, the file is as it was."""
+    path = Path(root) / SETTINGS
+    before = path.read_bytes() if path.is_file() else None
+    if changes:
+        write_settings(root, **changes)
+    try:
+        yield
+    except LabError:
+        if changes and before is None:
+            path.unlink(missing_ok=True)
+        elif changes:
+            write_bytes(path, before)
+        raise
 
 
 def _sidecars(root: Path) -> dict[str, str]:

@@ -70,6 +70,8 @@ def test_version():
         (("reproduce", "table2:1", "--workers", "0"), "at least 1 for workers, found 0"),
         (("reproduce", "table2:1", "--threads", "0"), "at least 1 for threads, found 0"),
         (("targets", "--protocol", "nope"), "found 'nope'"),
+        (("data", "check", ".", "--workers", "0"), "at least 1 for workers, found 0"),
+        (("data", "prepare", ".", "--workers", "-3"), "at least 1 for workers, found -3"),
         (("run", "--seeds", "0"), "at least 1 for seeds, found 0"),
         (("run", "--home", "no-such-folder"), "no-such-folder"),
         (("doctor", "--home", "no-such-folder"), "no-such-folder"),
@@ -241,10 +243,19 @@ def test_a_depth_unit_is_a_length(text):
     assert data_commands.millimetres(text) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("text", ["", "mm", "-1mm", "0", "1 inch", "nan", "1e9m", "1,5mm"])
+@pytest.mark.parametrize("text", ["", "mm", "-1mm", "0", "1 inch", "nan", "1e9m", "100m", "1,5mm"])
 def test_another_depth_unit_is_refused(text):
     with pytest.raises(LabError, match=r"0\.001m"):
         data_commands.millimetres(text)
+
+
+def test_reasons_are_told_by_kind_on_a_few_lines(capsys):
+    alike = {f"S{n:03d}": f"S{n:03d}_rgb.avi: expected {n} frames, found 3" for n in range(500)}
+    words = [chr(97 + n) * 4 for n in range(20)]
+    data_commands._print_excluded(alike | {f"clip {word}": f"no {word}" for word in words})
+    first, *_, last = lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11 and first.startswith("500 excluded: 'S000_rgb.avi: expected 0 frames")
+    assert last == "11 more, see the CSV of labkit data check"
 
 
 @pytest.mark.parametrize("state", ["failed", "not_run"])
@@ -294,7 +305,7 @@ def test_prepare_builds_the_store_beside_or_elsewhere(puppets, tmp_path, capsys)
         cli.main(["data", "prepare", str(puppets), "--profile", "smoke", "--store", str(tmp_path / "s")]) == 0
     )
     told = capsys.readouterr().out
-    assert f"48 clips in {tmp_path / 's'}" in told and re.search(r"\b1 +2 +24\b", told)
+    assert f"48 clips in {tmp_path / 's'}" in told and "offset_x, px" in told and "residual, px" in told and re.search(r"\b1 +2 +24\b", told)
     assert len(ClipStore(tmp_path / "s")) == 48
     report = ["data", "alignment", str(puppets), "--store", str(tmp_path / "s"), "--csv", str(tmp_path / "a.csv")]
     assert cli.main([*report, "--figure", str(tmp_path / "a.svg")]) == 0
@@ -316,6 +327,7 @@ def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):
         "torch ",
         "threads ",
         "bf16 ",
+        "onnxruntime ",
         "data/set: 48 clips, 0 excluded",
     ):
         assert word in told

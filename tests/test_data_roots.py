@@ -166,6 +166,19 @@ def test_prepare_keeps_unit_and_registration_for_every_later_command(home, tmp_p
     assert "0.001m" in capsys.readouterr().err and find_dataset(root).index(root).recording == index.recording
 
 
+@pytest.mark.parametrize("before", [None, '{"name": "Tenths"}'])
+def test_settings_that_lead_nowhere_are_not_kept(home, tmp_path, capsys, before):
+    root = tmp_path / "p"
+    pairs(root)
+    if before:
+        (root / "labkit.json").write_text(before, encoding="utf-8")
+    for unit in ("1m", "100m"):  # every reading lies beyond 65.5 m
+        assert cli.main(["data", "prepare", str(root), "--profile", "smoke", "--depth-unit", unit]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()[-1:]) == 1
+        assert ((root / "labkit.json").read_text(encoding="utf-8") if before else None) == before
+        assert (root / "labkit.json").exists() == bool(before)
+
+
 def test_all_protocols_are_those_that_can_divide_the_clips(tmp_path):
     """One camera: there is no cross-view, and who asks for all protocols gets the others."""
     smoke = PROFILES["smoke"]

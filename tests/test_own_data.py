@@ -149,6 +149,12 @@ def test_a_column_twice_and_cells_beyond_the_columns_are_told(tmp_path):
     assert index.excluded["4"] == "2 more cells than columns"
 
 
+def test_one_class_alone_is_remarked_on(tmp_path, capsys):
+    for number in range(5):
+        write_pair(tmp_path / "p" / "disc", str(number))
+    assert "random: one class alone, disc: nothing to tell apart" in checked(tmp_path / "p", capsys)[1]
+
+
 def test_a_link_to_nothing_is_called_that(tmp_path):
     (tmp_path / "a_depth.png").symlink_to(tmp_path / "gone.png")
     for name, found in (("a_depth.png", "found a link to nothing"), ("b_depth.png", "found none")):
