@@ -139,13 +139,14 @@ def answer_sheet(
     top.set_xticks([step * place + step / 2 for place in range(len(frames))], [f"frame {number}" for number in numbers])
     names, values = zip(*answer, strict=True)
     places = -np.arange(len(answer))
+    values = [100 * value for value in values]
     bottom.barh(places, values, color=ROLES["rgb_only"], height=0.7)
-    bottom.set(xlim=(0, 1.08), xlabel="probability (softmax, not calibrated)")
+    bottom.set(xlim=(0, 108), xlabel="probability, % (softmax, not calibrated)")
     bottom.set_yticks(places, [textwrap.shorten(name, 40) for name in names])
     for label in bottom.get_yticklabels():
         label.set_parse_math(False)  # a name may hold a dollar sign
     for place, value in zip(places, values, strict=True):
-        bottom.text(value + 0.01, place, f"{100 * value:.0f} %", va="center", fontsize=7)
+        bottom.text(value + 1, place, f"{value:.0f} %", va="center", fontsize=7)
     return figure
 
 

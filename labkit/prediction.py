@@ -47,6 +47,13 @@ class Prediction:
             "model": {key: self.about[key] for key in ("run", "accuracy", "protocol")},
         }
 
+    def model_line(self) -> str:
+        """Who answers, and what it is worth."""
+        about, name = self.about, printable(self.about["data"]["name"])
+        share = about["accuracy"].get("accuracy") if isinstance(about["accuracy"], dict) else None
+        worth = f", accuracy {100 * share:.1f} % on its test clips" if isinstance(share, float) else ""
+        return f"model {about['run']}, trained on {name}{worth}; knows only its {len(about['classes'])} classes"
+
     def lines(self, count: int, picture: Path | None, as_json: bool) -> list[str]:
         """The same for a terminal."""
         told = self.as_json(count) | ({"picture": printable(picture)} if picture else {})
@@ -55,6 +62,7 @@ class Prediction:
         chosen, total = told["frames"]["chosen"], told["frames"]["total"]
         return [
             f"{told['video']}: frames {', '.join(map(str, chosen))} of {total}",
+            self.model_line(),
             *(f"note: {note}" for note in told["notes"]),
             *(f"{100 * answer['probability']:5.1f} %  {answer['class']}" for answer in told["answer"]),
             *([f"picture: {told['picture']}"] if picture else []),
@@ -75,6 +83,6 @@ def predict(footage: Footage, model: Model) -> Prediction:
     clip = np.ascontiguousarray(footage.frames.transpose(0, 3, 1, 2))[None]
     logits, maps = model.answer(clip)
     if not (np.isfinite(logits).all() and np.isfinite(maps).all()):
-        fix = "export the run again: labkit export RUN"
-        raise LabError.mismatch(footage.source, "a finite answer", "NaN or infinity", fix)
+        fix = "train the run again, or ask another model: no video can mend its weights"
+        raise LabError.mismatch(model.about["run"], "a finite answer of this model", "NaN or infinity", fix)
     return Prediction(footage, model.about, logits[0], maps[0])

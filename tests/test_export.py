@@ -30,6 +30,7 @@ from labkit.files import sha256_file
 from labkit.leaving import PNG_HEAD
 from labkit.model import Stream
 from labkit.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
+from labkit.pictures import answer_sheet
 from labkit.prediction import predict_video
 from labkit.provenance import find_lab, find_run
 from labkit.puppets import make_puppets
@@ -413,7 +414,8 @@ def test_a_sealed_but_hostile_export_is_told(bench, tmp_path, change, expected):
 
 def test_an_answer_that_is_no_number_is_told(bench):
     broken = Model(bench.about, lambda clip: (np.full((1, 12), np.nan), np.zeros((1, 5, 8, 8))))
-    assert "a finite answer" in told(predict_video, bench.videos[0], broken)
+    message = told(predict_video, bench.videos[0], broken)
+    assert message.startswith(f"{bench.final.id}: expected a finite answer") and bench.videos[0].name not in message
 
 
 # -- the commands ----------------------------------------------------------------------------------------
@@ -451,13 +453,24 @@ def test_what_other_programs_take_is_no_speed():
 def test_predict_tells_frames_answer_and_picture(bench, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["predict", str(bench.videos[3]), "--home", str(bench.home), "--top", "3"]) == 0
-    first, *answer, last = capsys.readouterr().out.splitlines()
+    first, model, *answer, last = capsys.readouterr().out.splitlines()
+    worth = 100 * bench.about["accuracy"]["accuracy"]
+    assert model == (f"model {bench.final.id}, trained on puppets, accuracy {worth:.1f} % on its test clips; "
+                     "knows only its 12 classes")  # fmt: skip
     expected = predict_video(bench.videos[3], bench.folder)
     assert ": frames 0, " in first and len(answer) == 3
     assert answer[0].endswith(f" %  {expected.top()[0][0]}")
     assert last == f"picture: {bench.videos[3].stem}.prediction.png"
     picture = (tmp_path / f"{bench.videos[3].stem}.prediction.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and bench.final.id.encode() in picture and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_bars_of_a_prediction_are_in_percent(bench):
+    found = predict_video(bench.videos[0], bench.folder)
+    sheet = answer_sheet(found.footage.frames, found.footage.indices, found.maps, "source", found.top(3))
+    bars = sheet.axes[1]
+    assert bars.get_xlim() == (0, 108) and "%" in bars.get_xlabel()
+    assert bars.patches[0].get_width() == pytest.approx(100 * found.top(1)[0][1])
 
 
 def test_predict_json(bench, tmp_path, monkeypatch, capsys):
