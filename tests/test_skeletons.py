@@ -364,6 +364,14 @@ def test_what_could_not_be_read_back_is_not_written(path, change):
     assert not path.exists()
 
 
+def test_counting_outcomes_finds_no_other_one(tmp_path):
+    """The script over a few files; over thousands it is run by hand."""
+    from fuzz_skeletons import fuzz  # which imports this module
+
+    outcomes = {what for _, what in fuzz(tmp_path, 3 * len(DAMAGE))}
+    assert outcomes == {"exact", "refused"}
+
+
 def test_not_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
     for path in (tmp_path / "absent.skeleton", tmp_path, tmp_path / "pipe"):
