@@ -114,6 +114,7 @@ CLAIMS: tuple[Claim, ...] = (
           "control:15"),
     _above("8 > 15", "4.2", "Both cameras remain an upper bound", "table2:8", "table2:15"),
     _near("13 ~ 6", "4.3", "The hallucination does about as well as depth itself", "table2:13", "table2:6"),
+    _near("14 ~ 6", "4.3", "So it does without connections", "table2:14", "table2:6"),
     _above("15 > 13", "4.3", "Step 4 adds to the hallucination alone", "table2:15", "table2:13"),
     _ours("15 - 13 > twin", "4.3", "Step 4 adds more than to streams without depth",
           ("table2:15", "control:13"), ("table2:13", "control:15")),
@@ -125,8 +126,10 @@ CLAIMS: tuple[Claim, ...] = (
     # which loss
     _above("4 > 3", "4.3", "One stage: L_GD beats L_hall", "table2:4", "table2:3", "L > L_GD > L_hall, one stage"),
     _above("5 > 4", "4.3", "One stage: L beats L_GD", "table2:5", "table2:4", "L > L_GD > L_hall, one stage"),
+    _above("5 > 3", "4.3", "One stage: L beats L_hall", "table2:5", "table2:3", "L > L_GD > L_hall, one stage"),
     _above("12 > 11", "4.3", "Staged: L_GD beats L_hall", "table2:12", "table2:11", "L > L_GD > L_hall, staged"),
     _above("13 > 12", "4.3", "Staged: L beats L_GD", "table2:13", "table2:12", "L > L_GD > L_hall, staged"),
+    _above("13 > 11", "4.3", "Staged: L beats L_hall", "table2:13", "table2:11", "L > L_GD > L_hall, staged"),
     # connections
     _above("13 > 14", "4.3", "Connections make a better hallucination: L", "table2:13", "table2:14",
            "connections help step 3"),
@@ -144,7 +147,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("crossing", "4.4", "Noise of variance 0.1 is enough for that", ("table2:15",), ("table3:none",), "crosses",
           0.1),
     # the supplement's inverted study
-    _above("1 > 6a", "S1", "RGB's signal does not help the depth stream", "table2:1", "suppl:6a"),
+    Claim("6a < 1 + 3", "S1", "RGB's signal helps the depth stream by less than 3 points", ("table2:1",), ("suppl:6a",),
+          level=-3.0),
     _above("8 > 8a", "S1", "The inverted teacher is worse", "table2:8", "suppl:8a", "inverted is worse"),
     _above("13 > 13a", "S1", "The inverted hallucination is worse", "table2:13", "suppl:13a", "inverted is worse"),
     _above("15 > 15a", "S1", "The inverted final model is worse", "table2:15", "suppl:15a", "inverted is worse"),

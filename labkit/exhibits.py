@@ -206,12 +206,6 @@ EXHIBITS: dict[str, Exhibit] = {
 }  # fmt: skip
 
 
-def split_names(names: Iterable[str]) -> tuple[list[str], list[Exhibit]]:
-    """Names of targets and groups, and exhibits, apart."""
-    names = list(names)
-    return [name for name in names if name not in EXHIBITS], [EXHIBITS[name] for name in names if name in EXHIBITS]
-
-
 def needs(exhibits: Iterable[Exhibit], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
     """What `graph.run_graph` is to make for these exhibits: each lab at each seed, with trainings."""
     trainings = list(dict.fromkeys(name for exhibit in exhibits for name in exhibit.trainings))

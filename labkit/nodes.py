@@ -104,7 +104,7 @@ class Outcome:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether a run is there as a whole; LabError if it is damaged. Contents are verified when they are read."""
+    """Whether a run is there as a whole; LabError if it is damaged (see `Run.verify`)."""
     if run.done and not run.checkpoints():  # checkpoints left over: killed while tidying up
         run.verify()
         return True

@@ -17,15 +17,16 @@ from .errors import LabError
 from .graph import run_graph
 from .lab import Lab
 from .metrics import Interval, gap_closed, paired_bootstrap
-from .rows import ALL_GROUPS, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
+from .rows import ALL_GROUPS, EXHIBIT_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
 from .runs import PREDICTIONS, Run
 from .standings import combined, look, over_seeds, standing
 from .trainings import make
 
 __all__ = [
-    "ALL_GROUPS", "COMPARISONS", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER", "Target", "answers",
-    "answers_of_seeds", "comparison_table", "gap_closed_by_depth", "get_targets", "in_words", "make", "needs",
-    "possible", "predictions", "reproduce", "results_table", "seeds_there", "subjects", "tidy",
+    "ALL_GROUPS", "COMPARISONS", "EXHIBIT_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER",
+    "Target", "answers", "answers_of_seeds", "comparison_table", "gap_closed_by_depth", "get_targets",
+    "in_words", "make", "needs", "possible", "predictions", "reproduce", "results_table", "seeds_there",
+    "subjects", "tidy",
 ]  # fmt: skip
 
 # Differences that carry the paper's claim and their honest twins: (better, than what).

@@ -191,12 +191,15 @@ def chains(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# An RGB-only model, and what it must beat: one RGB stream, and its own twin without depth.
+# An RGB-only model, and what it must beat: one RGB stream, its own twin without depth, and depth's weights alone.
 GAPS = (
     ("table2:13", "table2:2"),
     ("table2:13", "control:13"),
     ("table2:15", "table2:2"),
     ("table2:15", "control:15"),
+    ("recipe:best", "table2:2"),
+    ("recipe:best", "control:15"),
+    ("recipe:best", "untaught:15"),
 )
 
 

@@ -12,7 +12,7 @@ from tiny import tiny_lab
 
 from labkit import exhibits, style, targets
 from labkit.errors import LabError
-from labkit.exhibits import EXHIBITS, make_exhibit, needs, split_names, table1
+from labkit.exhibits import EXHIBITS, make_exhibit, needs, table1
 from labkit.records import readable
 from labkit.result_figures import claims_figure, effects_figure
 from labkit.trainings import TRAININGS, make
@@ -27,11 +27,15 @@ def test_exhibits_need_trainings_that_there_are():
     assert set(EXHIBITS["fig4"].trainings) == {"hallucination", "hallucination_unconnected"}
 
 
-def test_names_of_exhibits_and_targets_are_kept_apart(tmp_path):
-    names, shown = split_names(["table2:15", "fig4", "suppl", "fig3"])
-    assert names == ["table2:15", "suppl"] and [exhibit.name for exhibit in shown] == ["fig4", "fig3"]
+def test_exhibits_are_known_by_the_names_that_messages_give():
+    assert tuple(EXHIBITS) == targets.EXHIBIT_NAMES and not {*EXHIBITS} & {*targets.TARGETS}
+    with pytest.raises(LabError, match="exhibits table1, fig3, fig4"):
+        targets.get_targets(["fig5"])
+
+
+def test_exhibits_need_each_seed_of_their_trainings(tmp_path):
     lab = tiny_lab(tmp_path)
-    wanted = needs(shown, [lab], seeds=2)
+    wanted = needs([EXHIBITS["fig4"], EXHIBITS["fig3"]], [lab], seeds=2)
     assert [bench.seed for bench, _ in wanted] == [0, 1]
     assert wanted[0][1] == ["hallucination", "hallucination_unconnected"]
     assert needs([EXHIBITS["fig3"]], [lab]) == []

@@ -189,7 +189,9 @@ def test_the_command_names_failed_rows_and_shows_the_others(tmp_path, capsys, mo
 
 
 @pytest.mark.parametrize("how", ["missing", "shorter", "other bytes"])
-def test_a_damaged_run_is_named_and_kept(tmp_path, how):
+def test_a_damaged_run_is_named_and_kept(tmp_path, monkeypatch, how):
+    """What is too large to be hashed at each look is found out when it is read."""
+    monkeypatch.setattr("labkit.runs.SMALL", 0)
     lab = tiny_lab(tmp_path)
     run_graph([(lab, ["depth", "rgb"])])
     run = make("depth", replace(lab, dry=True))
@@ -205,6 +207,21 @@ def test_a_damaged_run_is_named_and_kept(tmp_path, how):
     assert str(weights) in failed.reason and f"delete the folder {run.id}" in failed.reason
     assert len(failed.reason.splitlines()) == 1
     assert make("rgb_twin", replace(lab, dry=True)).done and (run.path / "result.json").exists()
+
+
+def test_a_result_of_the_same_size_but_another_is_no_result(tmp_path, monkeypatch, capsys):
+    lab = tiny_lab(tmp_path)
+    monkeypatch.setattr("labkit.lab.open_labs", lambda *args, **options: [lab])
+    command = ["reproduce", "table2:1", "--workers", "1", "--home", str(tmp_path)]
+    assert cli.main(command) == 0
+    path = make("depth", replace(lab, dry=True)).path / "result.json"
+    content = path.read_bytes()
+    digit = next(at for at, byte in enumerate(content) if byte in b"12345678")
+    path.write_bytes(content[:digit] + bytes([content[digit] + 1]) + content[digit + 1 :])
+    capsys.readouterr()
+    assert cli.main(command) == 1
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labkit:")]
+    assert str(path) in told and "expected SHA-256" in told and "delete the folder" in told
 
 
 def test_an_impossible_combination_is_told_before_anything_starts(tmp_path, fits):

@@ -253,7 +253,7 @@ def test_seeds_that_differ_widen_the_interval(two_way):
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize("luck", [0.0, 0.02, 0.05])  # of seeds and people; there are fewer seeds, so their error is the larger
+@pytest.mark.parametrize("luck", [0.0, 0.02, 0.05])  # of seeds as of people: there are fewer seeds
 def test_the_two_way_interval_holds_the_truth(two_way, seeds, luck):
     """In nominally 95 % of cases; seeds that matter much are the hard ones, those that do not get too wide ones."""
     rng, held = np.random.default_rng(0), 0

@@ -80,7 +80,7 @@ def main() -> None:
         folder, threads, precision = arguments.train
         return train(folder, int(threads), precision)
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
-    print(f"{'':<12}{'1 process':>12}{'2 processes':>12}  clips a second{'ratio':>9}  goal >= 0.80, first losses differ by")
+    print(f"{'':<12}{'1 process':>12}{'2 processes':>12}  clips a second{'ratio':>9}  (>= 0.80), losses differ by")
     for precision in ("fp32", "auto"):
         pairs = [(launch(*ALONE, precision), launch(*TOGETHER, precision)) for _ in range(arguments.rounds)]
         ratio = statistics.median(two[0] / one[0] for one, two in pairs)
