@@ -21,7 +21,17 @@ CONTROLS = {  # what the README says in words
     "*control of 15:* **depth's weights, labels alone**": "untaught:15",
     "*control of 15:* **optical flow's weights, labels alone**": "start:flow-15",
     "*recipe:* row 14's hallucination in step 4": "recipe:best",
+    "*recipe* with no connections at all": "recipe:late-fusion",
     "*recipe* taught by an RGB stream instead of depth": "recipe:self",
+    "*recipe* started from RGB's weights": "recipe:seen-start",
+    "*one stream:* eq. 5 alone, depth teacher": "system:generalized",
+    "*control:* eq. 5 alone, RGB teacher": "system:generalized-rgb",
+    "*one stream:* MARS, depth teacher": "system:mars",
+    "*one stream:* FCKD-style, depth teacher": "system:focal",
+    "*one stream:* FCKD-style, depth, flow and skeleton teachers": "system:focal-several",
+    "*one stream:* Radevski et al., RGB and depth teachers": "system:ensemble-depth",
+    "*control:* Radevski et al., two RGB teachers": "system:ensemble-rgb",
+    "*one stream:* Radevski et al., RGB, flow and layout teachers": "radevski:uniform",
 }
 
 
