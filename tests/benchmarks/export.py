@@ -65,7 +65,7 @@ def row(profile: Profile, network: RgbOnly, path: Path, threads: int, clips: int
     parity = np.abs(found - expected).max() / np.abs(expected).max()
     assert parity <= TOLERANCE, f"the two disagree by {parity}"
     clock = time.process_time if threads == 1 else time.perf_counter
-    ratio, fast, slow = speed_ratio(ours, eager, pixels, PAIRS[profile.name, clips], clock)
+    ratio, fast, slow = speed_ratio(ours, eager, pixels, PAIRS[profile.name, clips], clock=clock)
     return f"{profile.name:<8}{threads:>8}{clips:>7}{ratio:>8.2f}{'>= 1.8':>9}{fast:>11.4f}{slow:>9.4f}{parity:>10.1e}"
 
 
