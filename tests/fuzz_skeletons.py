@@ -10,14 +10,12 @@ other      anything else, which must not happen: another exception, a legal file
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
-import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from fuzz_counts import count_and_show
 from test_skeletons import DAMAGE, check_bytes, random_skeleton
 
 from labkit.skeletons import format_skeleton
@@ -46,16 +44,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        found = fuzz(Path(folder), wanted.files, wanted.seed)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    totals = Counter()
-    for (damage, what), number in sorted(found.items()):
-        print(f"{damage:<22} {what:<10} {number:>6}")
-        totals[what] += number
-    print(f"in all {dict(totals)}; {time.monotonic() - began:.0f} s, memory grew by {grown:.0f} MB")
-    return 1 if totals["other"] else 0
+    return int(count_and_show("skeletons", lambda folder: fuzz(folder, wanted.files, wanted.seed)))
 
 
 if __name__ == "__main__":
