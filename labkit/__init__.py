@@ -23,7 +23,7 @@ READING_ORDER = (
     "figures", "exhibits", "panels", "widgets", "explorers", "onnx_file", "prediction", "provenance",
     "model_card", "export", "tutor", "step_checks", "connection_checks", "loss_checks", "map_checks",
     "noise_checks", "system_checks", "claim_checks", "checks", "notebooks", "course", "site", "kernels",
-    "series", "leaving", "course_commands", "data_commands", "cli",
+    "series", "leaving", "course_commands", "data_commands", "target_commands", "cli",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
-from .errors import LabError, printable
+from .errors import LabError, at_least_one, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     """
     from . import catalog, config, files, inspection, lab, puppets
 
-    _check_workers(workers)
+    at_least_one(workers=workers)
     path = csv or lab.beside(root.resolve(), "check.csv")
     _check_table(path, inspection.COLUMNS)
     found = inspection.inspect(
@@ -136,7 +136,7 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     """
     from . import catalog, config, datasets, lab, registration_report, roots
 
-    _check_workers(workers)
+    at_least_one(workers=workers)
     unit = None if depth_unit is None else millimetres(depth_unit)
     given = {"depth_unit": unit, "registered": registered, "depth_is": depth_is}
     changes = {key: value for key, value in given.items() if value is not None}
@@ -236,8 +236,3 @@ def _print_excluded(excluded: Mapping[str, str]) -> None:
         print(f"{len(clips)} excluded: {excluded[clips[0]]!r}, first {printable(clips[0])}")
     if rest := ranked[MOST_LINES:]:
         print(f"{sum(map(len, rest))} more, see the CSV of labkit data check")
-
-
-def _check_workers(workers: int | None) -> None:
-    if workers is not None and workers < 1:
-        raise LabError.mismatch(None, "at least 1 for workers", workers, "leave --workers out, or give one or more")

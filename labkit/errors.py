@@ -33,6 +33,13 @@ def printable(text: str | PathLike) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in fspath(text))
 
 
+def at_least_one(**counts: int | None) -> None:
+    """LabError unless each of these options is one or more; None leaves the choice to the lab."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise LabError.mismatch(None, f"at least 1 for {name}", count, "give one or more")
+
+
 def told_by_the_system(error: OSError) -> LabError:
     """What no reader foresaw, such as a folder that may not be read, as the lab tells it."""
     path = error.filename if isinstance(error.filename, str) else None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from .errors import LabError
+from .errors import LabError, at_least_one
+
+if TYPE_CHECKING:
+    from .onnx_file import Model
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -70,23 +74,14 @@ def predict(
         picture: PNG to write; by default VIDEO.prediction.png in the current folder.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    if top < 1:
-        raise LabError.mismatch(None, "at least 1 for top", top, "give one or more")
-    if (video is None) == (camera is None):
-        raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
-    if model is not None and run is not None:
-        raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
+    at_least_one(top=top)
+    _check_choices(video, camera, model, run)
     path = picture or (None if json else Path(f"{video.stem if video else 'camera'}.prediction.png"))
     if path is not None:
         _check_picture(path, video)
-    from . import footage, machine, onnx_file, prediction
+    from . import footage, prediction
 
-    if model is not None:
-        asked = onnx_file.open_export(model)
-    elif run is None:
-        asked = onnx_file.open_export(onnx_file.find_export(machine.find_home(home)))
-    else:
-        asked = _run_model(run, machine.find_home(home), data)
+    asked = _asked(model, run, data, home)
     if camera is None:
         answer = prediction.predict_video(video, asked)
     else:
@@ -96,11 +91,26 @@ def predict(
     print("\n".join(answer.lines(top, path, json)))
 
 
-def _run_model(name: str, home: Path, data: Path | None):
+def _check_choices(video: Path | None, camera: int | None, model: Path | None, run: str | None) -> None:
+    if (video is None) == (camera is None):
+        raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
+    if model is not None and run is not None:
+        raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
+
+
+def _asked(path: Path | None, run: str | None, data: Path | None, home: Path | None) -> Model:
+    """The model that is to answer: an export, named or the one there is, or a run's own network."""
+    from . import machine, onnx_file
+
+    if path is not None:  # which needs no project folder
+        return onnx_file.open_export(path)
+    base = machine.find_home(home)
+    if run is None:
+        return onnx_file.open_export(onnx_file.find_export(base))
     from . import export, provenance
 
-    run = provenance.find_run(name, home)
-    return export.eager_model(run, provenance.find_lab(run, home, data=data))
+    found = provenance.find_run(run, base)
+    return export.eager_model(found, provenance.find_lab(found, base, data=data))
 
 
 def _check_picture(path: Path, video: Path | None) -> None:

@@ -174,7 +174,7 @@ class Stage:
         clips = SimpleNamespace(fingerprint="data")
         runs = RunStore(options["home"] / "runs")
         bench = SimpleNamespace(clips=clips, runs=runs, series_name=name, data_name="mine", root=options.get("data"))
-        bench.split = SimpleNamespace(name=protocol or "cross-subject")
+        bench.split, bench.profile = SimpleNamespace(name=protocol or "cross-subject"), SimpleNamespace(name=profile)
         bench.with_seed = lambda seed: SimpleNamespace(**vars(bench), seed=seed)
         return bench
 
