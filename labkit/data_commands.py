@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 data = SubcommandApp()
 UNITS = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001}  # millimetres
-MOST_LINES = 10  # of reasons on the screen
-LARGEST_UNIT = 1000.0  # millimetres a count; 16 bits of metres are coarser than any camera
+MAX_LINES = 10  # of reasons on the screen
+MAX_UNIT = 1000.0  # millimetres a count; 16 bits of metres are coarser than any camera
 PIXELS = {  # heads of the table of `labkit data alignment`; pixels of the depth image
     "ratio": "ratio, px/px", "offset_x": "offset_x, px", "offset_x_iqr": "x_iqr, px", "offset_y": "offset_y, px",
     "offset_y_iqr": "y_iqr, px", "residual_px": "residual, px", "residual_95": "residual_95, px",
@@ -141,8 +141,9 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     given = {"depth_unit": unit, "registered": registered, "depth_is": depth_is}
     changes = {key: value for key, value in given.items() if value is not None}
     chosen = _with_frames(config.get_profile(profile), frames)
+    known = catalog.find_dataset(root)  # a wrong root is told before anything is written
     with roots.changed_settings(root if root.is_dir() else root.parent, **changes):
-        index = catalog.find_dataset(root).index(root)
+        index = known.index(root)
         folder = store or lab.store_path(root.resolve(), chosen)
         clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
@@ -219,7 +220,7 @@ def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = Fals
 def millimetres(text: str) -> float:
     """A length such as 0.1, 1mm or 0.001m, in millimetres; LabError for anything else."""
     match = re.fullmatch(r"\s*(\d*\.?\d+(?:e-?\d+)?)\s*([a-z]*)\s*", text.lower(), re.ASCII)
-    if match is None or match[2] not in UNITS or not 0 < float(match[1]) * UNITS[match[2]] <= LARGEST_UNIT:
+    if match is None or match[2] not in UNITS or not 0 < float(match[1]) * UNITS[match[2]] <= MAX_UNIT:
         expected = "a length up to 1 m such as 1mm or 0.001m"
         raise LabError.mismatch(None, expected, repr(text), "give what one count of the depth images stands for")
     return float(match[1]) * UNITS[match[2]]
@@ -232,7 +233,7 @@ def _print_excluded(excluded: Mapping[str, str]) -> None:
         said = reason.replace(clip, "").partition("expected")[2] or reason
         kinds.setdefault(re.sub(r"\d+", "N", said), []).append(clip)
     ranked = sorted(kinds.values(), key=len, reverse=True)
-    for clips in ranked[:MOST_LINES]:
+    for clips in ranked[:MAX_LINES]:
         print(f"{len(clips)} excluded: {excluded[clips[0]]!r}, first {printable(clips[0])}")
-    if rest := ranked[MOST_LINES:]:
+    if rest := ranked[MAX_LINES:]:
         print(f"{sum(map(len, rest))} more, see the CSV of labkit data check")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from errno import EDQUOT, ENOSPC
 from os import PathLike, fspath
+
+FULL = (ENOSPC, EDQUOT)  # the system's numbers for a disk that is full, and for a share of it that is used up
 
 
 class LabError(Exception):
@@ -43,5 +46,6 @@ def at_least_one(**counts: int | None) -> None:
 def told_by_the_system(error: OSError) -> LabError:
     """What no reader foresaw, such as a folder that may not be read, as the lab tells it."""
     path = error.filename if isinstance(error.filename, str) else None
-    fix = "make it readable and writable to you, or name another place, and run the same command again"
+    mend = "free some space" if error.errno in FULL else "make it readable and writable to you"
+    fix = f"{mend}, or name another place, and run the same command again"
     return LabError.mismatch(path, "a file or folder that can be used", error.strerror or error, fix)

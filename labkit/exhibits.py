@@ -197,7 +197,7 @@ EXHIBITS: dict[str, Exhibit] = {
         Exhibit("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
                 tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.trainings))),
         Exhibit("gaps", "Share of the gap to RGB and depth, row 8 of the paper, that RGB-only models close",
-                lambda lab, seeds: (None, gaps_table(lab, seeds)), _of_targets({UPPER, *sum(GAPS, ())})),
+                lambda lab, seeds: (None, gaps_table(lab, seeds)), _of_targets([UPPER, *sum(GAPS, ())])),
         Exhibit("discrepancies", "What points on which the paper's text and code part do to accuracy", _discrepancies,
                 _of_targets(name for point in DISCREPANCIES if point.other for name in (point.base, point.other))),
         Exhibit("overview", "Every number of the paper beside ours", _overview,
@@ -214,8 +214,14 @@ def needs(exhibits: Iterable[Exhibit], labs: Iterable[Lab], seeds: int = 1) -> l
 
 def caption_of(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> str:
     """What stands under it: what it shows, whose data, and how many seeds, where it rests on trainings."""
-    rests_on = f", seeds: {seeds}" if exhibit.trainings else ""
+    rests_on = f", seeds: {_up_to(exhibit, lab, seeds)}{seeds}" if exhibit.trainings else ""
     return f"{exhibit.caption}. Ours: {lab.data_name}, {lab.split.name}{rests_on}."
+
+
+def _up_to(exhibit: Exhibit, lab: Lab, seeds: int) -> str:
+    """ "up to " where runs of some seeds are missing, and so left out."""
+    runs = (run for seed in range(seeds) for run in look(lab.with_seed(seed), exhibit.trainings).values())
+    return "" if all(not isinstance(run, LabError) and run.done for run in runs) else "up to "
 
 
 def make_exhibit(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> list[Path]:

@@ -37,7 +37,7 @@ from .runs import WEIGHTS, Run
 __all__ = ["RgbOnly", "eager_model", "export_onnx", "open_export", "predict_video", "rgb_only"]
 
 ABOUT_FILE = "model.json"
-MOST_PAIRS, SECONDS = 15, 4.0  # answers, or time, that the speed told by `labkit export` rests on
+MAX_PAIRS, SECONDS = 15, 4.0  # answers, or time, that the speed told by `labkit export` rests on
 TOLERANCE = 1e-4  # largest difference of logits that is let pass, as a share of the largest logit
 MIN_MAP = 7  # positions a side: maps of fewer are too coarse to lay over a frame
 BLOCK_STRIDES = {block: 2 ** (block + 1) for block in range(1, NUM_BLOCKS + 1)}  # pixels of a frame per position
@@ -221,7 +221,7 @@ def measure(run: Run, folder: Path) -> tuple[float, float, float]:
     model, network, threads = open_export(folder, threads=1), rgb_only(run), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return speed_ratio(model.answer, eager_answer(network), noise(1, model.about), MOST_PAIRS, SECONDS)
+        return speed_ratio(model.answer, eager_answer(network), noise(1, model.about), MAX_PAIRS, SECONDS)
     finally:
         torch.set_num_threads(threads)
 

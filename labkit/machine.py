@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import LabError
-from .files import read_json, sha256_json, write_json
+from .files import locked, read_json, sha256_json, write_json
 
 WORTHWHILE = 0.97  # a lever is let go when that saves 3 % or more: less is lost in the noise of a short probe
 MAX_PAIRS = 15
@@ -87,7 +87,7 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
         "labkit": metadata.version("labkit"),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: metadata.version(name) for name in requirements} | _versions(EXPORT_PACKAGES),
+        "packages": _versions([*requirements, *EXPORT_PACKAGES]),
         "cpu": cpu_model(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
@@ -177,15 +177,13 @@ def probe_precision(
     Raises LabError when the remembered choice is damaged.
     """
     import torch
-    from filelock import FileLock
 
     threads = torch.get_num_threads()
     processor = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_model()
     key = {"processor": processor, "torch": str(torch.__version__), "threads": threads, "device": device,
            "shape": shape, "precision": precision}  # fmt: skip
     path = Path(cache_dir) / f"speed-{sha256_json(key)[:16]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # two trainings that start together agree on one choice
+    with locked(path.with_suffix(".lock")):  # two trainings that start together agree on one choice
         if not path.exists():
             free = precision == "auto" and has_bf16(device)
             wanted = "bf16" if free or precision == "bf16" else "fp32"

@@ -15,18 +15,15 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from .config import PuppetsConfig, as_json
 from .errors import LabError
-from .files import read_json, sha256_bytes, sha256_file, sha256_json, write_json, write_text
+from .files import locked, read_json, sha256_bytes, sha256_file, sha256_json, write_json, write_text
 from .machine import available_cores
 from .parallel import ordered_map
 from .progress import Progress
@@ -43,8 +40,8 @@ _COLUMNS = (
     "name", "action", "action_name", "cue", "subject", "camera", "object", "object_color", "handedness",
     "frames",
 )  # fmt: skip
+_IN_A_RECORD = ("recipe", "bytes", "sha256", "geometry", "boxes")
 _FIX = "name another folder, or delete this one and run the same command again"
-
 _FIX_OTHER = "name another folder, such as a new one inside this"
 
 
@@ -66,7 +63,7 @@ def make_puppets(
     _claim(root, config)
     if not _jobs(root, config)[0] and _is_complete(root):
         return root
-    with _locked(root):
+    with locked(root / ".lock"):  # another that wants the same set waits for it
         _sweep(root)
         jobs, names = _jobs(root, config)
         done = len(names) - sum(len(job[-1]) for job in jobs)
@@ -75,21 +72,6 @@ def make_puppets(
                 bar.advance(count)
         _finish(root, config, names)
     return root
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One process makes a set; another that wants the same one waits for it."""
-    lock = FileLock(root / ".lock")
-    try:
-        lock.acquire()
-    except OSError as error:
-        reason = f"the set is unfinished and cannot be written to ({error.strerror})"
-        raise LabError(root, reason, _FIX) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _jobs(root: Path, config: PuppetsConfig) -> tuple[list[tuple], list[str]]:
@@ -143,7 +125,7 @@ def _is_made(root: Path, name: str, made_by: str) -> bool:
     """The record stands and every part has the size it says."""
     files = clip_files(root, name)
     try:
-        record = read_json(files["record"])
+        record = read_record(root, name)
         images = [path.stat().st_size for path in files["depth"].iterdir()]
         sizes = {part: files[part].stat().st_size for part in ("rgb", "skeleton")} | {"depth": sum(images)}
     except (LabError, OSError):
@@ -185,7 +167,13 @@ def read_record(root: str | PathLike, name: str) -> dict[str, Any]:
     [left, top, right, bottom) in pixels, or None when hidden; `geometry` both cameras as arguments of
     `rendering.Camera`. Raises LabError when the record is missing or damaged.
     """
-    return read_json(clip_files(Path(root), name)["record"])
+    path = clip_files(Path(root), name)["record"]
+    record = read_json(path)
+    missing = sorted({*_COLUMNS, *_IN_A_RECORD} - {*record}) if isinstance(record, dict) else ["all"]
+    if missing:
+        fix = f"delete {path} and run the command that made the set again"
+        raise LabError.mismatch(path, "a whole record of a clip", f"one without {', '.join(missing)}", fix)
+    return record
 
 
 def true_registration(record: dict[str, Any], xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +191,7 @@ def check_puppets(root: str | PathLike) -> str:
     manifest = read_json(root / "puppets.json")
     index = {}
     for path in sorted((root / "puppets").glob("S*.json")):
-        files, record = clip_files(root, path.stem), read_json(path)
+        files, record = clip_files(root, path.stem), read_record(root, path.stem)
         index[path.stem] = record["sha256"]
         for part, expected in record["sha256"].items():
             if _hash(files[part]) != expected:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import nbformat
-from filelock import FileLock
 from nbformat import NotebookNode
 
 from .errors import LabError
-from .files import read_json, sha256_file, write_json, write_text
+from .files import locked, read_json, sha256_file, write_json, write_text
 from .kernels import BUSY_SECONDS, Execution, Failure, execute
 from .notebooks import Source, in_order, make_keys, read_notebook
 
@@ -84,8 +83,7 @@ def run_series(
     keys = make_keys(ordered, parameters, data_fingerprint)
     env = {**os.environ, "LABKIT_PROGRESS": "quiet", **(env or {})}
     series = _Series(Path(out_dir), parameters, keys, timeout, force, progress, env)
-    Path(out_dir).mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(out_dir) / ".lock"):  # a second series waits, then finds everything up to date
+    with locked(Path(out_dir) / ".lock"):  # a second series waits, then finds everything up to date
         series.run(ordered, jobs)
     records = [series.records[source.name] for source in sources]
     write_json(Path(out_dir) / "series.json", [asdict(record) for record in records])

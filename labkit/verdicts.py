@@ -204,11 +204,12 @@ GAPS = (
 
 
 def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
-    """(student - baseline) / (RGB+D - baseline) in %, for both RGB-only models against both baselines.
+    """(student - baseline) / (RGB+D - baseline) in %, a row each of `gaps`.
 
     Against one RGB stream it credits depth with all that a second stream and longer training add; against
-    the control of equal capacity, budget and starting point it does not. Empty where row 8 is not above
-    the baseline. Raises LabError for a run that is not there.
+    the control of equal capacity, budget and starting point it does not, and against depth's weights trained
+    on labels alone it counts what the teaching adds to them. Empty where row 8 is not above the baseline.
+    Raises LabError for a run that is not there.
     """
     right = {name: answers_of_seeds(lab, name, seeds) for name in {UPPER, *sum(gaps, ())}}
     rows = []

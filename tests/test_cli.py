@@ -136,14 +136,18 @@ def test_a_locale_of_few_letters_escapes_what_it_lacks(strange, tmp_path):
         assert r"\u26032" in done.stdout and "☃2" in (tmp_path / "p.csv-check.csv").read_text(encoding="utf-8")
 
 
-def test_what_the_system_refuses_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.EACCES, "Fix: make it readable"), (errno.ENOSPC, "Fix: free some space"), (errno.EDQUOT, "Fix: free some")],
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, number, told):
     def refuse(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/else")
+        raise OSError(number, os.strerror(number), "/somewhere/else")
 
     monkeypatch.setattr(cli.app, "cli", refuse)
     assert cli.main(["doctor"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "/somewhere/else: expected" in line and "found Permission denied" in line and "Fix: " in line
+    assert "/somewhere/else: expected" in line and f"found {os.strerror(number)}" in line and told in line
 
 
 def test_another_broken_pipe_is_told(monkeypatch):

@@ -179,6 +179,13 @@ def test_settings_that_lead_nowhere_are_not_kept(home, tmp_path, capsys, before)
         assert (root / "labkit.json").exists() == bool(before)
 
 
+def test_a_root_that_is_not_there_leaves_no_settings(tmp_path, capsys):
+    for root in (tmp_path / "typo" / "p", tmp_path / "p.csv"):
+        assert cli.main(["data", "prepare", str(root), "--depth-unit", "1mm"]) == 2
+        assert "expected a data root, found nothing" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_all_protocols_are_those_that_can_divide_the_clips(tmp_path):
     """One camera: there is no cross-view, and who asks for all protocols gets the others."""
     smoke = PROFILES["smoke"]

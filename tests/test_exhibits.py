@@ -108,6 +108,18 @@ def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
     assert figure.axes[0].get_yscale() == "log"
 
 
+def test_a_caption_tells_that_seeds_may_be_missing(tmp_path, monkeypatch):
+    lab = tiny_lab(tmp_path)
+
+    def look(lab, names):
+        return {name: SimpleNamespace(done=lab.seed < 2) for name in names}
+
+    monkeypatch.setattr(exhibits, "look", look)
+    assert exhibits.caption_of(EXHIBITS["fig4"], lab, 2).endswith(", seeds: 2.")
+    assert exhibits.caption_of(EXHIBITS["fig4"], lab, 3).endswith(", seeds: up to 3.")
+    assert "seeds" not in exhibits.caption_of(EXHIBITS["fig3"], lab, 3)
+
+
 def test_what_is_not_run_is_drawn_as_such_and_written(tmp_path):
     lab = tiny_lab(tmp_path)
     assert [path.suffix for path in make_exhibit(EXHIBITS["claims"], lab)] == [".svg", ".pdf", ".png", ".csv"]

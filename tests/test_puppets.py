@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,6 +245,22 @@ def test_the_index_hash_covers_every_byte_and_follows_the_config(tiny, tmp_path)
     image.write_bytes(data)
     with pytest.raises(LabError, match=image.parent.name):
         check_puppets(tmp_path / "0")
+
+
+@pytest.mark.parametrize("change", [
+    lambda data: data.replace(b'"sha256"', b'"shb256"'),  # one flipped bit may leave JSON that can be read
+    lambda data: data.replace(b'"recipe"', b'"recipd"'),
+    lambda data: b"[" + data + b"]",
+])  # fmt: skip
+def test_a_record_of_another_kind_is_told_and_made_again(tiny, tmp_path, change):
+    shutil.copytree(tiny, tmp_path / "set")
+    path = sorted((tmp_path / "set" / "puppets").glob("*.json"))[0]
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(LabError, match=rf"{path.name}: expected a whole record"):
+        check_puppets(tmp_path / "set")
+    (tmp_path / "set" / "puppets.csv").unlink()  # so that the set is not taken as complete
+    make_puppets(tmp_path / "set", TINY, workers=1, progress=False)
+    assert all_bytes(tmp_path / "set") == all_bytes(tiny)
 
 
 # --------------------------------------------------------------------------- refusals
