@@ -171,10 +171,11 @@ def paired_bootstrap(
     `groups` (clips,), such as subjects, are resampled whole: clips of one subject resemble each
     other, so the interval over clips alone is too narrow. Of (seeds, clips), where row s of a and b
     are of one seed, other seeds are drawn, too, with Student's t, so that two or three seeds give wide
-    intervals. Simulated with 20 people and an error from seeds of none to four times that from people, such
-    95 % intervals hold the truth in 97 % of cases or more with two, three and five seeds; those of a single
-    seed, which leaves out how much a seed matters, in 93 to 83 %. p is twice the smaller share of resamples
-    on one side of zero, at least 2 / (samples + 1).
+    intervals. Simulated with 20 people of 30 clips and an error from seeds of none to four times that from
+    people and clips, such 95 % intervals hold the truth in 97 % of cases or more with two, three and five
+    seeds. That of a single seed leaves out how much a seed matters: it holds the truth in 92 % of cases where
+    seeds add no error, in 81 % where they add as much as people and clips, in 37 % where they add four times
+    as much. p is twice the smaller share of resamples on one side of zero, at least 2 / (samples + 1).
     """
     a, b = _finite(correct_a), _finite(correct_b)
     means = resampled_means(np.stack([a, _same_shape(b, a)]), groups, samples, seed)

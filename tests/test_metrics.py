@@ -205,8 +205,9 @@ def test_seeds_may_be_averaged_per_clip(correctness):
 def two_way():
     """(seeds, people, clips) answers of two models five points apart, with luck of seeds and of people."""
 
-    def draw(rng, seeds=3, people=20, clips=30, luck=0.02):
-        gain = 0.05 + rng.normal(0, luck, (seeds, 1, 1)) + rng.normal(0, luck, (1, people, 1))
+    def draw(rng, seeds=3, people=20, clips=30, luck=0.02, of_people=None):
+        of_people = luck if of_people is None else of_people
+        gain = 0.05 + rng.normal(0, luck, (seeds, 1, 1)) + rng.normal(0, of_people, (1, people, 1))
         drawn = rng.random((seeds, people, clips))
         better, worse = drawn < 0.6 + gain / 2, np.abs(drawn - 0.2) < 0.3 - gain / 4
         return better.reshape(seeds, -1), worse.reshape(seeds, -1), np.repeat(np.arange(people), clips)
@@ -262,6 +263,17 @@ def test_the_two_way_interval_holds_the_truth(two_way, seeds, luck):
         found = paired_bootstrap(better, worse, groups=people, samples=500)
         held += found.low <= 0.6 - 0.5 + 0.75 * 0.05 <= found.high  # of the two shares as they are drawn
     assert held / 200 >= 0.91
+
+
+@pytest.mark.parametrize(("luck", "share"), [(0.0, 0.92), (0.018, 0.81), (0.073, 0.37)])
+def test_the_interval_of_one_seed_leaves_seeds_out(two_way, luck, share):
+    """Seeds add no error, that of people and clips (0.75 * 0.018), or four times as much."""
+    rng, held = np.random.default_rng(7), 0
+    for _ in range(300):
+        better, worse, people = two_way(rng, seeds=1, luck=luck, of_people=0.02)
+        found = paired_bootstrap(better[0], worse[0], groups=people, samples=400)
+        held += found.low <= 0.6 - 0.5 + 0.75 * 0.05 <= found.high
+    assert held / 300 == pytest.approx(share, abs=0.06)  # two standard errors
 
 
 def test_gap_closed_over_seeds(two_way):
