@@ -70,7 +70,7 @@ def run(
     succeeded = _execute(notebooks, bench, seeds, jobs=jobs, force=force, refresh=refresh, elsewhere=data is not None)
     _keep_results(bench, seeds)
     if refresh:
-        write_tidy(lab.open_labs(profile, "all", home=base), targets.MOST_SEEDS, base / "figures" / "tidy.csv")
+        write_tidy(lab.open_labs(profile, "all", home=base), targets.MAX_SEEDS, base / "figures" / "tidy.csv")
     return 0 if succeeded else 1
 
 

@@ -63,7 +63,7 @@ def possible(lab: Lab, names: Sequence[str]) -> list[Target]:
     return [target for target in chosen if not isinstance(found[target.training], LabError)]
 
 
-MOST_SEEDS = 10  # of a target are looked for, where all that are there are to be shown
+MAX_SEEDS = 10  # of a target are looked for, where all that are there are to be shown
 
 
 def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
@@ -72,11 +72,11 @@ def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
     Nothing is trained. A notebook trains what its parameters say and shows all there is.
     """
     trainings = {target.training for target in get_targets(names)}
-    for seed in range(MOST_SEEDS):
+    for seed in range(MAX_SEEDS):
         runs = look(lab.with_seed(seed), trainings).values()
         if not all(isinstance(run, Run) and run.done for run in runs):  # one that this lab cannot have never is
             return max(seed, at_least)
-    return MOST_SEEDS
+    return MAX_SEEDS
 
 
 def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from .standings import look
 from .targets import UPPER, answers_of_seeds
 
 UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
-MOST_SEEDS = 100  # more than this is "not by seeds"
+MAX_NEEDED = 100  # more than this is "not by seeds"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Verdict:
     high: float
     p: float
     verdict: Literal["holds", "fails", "undecided", "not run"]
-    seeds_needed: int | None  # where undecided; None: more than MOST_SEEDS, or no seeds would do
+    seeds_needed: int | None  # where undecided; None: more than MAX_NEEDED, or no seeds would do
     note: str
     data: str
     protocol: str
@@ -95,7 +95,7 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     by_seed = (plus - minus).mean(axis=1)
     spread = clip_spread(plus[0], minus[0]) if len(have) == 1 else None
     distance = abs(effect) - claim.level if claim.kind == "near" else effect - claim.level
-    needed = seeds_needed(by_seed, distance / 100, spread=spread, most=MOST_SEEDS)
+    needed = seeds_needed(by_seed, distance / 100, spread=spread, most=MAX_NEEDED)
     certain = paired_bootstrap(plus.mean(axis=0), minus.mean(axis=0), groups=people)
     notes = ["spread over seeds assumed to be that over clips"] if spread is not None else []
     if word(claim, 100 * certain.low, 100 * certain.high) == "undecided":
@@ -136,7 +136,7 @@ def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     if low is None:
         return effect, math.nan, math.nan, math.nan, "undecided", 2, "one seed has no interval"
     verdict = word(claim, low, high)
-    needed = seeds_needed(saved, effect - claim.level, most=MOST_SEEDS) if verdict == "undecided" else None
+    needed = seeds_needed(saved, effect - claim.level, most=MAX_NEEDED) if verdict == "undecided" else None
     return effect, low, high, math.nan, verdict, needed, "interval over seeds alone"
 
 
