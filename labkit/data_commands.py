@@ -61,7 +61,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     from . import catalog, config, files, inspection, lab, puppets
 
     at_least_one(workers=workers)
-    path = csv or lab.beside(root.resolve(), "check.csv")
+    path = csv or lab.beside(root, "check.csv")
     _check_table(path, inspection.COLUMNS)
     found = inspection.inspect(
         catalog.find_dataset(root), root, config.get_profile(profile).clips,
@@ -144,7 +144,7 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     known = catalog.find_dataset(root)  # a wrong root is told before anything is written
     with roots.changed_settings(root if root.is_dir() else root.parent, **changes):
         index = known.index(root)
-        folder = store or lab.store_path(root.resolve(), chosen)
+        folder = store or lab.store_path(root, chosen)
         clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
     _print_excluded(clips.excluded)
@@ -171,7 +171,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     from . import config, files, lab, registration_report
     from .store import INDEX, ClipStore
 
-    folder = store or lab.store_path(root.resolve(), _with_frames(config.get_profile(profile), frames))
+    folder = store or lab.store_path(root, _with_frames(config.get_profile(profile), frames))
     if not (folder / INDEX).is_file():
         raise LabError.mismatch(folder, "a finished store", "none", f"labkit data prepare {root} --profile {profile}")
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
@@ -179,7 +179,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     clips = ClipStore(folder)
     rows = registration_report.alignment_rows(clips.records)
     _show_alignment(rows, len(clips), all_outliers=True)
-    path = csv or lab.beside(root.resolve(), "alignment.csv")
+    path = csv or lab.beside(root, "alignment.csv")
     _check_table(path, rows.columns)
     files.write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(f"every clip: {path}")

@@ -142,7 +142,11 @@ def store_path(root: Path, profile: Profile, home: Path | None = None) -> Path:
 
 
 def beside(root: Path, ending: str, home: Path | None = None) -> Path:
-    """ROOT-ending beside the data root, or in the data/ of `home` where nothing can be written there."""
+    """ROOT-ending beside the data root, or in the data/ of `home` where nothing can be written there.
+
+    Where the root is a link, beside the link: commands and notebooks then mean the same place.
+    """
+    root = Path(os.path.abspath(root))
     if os.access(root.parent, os.W_OK):
         return root.with_name(f"{root.name}-{ending}")
     return find_home(home) / "data" / f"{sha256_json(str(root))[:8]}-{root.name}-{ending}"

@@ -179,6 +179,24 @@ def test_settings_that_lead_nowhere_are_not_kept(home, tmp_path, capsys, before)
         assert (root / "labkit.json").exists() == bool(before)
 
 
+def test_a_link_to_a_data_root_has_one_store(home, tmp_path, monkeypatch):
+    pairs(tmp_path / "far" / "p")
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "link").symlink_to(tmp_path / "far" / "p")
+    monkeypatch.chdir(tmp_path / "near")
+    assert cli.main(["data", "prepare", "link", "--profile", "smoke"]) == 0
+    lab = open_lab("smoke", "random", home=home, data="link", progress=False)
+    assert lab.clips.built == 0 and lab.clips.path.parent == tmp_path / "near"
+    assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["p"]
+
+
+def test_a_link_to_itself_is_no_traceback(tmp_path, capsys):
+    (tmp_path / "a").symlink_to(tmp_path / "a")
+    for command in ("check", "prepare", "alignment"):
+        assert cli.main(["data", command, str(tmp_path / "a")]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_root_that_is_not_there_leaves_no_settings(tmp_path, capsys):
     for root in (tmp_path / "typo" / "p", tmp_path / "p.csv"):
         assert cli.main(["data", "prepare", str(root), "--depth-unit", "1mm"]) == 2
