@@ -22,7 +22,7 @@ from .errors import LabError
 from .files import write_json
 from .lab import Lab
 from .machine import available_cores, trainings_at_once
-from .nodes import Bench, Node, Outcome, in_a_line, is_finished, train
+from .nodes import Bench, Node, Outcome, in_a_line, train
 from .runs import Run
 from .trainings import UNPREPARED, get_training, make, with_parents
 
@@ -99,7 +99,7 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]]) -> Report:
             provisional = run.spec.data == UNPREPARED
             node = Node(run.id, name, where, key, tuple(made[p].id for p in parents), call, provisional)
             try:
-                finished = is_finished(run)
+                finished = run.is_finished()
             except LabError as error:
                 report.outcomes.append(node.outcome("failed", str(error)))
                 continue

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from .datasets import ClipStore
 from .errors import LabError
 from .lab import Lab
-from .runs import Run, RunStore
+from .runs import RunStore
 from .trainings import get_training, make
 
 _ONE_AT_A_TIME = threading.Lock()  # torch's generator and thread count belong to the whole process
@@ -103,14 +103,6 @@ class Outcome:
         return f"{self.run_id} {self.brief}"
 
 
-def is_finished(run: Run) -> bool:
-    """Whether a run is there as a whole; LabError if it is damaged (see `Run.verify`)."""
-    if run.done and not run.checkpoints():  # checkpoints left over: killed while tidying up
-        run.verify()
-        return True
-    return False
-
-
 def in_a_line(error: Exception) -> str:
     """An error as one line; one that the user cannot mend says its kind, too."""
     return str(error) if isinstance(error, LabError) else " ".join(f"{type(error).__name__}: {error}".split())
@@ -137,7 +129,7 @@ def _train(node: Node, lab: Lab) -> str:
     if run.id != node.run_id and not node.provisional:
         fix = "use the same labkit and the same data everywhere"
         raise LabError.mismatch(None, f"a training that comes to {node.run_id}", f"one that comes to {run.id}", fix)
-    if not is_finished(run):
+    if not run.is_finished():
         if node.threads:
             import torch
 

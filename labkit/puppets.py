@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 from os import PathLike
 from pathlib import Path
@@ -126,7 +127,7 @@ def _is_made(root: Path, name: str, made_by: str) -> bool:
     files = clip_files(root, name)
     try:
         record = read_record(root, name)
-        images = [path.stat().st_size for path in files["depth"].iterdir()]
+        images = [image.stat().st_size for image in os.scandir(files["depth"])]
         sizes = {part: files[part].stat().st_size for part in ("rgb", "skeleton")} | {"depth": sum(images)}
     except (LabError, OSError):
         return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ class RunSpec:
 
     @property
     def id(self) -> str:
-        return f"{self.step}-{sha256_json(asdict(self))[:16]}"
+        return f"{self.step}-{sha256_json(vars(self))[:16]}"  # `asdict` would copy it all first
 
 
 class Run:
@@ -130,27 +131,31 @@ class Run:
             raise LabError.mismatch(
                 path, "an artefact of a finished run", "none", f"train this run first (state: {self.state})"
             )
-        self._check_size(name, line)
-        if (found := sha256_file(path)) != line["sha256"]:
-            raise self._damaged(name, f"SHA-256 {line['sha256'][:12]}...", f"{found[:12]}...")
+        self._check(name, line)
         return path
 
-    def verify(self) -> None:
-        """LabError unless every artefact is there in its size, the small ones with what they were written with.
+    def is_finished(self) -> bool:
+        """Whether it is done, and nothing is left over of a kill while tidying up.
 
-        Weights and predictions, which take long to hash, are checked when they are read.
+        Raises LabError unless every artefact of a finished run is there in its size, the small ones with what
+        they were written with. Weights and predictions, which take long to hash, are checked when they are read.
         """
-        for name, line in self.manifest().items():
-            self._check_size(name, line)
-            if line["size"] <= SMALL:
-                self.artefact(name)
+        artefacts = self.manifest()
+        if RESULT not in artefacts or any(map(_is_checkpoint, artefacts)):
+            return False
+        for name, line in artefacts.items():
+            self._check(name, line, largest=SMALL)
+        return True
 
-    def _check_size(self, name: str, line: dict) -> None:
+    def _check(self, name: str, line: dict, largest: float = math.inf) -> None:
+        """LabError where an artefact is not as its line says; beyond `largest` bytes only its size is looked at."""
         path = self.path / name
         if not path.is_file():
             raise self._damaged(name, "a file", "none")
         if path.stat().st_size != line["size"]:
             raise self._damaged(name, f"{line['size']} bytes", f"{path.stat().st_size}")
+        if line["size"] <= largest and (found := sha256_file(path)) != line["sha256"]:
+            raise self._damaged(name, f"SHA-256 {line['sha256'][:12]}...", f"{found[:12]}...")
 
     def _damaged(self, name: str, expected: str, found: str) -> LabError:
         return LabError.mismatch(
@@ -197,7 +202,7 @@ class Run:
             self.delete(*self.checkpoints()[:-2])
 
     def checkpoints(self) -> list[str]:
-        return sorted(name for name in self.manifest() if name.startswith("checkpoint-"))
+        return sorted(filter(_is_checkpoint, self.manifest()))
 
     def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict] | None:
         """The newest checkpoint that verifies; a damaged one is named and dropped, the one before it used."""
@@ -211,6 +216,10 @@ class Run:
                 )
                 self.delete(name)
         return None
+
+
+def _is_checkpoint(name: str) -> bool:
+    return name.startswith("checkpoint-")
 
 
 class RunStore:
@@ -245,11 +254,13 @@ class RunStore:
 @functools.cache
 def code_version(*modules: str) -> str:
     """Hash of the named modules' code. Comments, docstrings and layout do not count."""
-    parts = []
-    for module in modules:
-        source = (Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8")
-        parts.append(ast.dump(_without_docstrings(ast.parse(source))))
-    return sha256_bytes("\n".join(parts).encode("utf-8"))[:16]
+    return sha256_bytes("\n".join(map(_bare_code, modules)).encode("utf-8"))[:16]
+
+
+@functools.cache
+def _bare_code(module: str) -> str:
+    source = (Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8")
+    return ast.dump(_without_docstrings(ast.parse(source)))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from pathlib import Path
 
 from .files import sha256_file, sha256_json
 from .frames import Frames
@@ -14,11 +15,11 @@ from .roots import Entry
 def stamp_of(entry: Entry) -> str:
     """Names, sizes and modification times of a clip's files and what the index knows of it, as one hash."""
     seen: list = [entry.facts]
-    for modality, path in sorted(entry.paths.items()):
-        if path.is_dir():
+    for modality, path in sorted(entry.files.items()):
+        if os.path.isdir(path):
             files = sorted(os.scandir(path), key=lambda item: item.name)
         else:
-            files = Frames(path).files if "*" in path.name else (path,)
+            files = Frames(Path(path)).files if "*" in os.path.basename(path) else (Path(path),)
         stats = [(file.name, file.stat()) for file in files]
         seen.append([modality, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]])
     return sha256_json(seen)

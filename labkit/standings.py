@@ -13,7 +13,6 @@ from .catalog import PUPPETS
 from .errors import LabError
 from .lab import Lab
 from .metrics import seed_interval, wilson_interval
-from .nodes import is_finished
 from .runs import LOCK, Run
 from .trainings import make
 
@@ -29,16 +28,16 @@ def look(lab: Lab, trainings: Iterable[str]) -> dict[str, Run | LabError]:
     return found
 
 
-def standing(run: Run | LabError, reading: str) -> tuple[dict | None, str]:
-    """A reading's test of a finished run: accuracy, correct, total, interval; else None. And the state in words.
+def standing(run: Run | LabError) -> tuple[dict | None, str]:
+    """A finished run's outputs by reading, each with its "test": accuracy, correct, total; else None. And its state.
 
     The states: "done", "missing", "running", "interrupted", "failed: reason", "impossible: reason".
     """
     if isinstance(run, LabError):
         return None, f"impossible: {run.reason}"
     try:
-        if is_finished(run):
-            return run.result["outputs"][reading]["test"], "done"
+        if run.is_finished():
+            return run.result["outputs"], "done"
         state, reason = run.state, run.details.get("reason", "no reason was kept")
     except LabError as error:  # damaged
         return None, f"failed: {error}"

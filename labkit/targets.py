@@ -86,11 +86,11 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     seeds. Nothing is trained; what is missing stays empty.
     """
     chosen = list(targets or TARGETS.values())
-    runs = [look(one, trainings) for one, trainings in needs(chosen, [lab], seeds)]
+    found = [_standings(look(one, trainings)) for one, trainings in needs(chosen, [lab], seeds)]
     rows = []
     for target in chosen:
-        seen = [standing(found[target.training], target.reading) for found in runs]
-        done = [test for test, _ in seen if test is not None]
+        seen = [by_training[target.training] for by_training in found]
+        done = [outputs[target.reading]["test"] for outputs, _ in seen if outputs]
         rows.append(
             {
                 "target": target.name,
@@ -114,13 +114,20 @@ def tidy(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None =
     chosen, rows = list(targets or TARGETS.values()), []
     for lab, trainings in needs(chosen, labs, seeds):
         runs = look(lab, trainings)
+        found = _standings(runs)
         for target in chosen:
-            test, _ = standing(run := runs[target.training], target.reading)
-            if test is not None:
+            outputs, _ = found[target.training]
+            if outputs:
+                test, run = outputs[target.reading]["test"], runs[target.training].id
                 rows.append((lab.split.name, target.name, lab.seed, 100 * test["accuracy"], test["correct"],
-                             test["total"], run.id, target.paper.get(lab.split.name), lab.data_name,
+                             test["total"], run, target.paper.get(lab.split.name), lab.data_name,
                              lab.profile.name))  # fmt: skip
     return pd.DataFrame(rows, columns=TIDY)
+
+
+def _standings(runs: dict[str, Run | LabError]) -> dict[str, tuple[dict | None, str]]:
+    """Each run is looked at once, however many targets read it."""
+    return {name: standing(run) for name, run in runs.items()}
 
 
 def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:

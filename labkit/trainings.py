@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config import DistillConfig, Profile
+from .catalog import find_dataset
+from .config import ClipConfig, DistillConfig, Profile
+from .datasets import ClipStore, prepare
 from .discrepancies import DISCREPANCIES, VARIANTS
 from .errors import LabError
-from .lab import Lab, open_lab, store_path
+from .lab import Lab, store_path
 from .noise import measure_noise
 from .runs import Run, RunSpec
 from .store import INDEX
@@ -159,15 +161,15 @@ def _switched(name: str, training: Training) -> Training:
         profile = VARIANTS[name](lab.profile)
         if _stored(profile) == _stored(lab.profile):
             return training.make(replace(lab, profile=profile), *parents)
-        home = lab.runs.root.parent
-        ready = lab.root is not None and (store_path(lab.root, profile) / INDEX).exists()
-        if lab.dry and not ready:
+        folder = None if lab.root is None else store_path(lab.root, profile, lab.runs.root.parent)
+        if lab.dry and not (folder and (folder / INDEX).exists()):
             return lab.runs.open(RunSpec(name.replace(":", "-"), {"seed": lab.seed}, UNPREPARED, ""))
-        if lab.root is None:
+        if folder is None:
             fix = "make the lab with open_lab"
             raise LabError.mismatch(None, f"a data root to prepare clips from for {name}", "none", fix)
-        bench = _prepared(profile, lab.split.name, home, lab.root)
-        return training.make(replace(bench, seed=lab.seed, dry=lab.dry), *parents)
+        clips = _prepared(lab.root, folder, profile.clips)
+        split = find_dataset(lab.root).split(lab.split.name, clips)
+        return training.make(replace(lab, clips=clips, split=split, profile=profile), *parents)
 
     return Training(name, make, training.parents)
 
@@ -178,8 +180,9 @@ def _stored(profile: Profile) -> tuple:
 
 
 @functools.cache
-def _prepared(profile: Profile, protocol: str, home: Path, root: Path) -> Lab:
-    return open_lab(profile, protocol, home=home, data=root)
+def _prepared(root: Path, folder: Path, clips: ClipConfig) -> ClipStore:
+    """Clips prepared otherwise; their files are looked at once in a process, for all protocols and seeds."""
+    return prepare(root, folder, clips)
 
 
 TRAININGS |= {

@@ -12,7 +12,7 @@ import pytest
 from replicas import write_pair, write_utd
 from tiny import tiny_profile
 
-from labkit import cli, targets
+from labkit import cli, targets, trainings
 from labkit import lab as labs
 from labkit.catalog import find_dataset
 from labkit.config import PROFILES
@@ -47,6 +47,20 @@ def pairs(root):
         for number in range(6):
             write_pair(root / label, str(number), ("image", "folder", "video")[number % 3])
     return root.name, "random", 4
+
+
+def test_clips_prepared_otherwise_are_looked_at_once(home, tmp_path, monkeypatch):
+    pairs(tmp_path / "p")
+    lab = opened(tmp_path / "p", "random", home)
+    dry = replace(lab, dry=True)
+    assert trainings.make("switch:11", dry).spec.data == trainings.UNPREPARED
+    run = trainings.make("switch:11", lab)
+    assert run.done and run.spec.data != trainings.make("rgb", dry).spec.data
+    trainings._prepared.cache_clear()
+    calls, real = [], trainings.prepare
+    monkeypatch.setattr(trainings, "prepare", lambda *arguments: calls.append(arguments) or real(*arguments))
+    found = [trainings.make("switch:11", dry.with_seed(seed)) for seed in (0, 1)]
+    assert [run.done for run in found] == [True, False] and found[0].id == run.id and len(calls) == 1
 
 
 @pytest.mark.parametrize("layout", [utd, pairs])

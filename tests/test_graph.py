@@ -22,7 +22,7 @@ from labkit.errors import LabError
 from labkit.files import sha256_file
 from labkit.graph import plan, run_graph
 from labkit.protocols import Split
-from labkit.runs import PREDICTIONS, WEIGHTS
+from labkit.runs import PREDICTIONS, WEIGHTS, Run
 from labkit.trainings import TRAININGS, Training, make
 
 CHAIN = ["depth", "rgb", "two_stream", "hallucination", "rgb_only"]
@@ -252,11 +252,11 @@ def test_an_executor_that_is_not_there_is_one_clear_line(tmp_path, capsys, monke
 def test_states_in_words(tmp_path):
     lab = tiny_lab(tmp_path)
     run = make("depth", replace(lab, dry=True))
-    assert standings.standing(run, "stream") == (None, "missing")
+    assert standings.standing(run) == (None, "missing")
     with run.lock():
         run.set_state("running")
-        assert standings.standing(run, "stream") == (None, "running")
-    assert standings.standing(run, "stream") == (None, "interrupted")
+        assert standings.standing(run) == (None, "running")
+    assert standings.standing(run) == (None, "interrupted")
     assert standings.combined(["done", "missing", "done"]) == "2 of 3"
     assert standings.combined(["done", "failed: why", "missing"]) == "1 of 3; failed: why"
 
@@ -278,6 +278,16 @@ def test_tidy_results_have_a_row_a_protocol_target_and_seed(local):
     test = make("rgb_only", replace(lab, dry=True)).result["outputs"]["fused"]["test"]
     assert (row.correct, row.total, row.accuracy) == (test["correct"], 9, 100 * test["correct"] / 9)
     assert (row.protocol, row.data, row.profile) == ("tiny", "puppets", "tiny")
+
+
+def test_a_run_is_looked_at_once_however_many_targets_read_it(local, monkeypatch):
+    lab, _ = local
+    asked, real = [], Run.is_finished
+    monkeypatch.setattr(Run, "is_finished", lambda run: asked.append(run.id) or real(run))
+    chosen = targets.get_targets(["table2:6", "table2:7", "table2:8"])
+    for table in (targets.tidy([lab], 1, chosen), targets.results_table(lab, 1, chosen)):
+        assert len(table) == 3 and table["target"].is_unique
+    assert len(asked) == 2
 
 
 # -- interruptions and other processes -------------------------------------------------------------
@@ -344,7 +354,7 @@ def test_local_processes_of_which_one_is_killed_come_to_the_same_bits(local, tmp
     with pytest.raises(LabError, match="expected living worker processes, found that one died"):
         run_graph([(lab, ["rgb_only"])], workers=2, threads=1)
     killer.join()
-    states = [standings.standing(make(name, replace(lab, dry=True)), "fused")[1] for name in ("two_stream", "rgb_only")]
+    states = [standings.standing(make(name, replace(lab, dry=True)))[1] for name in ("two_stream", "rgb_only")]
     assert states == ["interrupted", "missing"]
     report = run_graph([(lab, ["rgb_only"])], workers=2, threads=1)
     assert (report.counts()["already there"], report.counts()["run"]) == (2, 3) and digests(lab) == digests(local[0])

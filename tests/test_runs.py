@@ -114,11 +114,9 @@ def test_nan_is_never_written_as_a_number(run):
 
 
 def test_code_version_ignores_comments_but_not_code(tmp_path, monkeypatch):
+    monkeypatch.setattr("labkit.runs.__file__", str(tmp_path / "runs.py"))
     versions = []
-    for text in ('"""Doc."""\nx = 1\n', '"""Other."""\n# why\nx  =  1\n', '"""Doc."""\nx = 2\n'):
-        (tmp_path / "part.py").write_text(text, encoding="utf-8")
-        monkeypatch.setattr("labkit.runs.__file__", str(tmp_path / "runs.py"))
-        code_version.cache_clear()
-        versions.append(code_version("part"))
-    code_version.cache_clear()
+    for number, text in enumerate(('"""Doc."""\nx = 1\n', '"""Other."""\n# why\nx  =  1\n', '"""Doc."""\nx = 2\n')):
+        (tmp_path / f"part{number}.py").write_text(text, encoding="utf-8")
+        versions.append(code_version(f"part{number}"))
     assert versions[0] == versions[1] != versions[2]
