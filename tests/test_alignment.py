@@ -51,7 +51,12 @@ def test_three_joints_by_hand():
     assert estimate_ratio(DEPTH, COLOR, TRACKED) == pytest.approx(2.876875, abs=1e-9)
     alignment = align_points(DEPTH, COLOR, TRACKED)
     assert alignment.ratio == pytest.approx(2.876875, abs=1e-9)
+    apart = DEPTH[0] - replace(alignment, offset=(0.0, 0.0)).to_depth(COLOR[0])  # each joint's offset
+    by_hand = [(-73.799696, -54.279818), (-74.603519, -53.693244), (-74.738214, -53.906148)]
+    np.testing.assert_allclose(apart, by_hand, atol=1e-6)
     np.testing.assert_allclose(alignment.offset, [-74.603519, -53.906148], atol=1e-6)
+    scaled = alignment.to_depth((1920, 1080)) - alignment.to_depth((0, 0))
+    np.testing.assert_allclose(scaled, [667.390832, 375.407343], atol=1e-6)
     depth_box, color_box = alignment.crop_boxes((512, 424), (1920, 1080))
     np.testing.assert_allclose(depth_box, [0, 0, 512, 321.501195], atol=1e-6)
     np.testing.assert_allclose(color_box, [214.625, 155.08125, 1687.585, 1080], atol=1e-6)

@@ -198,6 +198,17 @@ def test_cross_view_validation_of_the_released_code():
     assert again == chosen  # seeded afresh for every class
 
 
+@pytest.mark.parametrize(("classes", "others", "count"), [(17, 1, 1), (4, 1, 7), (4, 4, 8)])
+def test_cross_view_validation_of_628_clips(classes, others, count):
+    """A class with files missing: as many of NumPy's sequence as its share, which other classes' sizes set."""
+    pool = sorted(official(setups=range(1, 18), cameras=(2, 3), replications=(1, 2), actions=[1]))[:628]
+    few = [name[:-3] + f"{action:03d}" for name in pool[:others] for action in range(2, classes + 1)]
+    split = cross_view(ids(*pool, *few, "S001C001P001R001A001"))
+    rank = {name: number for number, name in enumerate(pool)}
+    chosen = {rank[name] for name in split.validation if name in rank}
+    assert chosen == set([210, 319, 511, 299, 365, 103, 546, 528][:count])
+
+
 @settings(max_examples=50, deadline=None)
 @given(names=st.sets(st.sampled_from(official(actions=(1, 2, 3))), min_size=5), data=st.data())
 def test_no_clip_is_in_two_parts_and_order_does_not_matter(names, data):

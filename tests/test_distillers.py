@@ -118,6 +118,11 @@ def checked(name: str):
 def test_mars():
     features = torch.tensor([[1, 0, 2, 0.5]]), torch.tensor([[0.0, 1, 2, 1]])
     assert checked("mars_loss")(STUDENT, LABEL, *features).item() == pytest.approx(28.366311, abs=1e-5)
+    hard, with_error = (
+        distillers.mars_loss(STUDENT, LABEL, *features, feature_weight=weight).item() for weight in (0.0, 1.0)
+    )
+    assert hard == pytest.approx(0.241311, abs=1e-6)
+    assert with_error - hard == pytest.approx(0.5625, abs=1e-6)  # the mean squared error by itself
 
 
 def test_dmcl():
@@ -125,7 +130,8 @@ def test_dmcl():
     losses = checked("dmcl_losses")(streams, LABEL)
     assert losses[:, 0].tolist() == pytest.approx([0.241311, 5.966119, 5.529124], abs=1e-5)
     assert losses.sum(dim=0).mean().item() == pytest.approx(11.736555, abs=1e-5)
-    torch.testing.assert_close(streams.sum(dim=0), torch.tensor([[3.2, 2.6, -0.2]]))
+    alone = [distillers.dmcl_losses(stream[None], LABEL).item() for stream in streams]  # nobody to learn from
+    assert alone == pytest.approx([0.241311, 1.464369, 1.101943], abs=1e-6)
 
 
 def test_dmcl_chooses_a_winner_for_each_clip_and_spares_it():
@@ -166,6 +172,22 @@ def test_multimodal_ensemble(weighting, sharpness, weights, temperature, expecte
     assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("temperature", "soft", "hard", "expected"),
+    [
+        (10.0, 0.01, 0.0, 0.007065),  # 1 / T^2: the divergence by itself
+        (10.0, 1.0, 0.0, 0.706484),
+        (10.0, 0.5, 0.5, 0.473898),  # eq. 5 with T^2 * KL in place of the soft cross-entropy
+    ],
+)
+def test_an_ensemble_of_one_is_a_divergence_from_its_teacher(temperature, soft, hard, expected):
+    student, teacher = STUDENT.double(), TEACHER.double()
+    options = {"temperature": temperature, "soft_weight": soft, "hard_weight": hard}
+    one = torch.ones(1, 1, dtype=torch.float64)
+    loss = checked("ensemble_distillation_loss")(student, teacher[None], one, LABEL, **options)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_dataset_weights_come_from_mean_errors_of_held_out_clips():
     torch.manual_seed(0)
     held_out, labels = torch.randn(2, 9, 4), torch.randint(4, (9,))
@@ -184,6 +206,8 @@ def test_ensemble_hard_term():
     options = {"soft_weight": 0.0, "hard_weight": 2.0}
     loss = distillers.ensemble_distillation_loss(STUDENT, teachers, weights, LABEL, **options)
     assert loss.item() == pytest.approx(2 * 0.241311, abs=1e-5)
+    errors = [distillers.ensemble_distillation_loss(one, teachers, weights, LABEL, **options) for one in teachers]
+    assert [error.item() / 2 for error in errors] == pytest.approx([1.464369, 3.169846], abs=1e-6)
 
 
 def test_graph_distillation_distance():
@@ -204,6 +228,9 @@ def test_channel_correlation():
     assert checked("channel_correlation_loss")(student, teacher).item() == pytest.approx(0.137567, abs=1e-6)
     twice = torch.cat([student, student]), torch.cat([teacher, teacher])
     assert distillers.channel_correlation_loss(*twice).item() == pytest.approx(0.137567, abs=1e-6)
+    apart = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0]]])  # of cosine 0: what is left is the other's cosine squared
+    cosines = [distillers.channel_correlation_loss(maps, apart).item() ** 0.5 for maps in (student, teacher)]
+    assert cosines == pytest.approx([0.5, 0.129099], abs=1e-6)
 
 
 def test_focal_channels_are_the_most_active():
@@ -215,6 +242,9 @@ def test_admd():
     real, fake = torch.tensor([[0, 2, 0.5, -1]]), torch.tensor([[1.0, 1, 0, 0]])
     assert checked("admd_discriminator_loss")(real, fake, LABEL).item() == pytest.approx(0.674379, abs=1e-6)
     assert checked("admd_generator_loss")(fake, LABEL).item() == pytest.approx(1.006409, abs=1e-6)
+    sure_real, sure_fake = torch.tensor([[0.0, 100, 0, 0]]), torch.tensor([[100.0, 0, 0, 0]])
+    halves = [distillers.admd_discriminator_loss(*pair, LABEL) for pair in ((real, sure_fake), (sure_real, fake))]
+    assert [2 * half.item() for half in halves] == pytest.approx([0.342350, 1.006409], abs=1e-6)
 
 
 def test_no_gradient_reaches_a_teacher():

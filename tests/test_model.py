@@ -9,8 +9,8 @@ from jaxtyping import jaxtyped
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from labkit import model
-from labkit.config import PROFILES
+from labkit import model, tasks
+from labkit.config import PROFILES, ModelConfig
 from labkit.errors import LabError
 from labkit.model import Stream, TemporalConv, TwoStream, build_stream, freeze, inject, set_bn_momentum
 
@@ -200,6 +200,14 @@ def test_permuted_frames_matter_only_through_temporal_convs():
         torch.testing.assert_close(stream(clip).logits, stream(shuffled).logits, rtol=1e-4, atol=1e-5)
 
 
+def known(pair: TwoStream, *frames: torch.Tensor) -> TwoStream:
+    """Whose target and source put out these logits (frames, classes), whatever they see."""
+    for stream, rows in zip((pair.target, pair.source), frames, strict=True):
+        stream.backbone.fc = torch.nn.Identity()
+        stream.backbone.fc.forward = lambda pooled, rows=rows: rows
+    return pair
+
+
 def test_time_mean_and_fusion_known_numbers():
     """Two streams whose frame logits are known: scores are means over time, then over streams."""
     frames = torch.tensor(
@@ -209,11 +217,8 @@ def test_time_mean_and_fusion_known_numbers():
         ],
         dtype=torch.float32,
     )
-    pair = TwoStream(Stream(3, FRAMES, "resnet18", 8), Stream(3, FRAMES, "resnet18", 8), None).eval()
-    for stream, rows in zip((pair.target, pair.source), frames, strict=True):
-        stream.backbone.fc = torch.nn.Identity()
-        stream.backbone.fc.forward = lambda pooled, rows=rows: rows
-    output = pair(clips(1), clips(1))
+    pair = TwoStream(*(Stream(3, FRAMES, "resnet18", 8) for _ in range(2)), None).eval()
+    output = known(pair, *frames)(clips(1), clips(1))
     torch.testing.assert_close(output.target_logits, torch.tensor([[2, 1, 0.2]]))
     torch.testing.assert_close(output.source_logits, torch.tensor([[0.0, 2, 1]]))
     torch.testing.assert_close(output.logits, torch.tensor([[1, 1.5, 0.6]]))
@@ -221,21 +226,41 @@ def test_time_mean_and_fusion_known_numbers():
     assert output.logits.argmax() == 1
 
 
-def test_loss_is_of_the_mean_logits():
-    fused = torch.tensor([[2, 0.5, -1], [1, 2, 0.5]]).mean(dim=0, keepdim=True)
-    assert F.cross_entropy(fused, torch.tensor([0])).item() == pytest.approx(0.669149, abs=1e-6)
+def test_loss_of_step_2_is_of_the_mean_logits(monkeypatch):
+    monkeypatch.setattr(tasks, "load_stream", lambda run, role: Stream(3, FRAMES, "resnet18", 8))
+    monkeypatch.setattr(tasks, "modality_of", lambda run, role: role)
+    task = tasks.joint_task("step 2", (None, "depth"), (None, "rgb"), ModelConfig(), None)
+    known(task.model.eval(), *(torch.tensor(row).expand(FRAMES, 3) for row in ([2, 0.5, -1], [1, 2, 0.5])))
+    output, labels = task.forward(task.model, {"rgb": clips(1), "depth": clips(1)}), torch.tensor([0])
+    assert task.losses(output, None, labels)["total"].item() == pytest.approx(0.669149, abs=1e-6)
+    each = [F.cross_entropy(logits, labels).item() for logits in (output.target_logits, output.source_logits)]
+    assert sum(each) / 2 == pytest.approx(0.852840, abs=1e-6)  # what it would be as the mean of two losses
 
 
 @pytest.mark.parametrize(("norm", "count"), [(False, 24_675_452), (True, 24_677_372)])
 def test_parameter_count_of_resnet50_with_60_classes(norm, count):
     with torch.device("meta"):
         stream = Stream(60, temporal_norm=norm)
-    assert sum(p.numel() for p in stream.parameters()) == count
+    sizes = {name: p.numel() for name, p in stream.named_parameters()}
+    assert sum(sizes.values()) == count
+    parts = {
+        "trunk": [name for name in sizes if name.startswith("backbone.") and ".fc." not in name],
+        "head": [name for name in sizes if ".fc." in name],
+        "temporal": [name for name in sizes if name.startswith("temporal.") and ".bn." not in name],
+        "norm": [name for name in sizes if name.startswith("temporal.") and ".bn." in name],
+    }
+    expected = {"trunk": 23_508_032, "head": 122_940, "temporal": 1_044_480, "norm": 1920 if norm else 0}
+    assert {part: sum(sizes[name] for name in names) for part, names in parts.items()} == expected
 
 
 def test_shapes_at_full_size():
+    entering = []
     with torch.device("meta"):
-        output = Stream(60)(torch.empty(2, 5, 3, 224, 224))
+        stream = Stream(60)
+        for conv in stream.temporal:
+            conv.register_forward_pre_hook(lambda _, inputs: entering.append(tuple(inputs[0].shape)))
+        output = stream(torch.empty(2, 5, 3, 224, 224))
+    assert entering == [(10, 64, 56, 56), (10, 128, 28, 28), (10, 256, 14, 14), (10, 512, 7, 7)]
     shapes = [(10, 256, 56, 56), (10, 512, 28, 28), (10, 1024, 14, 14), (10, 2048, 7, 7)]
     assert [tuple(s.shape) for s in output.signals] == shapes
     assert [tuple(b.shape) for b in output.blocks] == shapes
