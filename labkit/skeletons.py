@@ -101,17 +101,6 @@ def body_spread(skeleton: Skeleton) -> dict[int, float]:
     return spread
 
 
-def main_body(skeleton: Skeleton) -> int:
-    """Body id with the largest `body_spread`: the actor rather than a chair.
-
-    Raises LabError when no body has a joint with finite coordinates.
-    """
-    spread = body_spread(skeleton)
-    if not spread:
-        raise LabError.mismatch(skeleton.path, "at least one body", "none in any frame", _FIX)
-    return max(spread, key=spread.__getitem__)
-
-
 def read_skeleton(path: str | PathLike, *, allow_nan: bool = False) -> Skeleton:
     """The joints of an NTU `.skeleton` file, exactly as written, or LabError.
 
