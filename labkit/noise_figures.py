@@ -101,7 +101,7 @@ def _points(axes: Axes, places: np.ndarray, rows: pd.DataFrame, line: str) -> No
 def _crossing(
     axes: Axes, crossings: pd.DataFrame, rival: pd.Series, corruption: Corruption, words: bool = True
 ) -> None:
-    """A rule at the crossing from the rival's line down, and its interval along the severities."""
+    """A ring where the curve crosses the rival's line, its interval along the severities, and its place in words."""
     row = crossings[(crossings["kind"] == corruption.kind) & (crossings["rival"] == rival["target"])].iloc[0]
     if pd.isna(row["severity"]):
         return
@@ -111,8 +111,10 @@ def _crossing(
     axes.plot([low, high], [rival["ours"]] * 2, color=color, linewidth=4, alpha=0.5, solid_capstyle="butt", zorder=2)
     axes.plot(at, rival["ours"], "o", color=color, markersize=5, markerfacecolor="white", zorder=4)
     if words:
-        text = f"crosses at {row['severity']:.2g}"
-        axes.annotate(text, (at, rival["ours"]), (4, 5), textcoords="offset points", fontsize=7, color=color)
+        text = f"crosses at {row['severity']:.2g}"  # above the panel, where no error bar reaches
+        above = {"xytext": (at, 1.02), "textcoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+        rule = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(text, (at, rival["ours"]), **above, fontsize=7, color=color, arrowprops=rule)
 
 
 def _printed(severity: float, corruption: Corruption) -> str:
