@@ -60,11 +60,8 @@ def reproduce(
     labs = lab.open_labs(profile, protocol, home=machine.find_home(home), data=data)
     drawn = _exhibits([name for name in names if name not in named])
     report = _make(named, drawn, labs, seeds, workers=workers, scheduler=scheduler, threads=threads)
-    if named:
-        _show_targets(labs, seeds, named)
-    write_tidy(labs, seeds)
-    missed = [exhibit for exhibit in drawn for bench in labs if not _draw(exhibit, bench, seeds)]
-    return 0 if _is_good(report) and not missed else 1
+    shown = _show(named, drawn, labs, seeds)
+    return 0 if _is_good(report) and shown else 1
 
 
 def list_targets(
@@ -121,6 +118,15 @@ def _is_good(report: Report) -> bool:
     for outcome in report.failed:
         print(f"labkit: {outcome}", file=sys.stderr)
     return not report.failed
+
+
+def _show(names: Sequence[str], drawn: Sequence[Exhibit], labs: Sequence[Lab], seeds: int) -> bool:
+    """The targets as tables, all results as a file, the exhibits as figures; whether all of these were drawn."""
+    if names:
+        _show_targets(labs, seeds, names)
+    write_tidy(labs, seeds)
+    missed = [exhibit for exhibit in drawn for bench in labs if not _draw(exhibit, bench, seeds)]
+    return not missed
 
 
 def _draw(exhibit: Exhibit, bench: Lab, seeds: int) -> bool:
