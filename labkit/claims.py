@@ -110,8 +110,7 @@ CLAIMS: tuple[Claim, ...] = (
           "control:13"),
     _ours("15 > untaught", "4.2, 4.3", "It beats depth's weights trained on labels alone", "table2:15", "untaught:15"),
     _ours("14 > untaught", "4.3", "Teaching adds to depth's weights, no connections", "table2:14", "untaught:13"),
-    _ours("untaught > twin", "4.3", "Depth's weights are worth something without its teaching", "untaught:15",
-          "control:15"),
+    _ours("untaught > twin", "4.3", "Depth's weights help even without its teaching", "untaught:15", "control:15"),
     _above("8 > 15", "4.2", "Both cameras remain an upper bound", "table2:8", "table2:15"),
     _near("13 ~ 6", "4.3", "The hallucination does about as well as depth itself", "table2:13", "table2:6"),
     _near("14 ~ 6", "4.3", "So it does without connections", "table2:14", "table2:6"),
@@ -136,7 +135,7 @@ CLAIMS: tuple[Claim, ...] = (
     _above("11 > 10", "4.3", "Connections make a better hallucination: L_hall", "table2:11", "table2:10",
            "connections help step 3"),
     _ours("8 > 9", "4.3", "Connections help step 2, too", "table2:8", "table2:9"),
-    _faster("fig. 4", "With connections L_hall falls faster", 0.0),
+    _faster("fig. 4", "Connections bring L_hall sooner to the other's end", 0.0),
     _faster("fig. 4, half", "With connections half of the iterations are enough", 50.0),
     # noise
     _above("15 > void", "4.3", "The final model beats both cameras with void depth", "table2:15",
@@ -147,7 +146,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("crossing", "4.4", "Noise of variance 0.1 is enough for that", ("table2:15",), ("table3:none",), "crosses",
           0.1),
     # the supplement's inverted study
-    Claim("6a < 1 + 3", "S1", "RGB's signal helps the depth stream by less than 3 points", ("table2:1",), ("suppl:6a",),
+    Claim("6a < 1 + 3", "S1", "RGB's signal helps depth by less than 3 points", ("table2:1",), ("suppl:6a",),
           level=-3.0),
     _above("8 > 8a", "S1", "The inverted teacher is worse", "table2:8", "suppl:8a", "inverted is worse"),
     _above("13 > 13a", "S1", "The inverted hallucination is worse", "table2:13", "suppl:13a", "inverted is worse"),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
-from .style import FAINT, INK, MARKERS, PAGE, ROLES, new_figure, styled
+from .style import FAINT, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
 from .targets import TARGETS
 
 MANY = 25  # rows; more are set closer
 TWINS = ("control", "untaught", "oracle", "reading")  # groups of targets that belong to the row above, as controls do
 STRETCHED = 5  # points, up to which a stretched axis is linear
 _COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
+_CLAIM_COLUMNS = (4, 64, 92, 116)
+_LEVEL = PLAIN[2]  # of the ticks at a claim's level, beside intervals in ink
 
 
 def role_color(name: str) -> str:
@@ -155,15 +157,17 @@ def comparisons(table: pd.DataFrame) -> Figure:
         if pd.notna(value):
             axes.plot(value, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
     _differences(axes, table, labels, colors)
-    of_paper = next((role_color(row.target) for row in table.itertuples() if not _twin(row.minus)), INK)
-    key = (
-        _key("against a model of the paper", of_paper),
-        _key("against a control", ROLES["control"]),
-        _key("interval includes zero", INK, markerfacecolor="white"),
-    )
+    seen = dict.fromkeys(color for color, row in zip(colors, table.itertuples(), strict=True) if not _twin(row.minus))
+    key = [
+        tuple(_key("", color) for color in seen or (INK,)),  # the colour is the role's of the better model
+        _key("", ROLES["control"]),
+        _key("", INK, markerfacecolor="white"),
+    ]
+    labels = ["against another model (colour: the first one's role)", "against a control", "interval includes zero"]
     if printed.notna().any():
-        key += (_PAPER,)
-    figure.legend(handles=key, loc="outside upper center", ncols=4)
+        key, labels = [*key, _PAPER], [*labels, _PAPER.get_label()]
+    figure.legend(key, labels, loc="outside upper center", ncols=4, columnspacing=1.2,
+                  handler_map={tuple: HandlerTuple(ndivide=None, pad=0.6)})  # fmt: skip
     return figure
 
 
@@ -184,8 +188,7 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     """
     table = table.dropna(subset="difference")
     figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
-    tried = [textwrap.shorten(row.tried or TARGETS[row.other].title, 40) for row in table.itertuples()]
-    labels = [f"{row.number}  {row.point}\n{what}" for row, what in zip(table.itertuples(), tried, strict=True)]
+    labels = [f"{row.number}  {row.point}\n{row.tried or TARGETS[row.other].title}" for row in table.itertuples()]
     colors = [role_color(name) for name in table["base"]]
     _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
     return figure
@@ -232,36 +235,41 @@ def _interval(axes: Axes, place: float, value: float, low: float, high: float, c
 def claims_figure(table: pd.DataFrame) -> Figure:
     """Each claim with its effect, interval and verdict; `table` is rows of one protocol of `verdicts.claims_table`.
 
-    Filled: decided. Effects that are no accuracies stand in print alone.
+    Filled: decided. Effects that are no accuracies stand in print alone. A claim is about several models, so no
+    role's colour is used.
     """
-    figure, axes = new_figure(PAGE, 0.9 + 0.19 * len(table))
+    figure, axes = new_figure(PAGE, 1.1 + 0.19 * len(table))
     for place, row in enumerate(table.itertuples()):
         ours, points = row.by == "ours", row.unit == "points"
-        color = ROLES["control"] if ours else ROLES["rgb_only"]
+        color = PLAIN[ours]
         if points and pd.notna(row.paper):
             axes.plot(row.paper, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
         if points and pd.notna(row.low):
             decided = row.verdict in ("holds", "fails")
             _interval(axes, place, row.effect, row.low, row.high, color, filled=decided, marker="v" if ours else "o")
         if points and row.level:
-            axes.plot([-row.level, row.level], [place, place], "|", color=INK, markersize=7)
-        _beside(axes, place, 4, textwrap.shorten(row.claim, 17))
-        _beside(axes, place, 72, _effect(row))
+            axes.plot([-row.level, row.level], [place, place], "|", color=_LEVEL, markersize=9)
         weight = "bold" if row.verdict in ("holds", "fails") else "normal"
-        _beside(axes, place, 100, f"{row.verdict}{_how_many(row)}", weight=weight)
+        verdict = f"{row.verdict}{_how_many(row)}"
+        for column, text in zip(_CLAIM_COLUMNS, (row.claim, _effect(row), f"{row.seeds}"), strict=False):
+            _beside(axes, place, column, text)
+        _beside(axes, place, _CLAIM_COLUMNS[-1], verdict, weight=weight)
+    for column, head in zip(_CLAIM_COLUMNS, ("claim", "effect", "seeds", "verdict"), strict=True):
+        _beside(axes, -0.9, column, head, style="italic")
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(table)), [textwrap.shorten(statement, 54) for statement in table["statement"]])
-    axes.set(xlabel="effect (points of accuracy)", ylim=(len(table) - 0.5, -0.5))
+    axes.set_yticks(range(len(table)), table["statement"])
+    axes.set(xlabel="effect with 95 % interval (points of accuracy)", ylim=(len(table) - 0.5, -1.4))
     _stretch(axes, table.loc[table["unit"] == "points", "effect"])
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     key = (
-        _key("claim of the paper, 95 % interval", ROLES["rgb_only"]),
-        _key("ours: twins without depth, and more", ROLES["control"], marker="v"),
+        _key("claim of the paper", PLAIN[0]),
+        _key("claim of ours", PLAIN[1], marker="v"),
         _key("undecided", INK, markerfacecolor="white"),
+        _key("level other than 0", _LEVEL, linestyle="", marker="|", markersize=9),
         _PAPER,
     )
-    figure.legend(handles=key, loc="outside upper center", ncols=4)
+    figure.legend(handles=key, loc="outside upper center", ncols=5)
     return figure
 
 
@@ -276,4 +284,4 @@ def _effect(row) -> str:
 def _how_many(row) -> str:
     if row.verdict != "undecided":
         return ""
-    return f", {row.seeds_needed:.0f} seeds" if pd.notna(row.seeds_needed) else ", not by seeds"
+    return f", takes {row.seeds_needed:.0f} seeds" if pd.notna(row.seeds_needed) else ", not by seeds"

@@ -43,7 +43,8 @@ def reproduce(
         names: Targets such as table2:15, a group such as table2, all, or everything; and exhibits: table1,
             fig3, fig4, claims, gaps, discrepancies, overview.
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
-        seeds: How many seeds each result rests on.
+        seeds: How many seeds each result rests on; claims, gaps and discrepancies take more where all
+            sides of a comparison have them.
         profile: Size of the experiment: smoke, mini or paper.
         workers: Trainings made at the same time, in processes that share the cores; by default one a core,
             and one in all on a GPU.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from .lab import Lab
 from .metrics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
 from .robustness import crossing
 from .standings import look
-from .targets import UPPER, answers_of_seeds
+from .targets import TARGETS, UPPER, answers_of_seeds
 
 UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
 MAX_NEEDED = 100  # more than this is "not by seeds"
@@ -53,7 +53,7 @@ NOTHING = (math.nan, math.nan, math.nan, math.nan)
 
 def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
     """The verdict over those of the first `seeds` seeds that have all its runs; nothing is trained."""
-    have = [seed for seed in range(seeds) if _complete(claim, lab.with_seed(seed))]
+    have = complete_seeds(lab, claim.trainings, seeds)
     about = {"data": lab.data_name, "protocol": lab.split.name, "seeds": len(have)}
     if not have:
         return Verdict(*NOTHING, "not run", None, "", **about)
@@ -61,9 +61,13 @@ def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
     return Verdict(*judged(claim, lab, have), **about)
 
 
-def _complete(claim: Claim, lab: Lab) -> bool:
-    runs = look(lab, claim.trainings).values()
-    return all(not isinstance(run, LabError) and run.done for run in runs)
+def complete_seeds(lab: Lab, trainings: Iterable[str], seeds: int) -> list[int]:
+    """Which of the first `seeds` seeds have finished runs of all these trainings: what a paired comparison rests on.
+
+    Whatever the runs say: a seed counts as soon as both sides have it, and no seed is left out.
+    """
+    looks = {seed: look(lab.with_seed(seed), trainings).values() for seed in range(seeds)}
+    return [seed for seed, runs in looks.items() if all(not isinstance(run, LabError) and run.done for run in runs)]
 
 
 def word(claim: Claim, low: float, high: float) -> str:
@@ -125,19 +129,49 @@ def iterations_saved(faster: Sequence[dict], slower: Sequence[dict], term: str =
     return 100 * (1 - (reached + 1) / (second.index[-1] + 1))
 
 
+class Start(NamedTuple):
+    """Of two curves over seeds: where they start, and what is saved if each is measured by its own start."""
+
+    first: float  # geometric mean over seeds of the smoothed value at the first iteration
+    second: float
+    saved: float  # mean over seeds of `iterations_saved`, in %
+
+    def __str__(self) -> str:
+        return f"starts at {self.first:.3g} against {self.second:.3g}; each by its own start, {self.saved:.0f} % saved"
+
+
+def starts(pairs: Sequence[Sequence[Sequence[dict]]], term: str = "hall") -> Start:
+    """`Start` of (faster, slower) curves, a pair a seed: what starts lower leads before it has learnt anything."""
+    first, second = np.exp(np.mean([[math.log(_start(curve, term)) for curve in pair] for pair in pairs], axis=0))
+    saved = [iterations_saved(*(_from_one(curve, term) for curve in pair), term) for pair in pairs]
+    return Start(float(first), float(second), float(np.mean(saved)))
+
+
+def _start(curve: Sequence[dict], term: str) -> float:
+    return float(running_median(curve, term).iloc[0])
+
+
+def _from_one(curve: Sequence[dict], term: str) -> list[dict]:
+    """The curve in units of its own start."""
+    start = _start(curve, term)
+    return [{"step": row["step"], term: row[term] / start} for row in curve]
+
+
+def curves_of(lab: Lab, trainings: Sequence[str], have: Iterable[int]) -> dict[int, list[list[dict]]]:
+    """By seed, the curve in history.json of each of these trainings; all of them are finished."""
+    looks = {seed: look(lab.with_seed(seed), trainings) for seed in have}
+    return {seed: [runs[name].load_json("history.json")["curve"] for name in trainings] for seed, runs in looks.items()}
+
+
 def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
-    (faster,), (slower,) = claim.plus, claim.minus
-    saved = []
-    for seed in have:
-        runs = look(lab.with_seed(seed), (faster, slower))
-        curves = [runs[name].load_json("history.json")["curve"] for name in (faster, slower)]
-        saved.append(iterations_saved(*curves))
+    pairs = list(curves_of(lab, (*claim.plus, *claim.minus), have).values())
+    saved, note = [iterations_saved(*pair) for pair in pairs], str(starts(pairs))
     effect, low, high = seed_interval(saved, bounds=(-100.0, 100.0))
     if low is None:
-        return effect, math.nan, math.nan, math.nan, "undecided", 2, "one seed has no interval"
+        return effect, math.nan, math.nan, math.nan, "undecided", 2, f"one seed has no interval; {note}"
     verdict = word(claim, low, high)
     needed = seeds_needed(saved, effect - claim.level, most=MAX_NEEDED) if verdict == "undecided" else None
-    return effect, low, high, math.nan, verdict, needed, "interval over seeds alone"
+    return effect, low, high, math.nan, verdict, needed, f"interval over seeds alone; {note}"
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -208,16 +242,23 @@ def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
 
     Against one RGB stream it credits depth with all that a second stream and longer training add; against
     the control of equal capacity, budget and starting point it does not, and against depth's weights trained
-    on labels alone it counts what the teaching adds to them. Empty where row 8 is not above the baseline.
-    Raises LabError for a run that is not there.
+    on labels alone it counts what the teaching adds to them. Each rests on those of the first `seeds` seeds
+    that have its three models, in "seeds". Empty where row 8 is not above the baseline. Raises LabError
+    where no seed has them.
     """
-    right = {name: answers_of_seeds(lab, name, seeds) for name in {UPPER, *sum(gaps, ())}}
     rows = []
     for student, baseline in gaps:
+        names = (student, baseline, UPPER)
+        have = complete_seeds(lab, trainings_of(names), seeds) or [0]  # whose missing run is then named
+        right = [answers_of_seeds(lab, name, have) for name in names]
         shares: list[float | None] = [None, None, None]
-        if right[UPPER].mean() > right[baseline].mean():
-            found = gap_closed(right[student], right[baseline], right[UPPER], groups=lab.people())
-            shares = [None if share is None else 100 * share for share in found]
+        if right[2].mean() > right[1].mean():
+            shares = [None if share is None else 100 * share for share in gap_closed(*right, groups=lab.people())]
         closed = dict(zip(("gap closed", "low", "high"), shares, strict=True))
-        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": seeds})
+        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": len(have)})
     return pd.DataFrame(rows).assign(data=lab.data_name, protocol=lab.split.name)
+
+
+def trainings_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The trainings that these targets read, each once."""
+    return tuple(dict.fromkeys(TARGETS[name].training for name in names))

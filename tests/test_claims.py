@@ -11,10 +11,12 @@ from tiny import tiny_lab
 
 from labkit import robustness, targets, trainings, verdicts
 from labkit.claims import CLAIMS, Claim
+from labkit.errors import LabError
+from labkit.exhibits import EXHIBITS, caption_of
 from labkit.lab import Lab
 from labkit.targets import TARGETS
 from labkit.trainings import TRAININGS
-from labkit.verdicts import chains, claims_table, gaps_table, iterations_saved, judge, word
+from labkit.verdicts import chains, claims_table, gaps_table, iterations_saved, judge, starts, word
 
 PEOPLE = np.repeat(np.arange(20), 30)
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -36,9 +38,9 @@ class Answers:
         return np.stack(rows)
 
     def look(self, lab, names):
-        known = {TARGETS[target].training for target in self.share}
-        seeds = [len(value) for value in self.share.values() if isinstance(value, list)]
-        return {name: SimpleNamespace(done=name in known and lab.seed < min(seeds, default=9)) for name in names}
+        seeds = {TARGETS[name].training: len(share) if isinstance(share, list) else 9
+                 for name, share in self.share.items()}  # fmt: skip
+        return {name: SimpleNamespace(done=lab.seed < seeds.get(name, 0)) for name in names}
 
 
 @pytest.fixture
@@ -155,6 +157,8 @@ def test_few_clips_call_for_people_not_for_seeds(runs):
 def test_only_seeds_with_all_runs_count(runs):
     lab = runs(table2_1=[0.8, 0.8], table2_2=[0.7, 0.7])
     assert judge(claim(), lab, seeds=5).seeds == 2
+    lab = runs(table2_1=[0.8, 0.8, 0.8], table2_2=[0.7, 0.7], table2_15=0.6)
+    assert [judge(claim(minus=name), lab, seeds=5).seeds for name in ("table2:2", "table2:15")] == [2, 3]
     missing = judge(claim("table2:8", "table2:1"), lab, seeds=2)
     assert (missing.verdict, missing.seeds) == ("not run", 0) and math.isnan(missing.effect)
 
@@ -195,6 +199,16 @@ def test_iterations_saved_of_exponentials():
     assert iterations_saved(falling(0.01), falling(0.02)) == pytest.approx(-50, abs=3)
 
 
+def test_a_lower_start_is_told_from_a_faster_fall():
+    """A third of the other curve all along comes sooner to the other's end, and by its own start no sooner."""
+    lower = [{**row, "hall": row["hall"] / 3} for row in falling(0.01)]
+    assert iterations_saved(lower, falling(0.01)) > 20
+    found = starts([(lower, falling(0.01))] * 2)
+    assert found.second == pytest.approx(3 * found.first) and found.saved == pytest.approx(0, abs=3)
+    assert starts([(falling(0.02), falling(0.01))]).saved == pytest.approx(50, abs=3)
+    assert "each by its own start, 0 % saved" in str(found)
+
+
 def test_a_curve_that_stays_above_saves_nothing():
     assert iterations_saved(falling(0.05, end=0.5), falling(0.01)) < -50
 
@@ -217,6 +231,7 @@ def test_verdicts_on_curves(tmp_path, monkeypatch, rates, faster, half):
     lab = tiny_lab(tmp_path)
     found = [judge(BY_NAME[name], lab, seeds=3) for name in ("fig. 4", "fig. 4, half")]
     assert [each.verdict for each in found] == [faster, half]
+    assert all("by its own start" in each.note for each in found)
     assert judge(BY_NAME["fig. 4, half"], lab, seeds=1).verdict == "undecided"
 
 
@@ -256,6 +271,25 @@ def test_gaps_against_both_baselines(runs):
     assert table["table2:15", "table2:2"] == pytest.approx(50, abs=0.5)
     assert table["table2:13", "control:13"] == pytest.approx(-40, abs=1)
     assert math.isnan(table["table2:15", "control:15"])  # the control is above both cameras: no gap
+
+
+def test_each_comparison_of_an_exhibit_takes_every_seed_that_its_sides_have(runs):
+    """However few are asked for: which seeds count is a matter of what is there, not of what they say."""
+    lab = runs(table2_2=[0.6] * 4, table2_6=[0.7] * 5, table2_7=[0.6] * 5, table2_8=[0.8] * 5, table2_13=[0.66] * 5,
+               table2_15=[0.7] * 5, control_13=[0.7] * 2, control_15=[0.65] * 5, recipe_best=[0.75] * 5,
+               untaught_15=[0.7] * 3)  # fmt: skip
+    _, table = EXHIBITS["gaps"].draw(lab, 1)
+    assert table["seeds"].tolist() == [4, 2, 4, 5, 4, 5, 3]
+    _, table = EXHIBITS["claims"].draw(lab, 1)
+    seeds = table.set_index("claim")["seeds"]
+    assert [seeds[name] for name in ("15 > twin", "13 > twin", "15 > 2", "8 > 15", "13 > 3")] == [5, 2, 4, 5, 0]
+    caption = caption_of(EXHIBITS["gaps"], lab, 1)
+    assert caption.endswith("seeds: 2 to 5, all that each comparison has.")
+
+
+def test_a_gap_without_runs_names_what_is_missing(tmp_path):
+    with pytest.raises(LabError):
+        gaps_table(tiny_lab(tmp_path), seeds=2)
 
 
 def test_claims_read_finished_runs(tmp_path):

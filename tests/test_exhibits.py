@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from tiny import tiny_lab
 
-from labkit import exhibits, style, targets
+from labkit import exhibits, style, targets, verdicts
 from labkit.errors import LabError
 from labkit.exhibits import EXHIBITS, make_exhibit, needs, table1
 from labkit.records import readable
 from labkit.result_figures import claims_figure, effects_figure
 from labkit.trainings import TRAININGS, make
+from labkit.verdicts import claims_table
 
 
 def test_exhibits_need_trainings_that_there_are():
@@ -98,7 +101,7 @@ def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
         curve = [{"step": step, "hall": float((1 + lab.seed) * np.exp(-0.1 * step))} for step in range(40)]
         return {name: SimpleNamespace(done=lab.seed < 2, load_json=lambda _: {"curve": curve}) for name in names}
 
-    monkeypatch.setattr(exhibits, "look", look)
+    monkeypatch.setattr(verdicts, "look", look)
     figure, table = EXHIBITS["fig4"].draw(lab, 3)
     assert set(table["seed"]) == {0, 1} and len(table) == 2 * 2 * 40
     label = "with connections (row 13)"
@@ -108,13 +111,33 @@ def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
     assert figure.axes[0].get_yscale() == "log"
 
 
+def test_the_caption_of_fig4_tells_where_the_curves_start(tmp_path, monkeypatch):
+    """Two curves of one rate, the connected one a quarter of the other: all of its lead is there at the start."""
+    lab = tiny_lab(tmp_path)
+    assert "first iteration" not in exhibits.caption_of(EXHIBITS["fig4"], lab, 2)
+
+    def look(lab, names):
+        start = {"hallucination": 25, "hallucination_unconnected": 100}
+        curves = {name: {"curve": [{"step": step, "hall": start[name] * np.exp(-0.01 * step)} for step in range(400)]}
+                  for name in names}  # fmt: skip
+        return {name: SimpleNamespace(done=True, load_json=lambda _, name=name: curves[name]) for name in names}
+
+    monkeypatch.setattr(verdicts, "look", look)
+    caption = exhibits.caption_of(EXHIBITS["fig4"], lab, 2)
+    smoothed = [start * np.exp(-0.045) for start in (25, 100)]  # the median of the first ten
+    assert f"the loss is {smoothed[0]:.3g} with connections and {smoothed[1]:.3g} without" in caption
+    saved = [int(number) for number in re.findall(r"(-?\d+) % fewer", caption)]
+    assert saved == [pytest.approx(100 * np.log(4) / 4, abs=2), pytest.approx(0, abs=2)]
+
+
 def test_a_caption_tells_that_seeds_may_be_missing(tmp_path, monkeypatch):
     lab = tiny_lab(tmp_path)
 
     def look(lab, names):
-        return {name: SimpleNamespace(done=lab.seed < 2) for name in names}
+        curve = {"curve": [{"step": 0, "hall": 1.0}, {"step": 1, "hall": 0.5}]}
+        return {name: SimpleNamespace(done=lab.seed < 2, load_json=lambda _: curve) for name in names}
 
-    monkeypatch.setattr(exhibits, "look", look)
+    monkeypatch.setattr(verdicts, "look", look)
     assert exhibits.caption_of(EXHIBITS["fig4"], lab, 2).endswith(", seeds: 2.")
     assert exhibits.caption_of(EXHIBITS["fig4"], lab, 3).endswith(", seeds: up to 3.")
     assert "seeds" not in exhibits.caption_of(EXHIBITS["fig3"], lab, 3)
@@ -132,7 +155,7 @@ def test_what_is_not_run_is_drawn_as_such_and_written(tmp_path):
 
 def claims(*rows) -> pd.DataFrame:
     names = ["statement", "claim", "by", "paper", "effect", "low", "high", "verdict", "seeds_needed", "level", "unit"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=names).assign(seeds=range(3, 3 + len(rows)))
 
 
 def test_claims_are_filled_where_decided_and_hollow_grey_in_the_paper():
@@ -144,9 +167,25 @@ def test_claims_are_filled_where_decided_and_hollow_grey_in_the_paper():
     axes = claims_figure(table).axes[0]
     dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
     marks = {float(line.get_xdata()[0]): line.get_markerfacecolor() for line in dots}
-    assert marks == {8.0: style.ROLES["rgb_only"], 1.0: "white", 3.9: "none"}
+    assert marks == {8.0: style.PLAIN[0], 1.0: "white", 3.9: "none"}
     texts = [text.get_text() for text in axes.texts]
-    assert "undecided, 12 seeds" in texts and "61 %" in texts and texts.count("holds") == 2
+    assert "undecided, takes 12 seeds" in texts and "61 %" in texts and texts.count("holds") == 2
+    assert texts.count("3") == texts.count("4") == texts.count("5") == 1  # seeds, row by row
+
+
+def test_no_claim_is_cut_and_none_wears_a_roles_colour(tmp_path):
+    table = claims_table(tiny_lab(tmp_path)).assign(effect=1.0, low=-1.0, high=2.0, verdict="undecided")
+    figure = claims_figure(table)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(table["statement"])
+    assert {*table["claim"]} <= {text.get_text() for text in axes.texts}
+    roles = {color for role, color in style.ROLES.items() if role != "paper"}
+    drawn = [*axes.lines, *figure.legends[0].legend_handles]
+    assert len(drawn) > len(table) and not roles & {line.get_color() for line in drawn}
+    assert not roles & {to_hex(bar.get_color()[0]).upper() for bar in axes.collections}
+    width = figure.bbox.width
+    boxes = [part.get_window_extent() for part in (*axes.texts, *axes.get_yticklabels(), *figure.legends)]
+    assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
 
 
 def test_effects_leave_out_what_is_not_measured():

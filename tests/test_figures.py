@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 
 from labkit import figures, pictures, style
 from labkit.errors import LabError
@@ -203,6 +204,14 @@ def test_comparisons_fill_only_what_excludes_zero():
         line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"
     }
     assert faces == {12: style.ROLES["rgb_only"], -1: "white"}
+
+
+def test_the_key_of_comparisons_shows_every_colour_that_is_drawn():
+    rows = [(name, "table2:2", 12, 9, 15) for name in ("table2:8", "table2:15", "table2:13", "table2:15")]
+    table = pd.DataFrame(rows, columns=["target", "minus", "difference", "low", "high"])
+    key = figures.comparisons(table).legends[0].findobj(Line2D)
+    wanted = {style.ROLES[role] for role in ("two_stream", "rgb_only", "hallucination", "control")}
+    assert wanted <= {line.get_color() for line in key} <= wanted | {style.INK}
 
 
 def test_class_gains_are_sorted_and_fill_only_what_excludes_zero():
