@@ -102,7 +102,9 @@ def results(table: pd.DataFrame) -> Figure:
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    key = [_key("ours, 95 % interval; dots: seeds" if _has_seeds(table) else "ours, 95 % interval", INK), _PAPER]
+    key = [_key("ours, 95 % interval; dots: seeds" if _has_seeds(table) else "ours, 95 % interval", INK)]
+    if table["paper"].notna().any():
+        key.append(_PAPER)
     if any(map(_twin, names)):
         key.append(_key("control", ROLES["control"], marker="v"))
     if len(baseline):

@@ -161,6 +161,14 @@ def test_results_draws_ours_in_the_roles_colour_and_the_paper_hollow():
     assert all(line.get_markerfacecolor() == "none" for line in hollow)
 
 
+@pytest.mark.parametrize("printed", [True, False])
+def test_results_speaks_of_the_paper_only_where_it_has_numbers(printed):
+    table = a_table(table2_2=67.0)
+    table = table if printed else table.assign(paper=np.nan)
+    words = [text.get_text() for text in figures.results(table).legends[0].get_texts()]
+    assert ("paper, on NTU RGB+D" in words) == printed
+
+
 def test_results_shows_a_missing_number_as_missing():
     axes = figures.results(a_table()).axes[0]
     assert all(plotted(axes, color) == set() for role, color in style.ROLES.items() if role != "paper")
