@@ -17,13 +17,13 @@ READING_ORDER = (
     "puppet_clips", "puppets", "store", "reading", "sources", "datasets", "examination", "inspection",
     "registration_report", "backbones", "model", "losses", "system_losses", "distillers", "metrics", "runs",
     "lab", "roles", "augment", "feeds", "lessons", "processes", "sessions", "fitting", "tasks", "trainers",
-    "systems", "stress", "noise", "discrepancies", "trainings", "nodes", "executors", "graph", "standings",
-    "rows", "targets", "robustness", "likeness", "probes", "cues", "style", "records", "pictures", "curves",
-    "claims", "verdicts", "effects", "noise_figures", "result_figures", "map_figures", "registration_figures",
-    "figures", "exhibits", "panels", "widgets", "explorers", "onnx_file", "prediction", "provenance",
-    "model_card", "export", "tutor", "step_checks", "connection_checks", "loss_checks", "map_checks",
-    "noise_checks", "system_checks", "claim_checks", "checks", "notebooks", "course", "site", "kernels",
-    "series", "leaving", "course_commands", "data_commands", "target_commands", "cli",
+    "systems", "stress", "noise", "discrepancies", "open_points", "trainings", "nodes", "executors", "graph",
+    "standings", "rows", "targets", "robustness", "likeness", "probes", "cues", "style", "records", "pictures",
+    "curves", "claims", "verdicts", "effects", "noise_figures", "result_figures", "map_figures",
+    "registration_figures", "figures", "exhibits", "panels", "widgets", "explorers", "onnx_file", "prediction",
+    "provenance", "model_card", "export", "tutor", "step_checks", "connection_checks", "loss_checks",
+    "map_checks", "noise_checks", "system_checks", "claim_checks", "checks", "notebooks", "course", "site",
+    "kernels", "series", "leaving", "course_commands", "data_commands", "target_commands", "cli",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from .discrepancies import DISCREPANCIES, VARIANTS
 from .errors import LabError
 from .lab import Lab, store_path
 from .noise import measure_noise
+from .open_points import read_target_alone, train_jointly_otherwise
 from .runs import Run, RunSpec
 from .store import INDEX
 from .systems import distill_stream, fuse_predictions, train_jointly
@@ -51,6 +52,14 @@ def _distilled(connection: str | None = "profile", **changes) -> Callable[..., R
 def _jointly(objective: str) -> Callable[..., Run]:
     def make(lab: Lab, depth: Run, rgb: Run) -> Run:
         return train_jointly(lab, depth, rgb, distill=replace(lab.profile.distill, objective=objective))
+
+    return make
+
+
+def _jointly_otherwise(objective: str, reading: str) -> Callable[..., Run]:
+    def make(lab: Lab, depth: Run, rgb: Run) -> Run:
+        distill = replace(lab.profile.distill, objective=objective)
+        return train_jointly_otherwise(lab, depth, rgb, distill=distill, reading=reading)
 
     return make
 
@@ -110,6 +119,12 @@ TRAININGS: dict[str, Training] = {
         Training("rgb_only_flow", finetune_rgb_only, ("untaught_flow", "two_stream_flow")),
         # other readings of what the paper leaves open
         Training("features_unconnected_row9", _distilled(None, objective="hallucination"), ("two_stream_unconnected",)),
+        Training("joint_features_frozen", _jointly_otherwise("hallucination", "frozen"), ("depth", "rgb")),
+        Training("joint_soft_labels_frozen", _jointly_otherwise("generalized", "frozen"), ("depth", "rgb")),
+        Training("joint_all_frozen", _jointly_otherwise("distillation", "frozen"), ("depth", "rgb")),
+        Training("joint_features_weighted", _jointly_otherwise("hallucination", "weighted"), ("depth", "rgb")),
+        Training("target_alone", read_target_alone, ("two_stream",)),  # nothing is trained
+        Training("inverted_target_alone", read_target_alone, ("inverted",)),
         Training("inverted_hallucination_rgb", _distilled(missing="target"), ("inverted",)),
         Training("inverted_only_rgb", finetune_rgb_only, ("inverted_hallucination_rgb", "inverted")),
         # other systems: one stage, one RGB stream, several teachers

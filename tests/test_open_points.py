@@ -1,0 +1,81 @@
+"""The other readings of rows 3 to 5, 7 and 6a on a tiny lab: what differs from the plain reading, and only that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import tiny_lab
+
+from labkit import fitting
+from labkit.errors import LabError
+from labkit.feeds import Feed
+from labkit.model import TwoStream
+from labkit.open_points import HOFFMAN_FACTOR, read_target_alone, train_jointly_otherwise
+from labkit.roles import load_stream
+from labkit.systems import train_jointly
+from labkit.trainers import train_stream, train_two_stream
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory):
+    torch.set_num_threads(1)
+    lab = tiny_lab(tmp_path_factory.mktemp("lab"), epochs=2)
+    return lab, train_stream(lab, "depth"), train_stream(lab, "rgb")
+
+
+@pytest.mark.parametrize("objective", ["hallucination", "generalized", "distillation"])
+def test_frozen_depth_keeps_all_but_its_classifier(streams, objective):
+    lab, depth, rgb = streams
+    distill = replace(lab.profile.distill, objective=objective)
+    run = train_jointly_otherwise(lab, depth, rgb, distill=distill, reading="frozen")
+    plain = train_jointly(lab, depth, rgb, distill=distill)
+    assert run.id != plain.id and set(run.result["outputs"]) == set(plain.result["outputs"])
+    before, after = (load_stream(*one).state_dict() for one in ((depth, "stream"), (run, "depth")))
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"backbone.fc.weight", "backbone.fc.bias"}
+    for role, start in (("rgb", rgb), ("hallucination", depth)):
+        one, two = load_stream(start, "stream").state_dict(), load_stream(run, role).state_dict()
+        assert not torch.equal(one["backbone.conv1.weight"], two["backbone.conv1.weight"])
+
+
+def test_weighted_starts_with_features_ten_times_the_largest_cross_entropy(streams, monkeypatch):
+    lab, depth, rgb = streams
+    distill, tasks = replace(lab.profile.distill, objective="hallucination"), []
+    monkeypatch.setattr("labkit.fitting.fit", lambda run, task, *_: tasks.append(task))
+    train_jointly_otherwise(lab.with_seed(4), depth, rgb, distill=distill, reading="weighted")
+    (task,) = tasks
+    batch = Feed(lab, lab.split.train, task.modalities).view(list(lab.split.train), False)
+    with fitting.testing(task.model), torch.inference_mode():
+        terms = task.losses(task.forward(task.model, batch, None), None, batch.labels)
+    hard = {name: float(term) for name, term in terms.items() if name not in ("hall", "total")}
+    assert set(hard) == {"rgb", "depth", "hallucination", "rgb+depth", "rgb+hallucination"}
+    features = float(terms["total"]) - sum(hard.values()) - hard["rgb+hallucination"]
+    assert features == pytest.approx(HOFFMAN_FACTOR * max(hard.values()), rel=1e-4)
+
+
+def test_weighted_is_for_row_3(streams):
+    lab, depth, rgb = streams
+    with pytest.raises(LabError, match="expected the objective hallucination, found generalized"):
+        train_jointly_otherwise(
+            lab, depth, rgb, distill=replace(lab.profile.distill, objective="generalized"), reading="weighted"
+        )
+
+
+def test_target_alone_is_the_branch_without_signals(streams):
+    lab, depth, rgb = streams
+    pair = train_two_stream(lab, depth, rgb)
+    run = read_target_alone(lab, pair)
+    assert run.done and run.spec.config["modalities"] == {"target": "rgb"}
+    kept, ids = run.load_tensors("predictions.safetensors")
+    assert ids["test"] == list(lab.split.test)
+    batch = Feed(lab, lab.split.test, ("rgb", "depth")).view(ids["test"], False)
+    both = TwoStream(load_stream(pair, "source"), load_stream(pair, "target"), connection=None).eval()
+    with torch.inference_mode():
+        alone = both(batch["rgb"], batch["depth"]).target_logits
+    torch.testing.assert_close(kept["test/alone"], alone, rtol=1e-4, atol=1e-4)
+    injected = pair.load_tensors("predictions.safetensors")[0]["test/target"]
+    assert (injected - kept["test/alone"]).abs().max() > 1e-3
+    right = (kept["test/alone"].argmax(1).numpy() == lab.clips.labels[lab.clips.rows(ids["test"])]).sum()
+    assert run.result["outputs"]["alone"]["test"]["correct"] == right
