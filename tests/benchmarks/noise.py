@@ -7,17 +7,13 @@ without. Takes about two minutes.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from speed import compare
+from common import compare
 from tiny import MemoryStore, tiny_lab
 
 from labkit.config import MINI, PAPER, Profile

@@ -17,9 +17,6 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 BATCH, WARM_UP, STEPS = 32, 3, 12
 ALONE, TOGETHER = (1, 2), (2, 1)  # processes, threads in each
@@ -28,27 +25,16 @@ ALONE, TOGETHER = (1, 2), (2, 1)  # processes, threads in each
 def train(folder: str, threads: int, precision: str) -> None:
     """One process's part; the main one prints clips a second and the losses."""
     import torch
+    from common import joint_training
     from tiny import MemoryStore, tiny_lab
-    from torch.nn import functional as F
 
     from labkit.config import MINI
-    from labkit.fitting import Task, Training, train_step
-    from labkit.model import TwoStream, build_stream
+    from labkit.fitting import train_step
     from labkit.processes import together
 
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    pair = TwoStream(*(build_stream(MINI.model, 3, 5) for _ in range(2)), MINI.model.connection)
-    task = Task(
-        title="bench", model=pair, trained={"pair": pair}, modalities=("rgb", "depth"),
-        forward=lambda model, batch, _: model(batch["rgb"], batch["depth"]).logits,
-        losses=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
-        read=lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits},
-    )  # fmt: skip
     clips, profile = MemoryStore(2 * BATCH, MINI.clips.size), MINI.steps(precision=precision)
-    lab = replace(tiny_lab(folder), clips=clips, profile=profile)
-    run = lab.runs.open(lab.spec("bench", {"modalities": {"source": "depth", "target": "rgb"}}))
-    training, losses = Training(run, task, lab, profile.step2), []
+    training, losses = joint_training(replace(tiny_lab(folder), clips=clips, profile=profile)), []
     for number in range(WARM_UP + STEPS):
         if number == WARM_UP:
             begin = time.perf_counter()

@@ -8,57 +8,23 @@ Takes about a minute and a half. On a busy machine the ratios still hold, the se
 from __future__ import annotations
 
 import os
-import statistics
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from common import adam_step, channels_last, compare
+from tiny import MemoryStore, tiny_lab
 from torch.nn import functional as F
 from torchvision.models import get_model
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny import MemoryStore, tiny_lab
 
 from labkit.backbones import Backbone
 from labkit.config import MINI, PAPER, Profile
 from labkit.fitting import Task, Training, train_step
 from labkit.media import read_video, read_video_whole
 from labkit.model import Stream, TwoStream, build_stream, freeze
-
-
-def compare(ours: Callable, theirs: Callable, pairs: int) -> tuple[float, float, float]:
-    """Median of paired CPU-time ratios ours / theirs, and the median seconds of both."""
-    times: dict[Callable, list[float]] = {ours: [], theirs: []}
-    for call in (ours, theirs):
-        call()
-    for number in range(pairs):
-        for call in (ours, theirs) if number % 2 else (theirs, ours):
-            begin = time.process_time()
-            call()
-            times[call].append(time.process_time() - begin)
-    ratios = [a / b for a, b in zip(times[ours], times[theirs], strict=True)]
-    return statistics.median(ratios), statistics.median(times[ours]), statistics.median(times[theirs])
-
-
-def adam_step(parts: list[torch.nn.Module], loss: Callable[[], torch.Tensor], fused: bool = True) -> Callable:
-    optimizer = torch.optim.Adam([p for part in parts for p in part.parameters() if p.requires_grad], fused=fused)
-
-    def step() -> None:
-        loss().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def channels_last(module: torch.nn.Module) -> torch.nn.Module:
-    return module.to(memory_format=torch.channels_last)
 
 
 def two_stream_against_two_resnets(pairs: int) -> tuple[float, float, float]:
@@ -112,9 +78,7 @@ def fast_profile_against_plain(pairs: int, profile: Profile = MINI, clips: int =
 
     gap = abs(float(loss(True).detach()) - float(loss(False).detach()))
     assert gap < 0.05, f"the two precisions disagree by {gap}"
-    theirs = adam_step(
-        [plain], lambda: F.cross_entropy(plain(frames).view(clips, 5, -1).mean(1), labels), fused=False
-    )
+    theirs = adam_step([plain], lambda: F.cross_entropy(plain(frames).view(clips, 5, -1).mean(1), labels), fused=False)
     return compare(adam_step([fast], lambda: loss(True)), theirs, pairs)
 
 
