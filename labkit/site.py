@@ -9,6 +9,7 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,11 +53,13 @@ def build_site(home: Path, out: str | os.PathLike, notebooks: list[Path] | None 
     with tempfile.TemporaryDirectory() as scratch, atomic_folder(out) as temporary:
         write_sources(home, Path(scratch, "source"), notebooks)
         options = ["--fail-on-warning", "--keep-going", "--quiet", "--doctree-dir", f"{scratch}/doctrees"]
-        command = [sys.executable, "-m", "sphinx", *options, f"{scratch}/source", str(temporary)]
+        pages = Path(scratch, "pages", "html")  # not in OUT: pictures of outputs are left beside the folder built
+        command = [sys.executable, "-m", "sphinx", *options, f"{scratch}/source", str(pages)]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
         if done.returncode:
             found = (done.stderr or done.stdout).replace(f"{scratch}/source/", "")
             raise LabError.mismatch(out, "no warnings from Sphinx", found, "mend the page or docstring it names")
+        shutil.copytree(pages, temporary, dirs_exist_ok=True)
     return out / "index.html"
 
 

@@ -55,6 +55,10 @@ def test_no_page_asks_the_network_for_anything(built):
         assert not re.search(r"@import|url\([\"']?(https?:)?//", styles), path.name
 
 
+def test_nothing_is_written_beside_the_site(built):
+    assert [path.name for path in built.parent.iterdir()] == [built.name]
+
+
 def test_every_local_file_that_a_page_loads_is_there(built):
     for path in built.rglob("*.html"):
         for address in LOADED.findall(path.read_text(encoding="utf-8")):
