@@ -152,16 +152,22 @@ def _clips_per_shard(config: ClipConfig) -> int:
 
 
 def _tasks(index: Index, config: ClipConfig, shards: dict[str, Shard]) -> list[_Task]:
-    recipe = sha256_json([
-        PIXELS_VERSION, config.size, config.alignment, config.stored_frames,
-        *([asdict(index.recording)] if index.recording != Recording() else []),
-    ])  # fmt: skip
-    known: dict[str, list[dict]] = {}
+    recipes = {recording: _recipe(config, recording) for recording in {entry.recording for entry in index.entries}}
+    known: dict[tuple[str, str], list[dict]] = {}
     for shard in shards.values():
         for record in shard.records:
-            if record["recipe"] == recipe and set(config.modalities) <= set(record["sha256"]):
-                known.setdefault(record["id"], []).append(record)
-    return [_Task(entry, config, recipe, tuple(known.get(entry.id, ()))) for entry in index.entries]
+            if set(config.modalities) <= set(record["sha256"]):
+                known.setdefault((record["id"], record["recipe"]), []).append(record)
+    of_entry = [(entry, recipes[entry.recording]) for entry in index.entries]
+    return [_Task(entry, config, recipe, tuple(known.get((entry.id, recipe), ()))) for entry, recipe in of_entry]
+
+
+def _recipe(config: ClipConfig, recording: Recording) -> str:
+    """What decides a clip's pixels beside its files."""
+    return sha256_json([
+        PIXELS_VERSION, config.size, config.alignment, config.stored_frames,
+        *([asdict(recording)] if recording != Recording() else []),
+    ])  # fmt: skip
 
 
 def _row(outcome: _Outcome, pixels: dict[tuple[str, str, str], tuple[Shard, int]]) -> Row:
@@ -248,12 +254,17 @@ def _renewed(record: dict, task: _Task, **changes: object) -> dict:
     return {**record, "sha256": kept, "sources": sources, **changes}
 
 
+def _same_sources(now: dict[str, str], before: dict[str, str]) -> bool:
+    """Boxes may be gone, which only draw; a skeleton that is gone no longer registers the two images."""
+    return now.items() <= before.items() and ("skeleton" in now) == ("skeleton" in before)
+
+
 def _look(task: _Task) -> _Outcome:
     """Hash a clip's files, and make its pixels unless a known record has the same hashes."""
     entry = task.entry
     try:
         now = {"stamp": stamp_of(entry), "sources": source_hashes(entry, task.config.modalities), "about": entry.about}
-        same = [record for record in task.known if now["sources"].items() <= record["sources"].items()]
+        same = [record for record in task.known if _same_sources(now["sources"], record["sources"])]
         if outcome := _from_known(same, task, **now):
             return outcome
         usual = _wait if task.usual is None else partial(stand_in, task.usual)

@@ -33,6 +33,7 @@ from .roots import Entry, Index
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
 COLUMNS = tuple(column.name for column in fields(Finding))  # of the table
 SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
+NOT_REGISTERED = "no joints, as other clips have: the whole RGB image lies on the whole depth image"
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 
 
@@ -106,10 +107,13 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
     jobs = [Job(entry, root, config, mode, data.two_people(entry)) for entry in index.entries]
     findings = {clip: list(_by_index(index, clip, why)) for clip, why in index.excluded.items()}
     contents: dict[tuple[str, str], str] = {}
+    mixed = any(map(_is_registered, index.entries))
     bar = Progress(f"check {len(jobs)} clips ({mode})", len(jobs), "clips", show=progress)
     with bar, closing(ordered_map(examine, jobs, workers or available_cores())) as results:
         for job, (found, hashes) in zip(jobs, results, strict=True):
             findings[job.entry.id] = found + list(_same_content(job.entry, hashes, contents))
+            if mixed and not _is_registered(job.entry):
+                findings[job.entry.id].append(Finding(job.entry.id, "remark", "not registered", detail=NOT_REGISTERED))
             bar.advance()
     ordered = [finding for clip in sorted(findings) for finding in findings[clip] or [Finding(clip, "used", "")]]
     used = _Used(index, {finding.clip for finding in ordered if finding.verdict == "excluded"})
@@ -118,6 +122,10 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
         index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
         data.published.get("clips"),
     )  # fmt: skip
+
+
+def _is_registered(entry: Entry) -> bool:
+    return entry.recording.registered or "skeleton" in entry.files
 
 
 def _per_folder(index: Index) -> dict[str, int]:

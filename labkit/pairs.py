@@ -3,7 +3,9 @@
 Folders: ROOT/<class>/<stem>_color.* and <stem>_depth.*, where a clip is two images, two folders of
 images or two videos (`frames.Frames`); ROOT/train, ROOT/validation and ROOT/test may stand before the
 classes. A table: ROOT/clips.csv (or a CSV file given as the root) with the columns clip, label, rgb,
-depth and, where known, split, skeleton, subject, camera; paths are relative to the table.
+depth and, where known, split, skeleton, registered, subject, camera; paths are relative to the table. An
+empty cell of these is as good as no column: a clip without a skeleton is not registered by joints, and
+registered (true or false) says of one clip what labkit.json says of all.
 
 Depth has 16 bits and 0 means no reading. ROOT/labkit.json may say more (`roots.Settings`): millimetres per
 count, whether the two images are registered, clips to leave out, the name of the data set.
@@ -15,6 +17,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,11 @@ from .errors import LabError
 from .files import names_in, sha256_json
 from .frames import natural
 from .protocols import HasFacts, Split, hold_out, make_split
-from .roots import Index, Settings, make_index, read_settings
+from .roots import SETTINGS, Index, Settings, make_index, read_settings
 
 TABLE = "clips.csv"
 ENDINGS = {"color": "rgb", "rgb": "rgb", "depth": "depth"}  # what follows the last _ of a stem
+WORDS = {"true": True, "false": False}  # of the column registered
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 REQUIRED, OPTIONAL = ("rgb", "depth"), ("skeleton",)  # modalities of a table
 TEST_SHARE = 0.3  # of a "random" split, where nobody gave one
@@ -104,14 +108,14 @@ def looks_paired(root: Path) -> bool:
 def index_table(path: str | os.PathLike) -> Index:
     """The clips of a CSV file; a row that cannot be used is excluded with the reason.
 
-    Raises LabError when the file is no table, or lacks a column.
+    Raises LabError when the file is no table, lacks a column, or says neither true nor false where it must.
     """
     path = Path(path)
     root, settings = path.parent, read_settings(path.parent)
     found: dict[str, dict[str, str]] = {modality: {} for modality in (*REQUIRED, *OPTIONAL)}
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
-    known, strangers = {}, []
+    known, strangers, recordings = {}, [], {}
     for number, row, surplus in _rows(path):
         clip, problems = row.pop("clip"), [f"{surplus} more cells than columns"] * bool(surplus)
         if not clip:
@@ -120,7 +124,9 @@ def index_table(path: str | os.PathLike) -> Index:
         if clip in facts:
             known[clip] = f"listed twice in {path.name}"
             continue
-        label, split = row.pop("label"), row.pop("split", "")
+        label, split, registered = row.pop("label"), row.pop("split", ""), row.pop("registered", "")
+        if registered:
+            recordings[clip] = replace(settings.recording, registered=_truth(path, number, registered))
         problems += ["no label"] * (not label)
         problems += [f"split {split!r}, not train, validation or test"] * (bool(split) and split.lower() not in SPLITS)
         for modality in found:
@@ -134,13 +140,20 @@ def index_table(path: str | os.PathLike) -> Index:
         facts[clip] |= {"split": SPLITS[split.lower()]} if split.lower() in SPLITS else {}
         if problems:
             known[clip] = "; ".join(problems)
-    if not found["skeleton"]:
-        del found["skeleton"]
+    optional = {modality: found.pop(modality) for modality in OPTIONAL}
     classes = {name: name for name in sorted({label for label in labels.values() if label}, key=natural)}
     return make_index(
         root, found, labels, classes, facts=facts, known=known | settings.exclude, strangers=strangers,
-        **_as_index(root, settings),
+        optional=optional, recordings=recordings, **_as_index(root, settings),
     )  # fmt: skip
+
+
+def _truth(path: Path, number: int, value: str) -> bool:
+    """A cell of the column registered. A guess could shift one image against the other unseen: none is made."""
+    if value.lower() in WORDS:
+        return WORDS[value.lower()]
+    fix = f"write {' or '.join(WORDS)}, or leave the cell empty for what {SETTINGS} says"
+    raise LabError.mismatch(path, f"{' or '.join(WORDS)} as registered in line {number}", repr(value)[:80], fix)
 
 
 def _there(path: Path) -> bool:

@@ -82,7 +82,7 @@ def _alignment(entry: Entry, skeleton: Skeleton | None, config: ClipConfig, size
     (width, height), (color_width, color_height) = sizes["depth_size"], sizes["color_size"]
     if entry.recording.registered and abs(width * color_height - height * color_width) > max(color_width, color_height):
         found = f"depth {width}x{height}, RGB {color_width}x{color_height}"
-        fix = f'set "registered" to false in {SETTINGS}'
+        fix = f'set "registered" to false in {SETTINGS}, or in the line of a table that says true'
         raise LabError.mismatch(entry.paths["depth"], "registered images of one shape", found, fix)
     return plain_alignment(**sizes)
 

@@ -111,16 +111,19 @@ def make_index(
     classes: Mapping[Hashable, str],
     *,
     known: Mapping[str, str],
+    optional: Mapping[str, Mapping[str, str]] | None = None,
     strangers: Iterable[str] = (),
     names: Mapping[str, ClipName] | None = None,
     facts: Mapping[str, dict] | None = None,
     data_name: str,
     recording: Recording | None = None,
+    recordings: Mapping[str, Recording] | None = None,
 ) -> Index:
     """An index of the clips in `found` (file by clip id, by modality), each of class `classes[keys[clip]]`.
 
-    A clip that lacks a modality or has a reason in `known` is excluded. Labels count the classes that
-    have clips, in the order of `classes`.
+    A clip that lacks a modality or has a reason in `known` is excluded; what `optional` holds, in the form
+    of `found`, it may lack. `recordings` are those of single clips, where they differ from `recording`.
+    Labels count the classes that have clips, in the order of `classes`.
     """
     recording, excluded, used = recording or Recording(), {}, []
     for clip in sorted(set(known).intersection(keys).union(*found.values())):
@@ -134,12 +137,12 @@ def make_index(
     present = {keys[clip] for clip in used}
     order = [key for key in classes if key in present]
     label_of, boxes = {key: label for label, key in enumerate(order)}, _sidecars(root)
-    places = {**found, "boxes": boxes}
+    places, own = {**found, **(optional or {}), "boxes": boxes}, recordings or {}
     entries = tuple(
         Entry(
             clip, names[clip] if names else None, label_of[keys[clip]],
             {modality: files[clip] for modality, files in places.items() if clip in files},
-            facts[clip] if facts else {}, recording,
+            facts[clip] if facts else {}, own.get(clip, recording),
         )
         for clip in used
     )  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from replicas import write_pair, write_utd
@@ -13,6 +14,8 @@ from tiny import tiny_profile
 
 from labkit import catalog, cli, trainers
 from labkit.catalog import find_dataset
+from labkit.config import ClipConfig
+from labkit.datasets import prepare
 from labkit.errors import LabError
 from labkit.export import eager_model
 from labkit.footage import read_footage
@@ -20,6 +23,7 @@ from labkit.frames import Frames
 from labkit.lab import beside, open_lab, open_labs, store_path
 from labkit.model_card import OF_ACTIONS, model_card
 from labkit.provenance import find_lab
+from labkit.skeletons import single_body, write_skeleton
 from labkit.targets import get_targets, results_table
 
 PROFILE = tiny_profile(epochs=1)
@@ -34,9 +38,9 @@ def shapes(root: Path, parts: tuple[str, ...] = ("",), depth_is: str = "") -> Pa
     return root
 
 
-def checked(root: Path, capsys) -> tuple[int, str, str]:
+def checked(root: Path, capsys, *options: str) -> tuple[int, str, str]:
     """Exit status, what is printed, and the table of findings of `labkit data check`."""
-    status = cli.main(["data", "check", str(root), "--workers", "1"])
+    status = cli.main(["data", "check", str(root), "--workers", "1", *options])
     return status, capsys.readouterr().out, beside(root, "check.csv").read_text(encoding="utf-8")
 
 
@@ -100,6 +104,84 @@ def test_the_card_of_people_still_does(tmp_path):
 def test_every_data_set_of_people_is_known_to_the_card():
     named = [catalog.PUPPETS, catalog.NTU60_SET, catalog.NTU120_SET, *(data for _, data in catalog.NUMBERED)]
     assert {data.name for data in named} == set(OF_ACTIONS)
+
+
+# -- rows of a table that know more than others
+
+
+RATIO, OFFSET = 1.6, (-4, -2)  # from depth's pixels to the other image's, which is not the whole on the whole
+CONFIG = ClipConfig(size=32, stored_frames=1)
+
+
+def write_table(root: Path, **columns: list[str]) -> Path:
+    """Six clips with joints beside them, of which only the columns given tell."""
+    lines = ["clip,label,rgb,depth," + ",".join(columns)]
+    for number, cells in enumerate(zip(*columns.values(), strict=True)):
+        write_pair(root, str(number), "image")
+        joints = np.random.default_rng(number).uniform((2, 2), (30, 22), (1, 25, 2))
+        whole = single_body(np.ones((1, 25, 3)), joints, (joints - OFFSET) * RATIO, np.full((1, 25), 2))
+        write_skeleton(root / f"{number}.skeleton", whole)
+        lines.append(f"{number},{'ab'[number % 2]},{number}_color.png,{number}_depth.png,{','.join(cells)}")
+    (root / "clips.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def rgb_of(root: Path, store: Path) -> tuple[int, np.ndarray]:
+    """How many clips had to be made, and all six, (6,T,S,S,3)."""
+    made = prepare(find_dataset(root).index(root), store, CONFIG, workers=1, progress=False)
+    assert made.ids == list("012345")
+    return made.built, made.rgb(range(6))
+
+
+def same_clips(one: np.ndarray, other: np.ndarray) -> list[bool]:
+    return [np.array_equal(a, b) for a, b in zip(one, other, strict=True)]
+
+
+def test_some_rows_of_a_table_have_a_skeleton(tmp_path, capsys):
+    every = [f"{number}.skeleton" for number in range(6)]
+    root = write_table(tmp_path / "mine", skeleton=every[:3] + [""] * 3)
+    for options in ([], ["--quick"]):
+        status, _, table = checked(root, capsys, *options)
+        told = [line.split(",")[:3] for line in table.splitlines() if "not registered" in line]
+        assert status == 0 and told == [[clip, "remark", "not registered"] for clip in "345"]
+        assert "excluded" not in table and "missing" not in table
+    plain, joints = (
+        rgb_of(write_table(tmp_path / name / "mine", skeleton=cells), tmp_path / name / "store")[1]
+        for name, cells in (("plain", [""] * 6), ("joints", every))
+    )
+    assert same_clips(plain, joints) == [False] * 6
+    _, some = rgb_of(root, tmp_path / "store")
+    assert same_clips(some, joints) == [True] * 3 + [False] * 3 and same_clips(some[3:], plain[3:]) == [True] * 3
+    for cells, made in ((["", *every[1:3]] + [""] * 3, 1), (every, 4)):  # taken from one row, then given to all
+        built, some = rgb_of(write_table(root, skeleton=cells), tmp_path / "store")
+        assert built == made and same_clips(some, joints) == list(map(bool, cells))
+
+
+def test_without_any_skeleton_no_row_is_remarked_on(tmp_path, capsys):
+    root = write_table(tmp_path / "mine", skeleton=[""] * 6)
+    assert "not registered" not in checked(root, capsys)[2]
+
+
+def test_a_row_says_whether_its_images_are_registered(tmp_path):
+    every = [f"{number}.skeleton" for number in range(6)]
+    joints = rgb_of(write_table(tmp_path / "joints" / "mine", skeleton=every), tmp_path / "joints" / "store")[1]
+    root = write_table(tmp_path / "mine", skeleton=every, registered=["true", "FALSE", "", "True", "false", ""])
+    for of_root, by_joints in ((False, [False, True, True] * 2), (True, [False, True, False] * 2)):
+        (root / "labkit.json").write_text(json.dumps({"registered": of_root}), encoding="utf-8")
+        entries = find_dataset(root).index(root).entries
+        assert [not entry.recording.registered for entry in entries] == by_joints
+        built, some = rgb_of(root, tmp_path / "store")
+        assert built == (2 if of_root else 6) and same_clips(some, joints) == by_joints
+        assert "registered" not in entries[0].about
+    (root / "labkit.json").write_text('{"depth_unit": 0.1}', encoding="utf-8")
+    assert {entry.recording.depth_unit for entry in find_dataset(root).index(root).entries} == {0.1}
+
+
+def test_another_word_than_true_or_false_is_one_line(tmp_path, capsys):
+    root = write_table(tmp_path / "mine", registered=["true", "", "yes", "", "", ""])
+    assert cli.main(["data", "check", str(root), "--workers", "1"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "clips.csv: expected true or false as registered in line 4, found 'yes'. Fix: write true or false" in line
 
 
 # -- what a check says
