@@ -17,7 +17,7 @@ from .config import Profile, PuppetsConfig, get_profile
 from .datasets import ClipStore, Index, Split
 from .files import sha256_json
 from .machine import find_home
-from .parallel import refuse_without_main_guard
+from .parallel import join_launch, refuse_without_main_guard
 from .puppets import make_puppets
 from .runs import Run, RunSpec, RunStore, code_version
 
@@ -96,6 +96,7 @@ def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subj
     and for a protocol that the data set does not have; None is the one it is usually divided by (`DataSet.usual`).
     """
     refuse_without_main_guard()
+    join_launch()
     chosen = get_profile(profile) if isinstance(profile, str) else profile
     base, given = find_home(home), data or os.environ.get(DATA_VARIABLE)
     found = find_dataset(given) if given else PUPPETS

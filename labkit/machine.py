@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from .errors import LabError
 from .files import locked, read_json, sha256_json, write_json
+from .parallel import launched_count
 
 WORTHWHILE = 0.97  # a lever is let go when that saves 3 % or more: less is lost in the noise of a short probe
 MAX_PAIRS = 15
@@ -116,7 +117,7 @@ def trainings_at_once() -> int:
     import psutil
     import torch
 
-    if torch.cuda.is_available() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if torch.cuda.is_available() or launched_count() > 1:
         return 1
     return max(1, min(available_cores(), psutil.virtual_memory().available // MEMORY_OF_A_TRAINING))
 

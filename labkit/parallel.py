@@ -63,6 +63,23 @@ def refuse_without_main_guard() -> None:
         raise LabError.mismatch(script, "a script that can be imported", "one that does its work on import", fix)
 
 
+def launched_count() -> int:
+    """How many processes `accelerate launch` or `torchrun` has started for one training; 1 without them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join_launch() -> None:
+    """Meet the other processes of a launch, if there are any, before the first of them looks at a run.
+
+    Said here, once, since accelerate takes processes on CPUs for one alone unless it is told of them first.
+    """
+    if launched_count() > 1:
+        import torch
+        from accelerate import PartialState
+
+        PartialState(cpu=not torch.cuda.is_available())
+
+
 def follow_parent() -> None:
     """In a worker: leave interrupts to the parent, and die with it even when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

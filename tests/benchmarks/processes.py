@@ -1,7 +1,7 @@
 """What sharing one training among processes costs: `python tests/benchmarks/processes.py [--rounds 3]`.
 
 Steps of RGB + depth together (step 2 of `mini`, batches of 32 clips) by one process with two threads, and by two
-processes of `accelerate launch` with a thread each: the same cores, so the ratio of their clips a second is what
+processes of `torchrun` with a thread each: the same cores, so the ratio of their clips a second is what
 averaged gradients, shared batch statistics and a second interpreter take. The first losses are compared beside it.
 Wall times, in turn: they say something only where nothing else runs. Takes two minutes.
 """
@@ -30,9 +30,11 @@ def train(folder: str, threads: int, precision: str) -> None:
 
     from labkit.config import MINI
     from labkit.fitting import train_step
+    from labkit.parallel import join_launch
     from labkit.processes import together
 
     torch.set_num_threads(threads)
+    join_launch()
     clips, profile = MemoryStore(2 * BATCH, MINI.clips.size), MINI.steps(precision=precision)
     training, losses = joint_training(replace(tiny_lab(folder), clips=clips, profile=profile)), []
     for number in range(WARM_UP + STEPS):
@@ -47,9 +49,8 @@ def train(folder: str, threads: int, precision: str) -> None:
 def launch(count: int, threads: int, precision: str) -> tuple[float, list[float]]:
     """Clips a second of all processes together, and the first losses."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count),
-                   "--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no",
-                   "--dynamo_backend", "no", __file__, "--train", folder, str(threads), precision]  # fmt: skip
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count),
+                   __file__, "--train", folder, str(threads), precision]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
