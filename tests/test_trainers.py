@@ -275,8 +275,10 @@ def steps_of(train, monkeypatch, batches: int, held: bool) -> list[dict]:
 
         with monkeypatch.context() as patch:
             patch.setattr(training.optimizer, "step", step)
-            steps[-1]["terms"] = terms = real(training, group)
-        steps[-1] |= {"updates": int(first.num_batches_tracked - before[0]), "moved": first.running_mean - before[1]}
+            terms = real(training, group)
+        assert all(p.grad is None for p in parameters)  # nothing is left to add the next step's to
+        updates, moved = int(first.num_batches_tracked - before[0]), first.running_mean - before[1]
+        steps[-1] |= {"terms": terms, "updates": updates, "moved": moved}
         return terms
 
     with monkeypatch.context() as patch:
@@ -306,7 +308,7 @@ def test_batches_added_up_give_the_gradient_of_one(trained, monkeypatch, step):
     assert [seen["clips"] for seen in whole] == [[12]] * 2
     for part, batches in zip(parts, (2, 4), strict=True):
         assert [seen["clips"] for seen in part] == [[12 // batches] * batches] * 2  # one step an epoch
-        for one, other in zip(part, whole, strict=True):  # the second step starts from no gradient again
+        for one, other in zip(part, whole, strict=True):
             assert apart(one["gradient"], other["gradient"]) < 1e-5 and one["updates"] == 0
             assert one["terms"] == pytest.approx(other["terms"], rel=1e-5)
 
