@@ -13,6 +13,9 @@ from labkit.targets import TARGETS
 
 HOME = Path(__file__).resolve().parents[1]
 CONTROLS = {  # what the README says in words
+    "*other reading:* row 3 with the depth stream frozen below eq. 3's layer": "reading:3-frozen",
+    "*other reading:* row 3 with Hoffman et al.'s own weights": "reading:3-weighted",
+    "*other reading:* row 7 without depth's signals": "reading:7",
     "*control of 8:* two RGB streams": "control:8",
     "*oracle:* with depth injected": "oracle:13",
     "*control:* second RGB stream, labels alone": "control:13",
