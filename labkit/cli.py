@@ -192,6 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = error if isinstance(error, LabError) else told_by_the_system(error)
         print(f"labkit: {told}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("labkit: memory ran out. Fix: give --workers 1 or --jobs 1, or a smaller --profile", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("labkit: interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -116,7 +116,9 @@ class Run:
         self.finished_here |= name == RESULT
 
     def delete(self, *names: str) -> None:
-        """The manifest line first: a file without one does not count."""
+        """The manifest line first: a file without one does not count. Without names nothing is written."""
+        if not names:
+            return
         self._write_manifest({name: line for name, line in self.manifest().items() if name not in names})
         for name in names:
             (self.path / name).unlink(missing_ok=True)

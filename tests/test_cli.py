@@ -150,6 +150,16 @@ def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, number, told):
     assert "/somewhere/else: expected" in line and f"found {os.strerror(number)}" in line and told in line
 
 
+def test_memory_that_ran_out_is_one_line(monkeypatch, capsys):
+    def greedy(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(cli.app, "cli", greedy)
+    assert cli.main(["doctor"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "memory ran out" in line and "--workers 1" in line
+
+
 def test_another_broken_pipe_is_told(monkeypatch):
     def broken(*_, **__):
         raise BrokenPipeError

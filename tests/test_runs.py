@@ -41,6 +41,16 @@ def test_same_inputs_same_folder_other_inputs_other_folder():
     assert len({base.id, *(other.id for other in others)}) == 6
 
 
+def test_deleting_nothing_writes_nothing(run):
+    fill(run)
+    before = (run.path / MANIFEST).stat()
+    run.delete()
+    after = (run.path / MANIFEST).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    run.delete("result.json")
+    assert not run.done and not (run.path / "result.json").exists()
+
+
 def test_a_run_is_found_again_with_what_it_holds(run):
     fill(run)
     again = RunStore(run.path.parent).get(run.id)
