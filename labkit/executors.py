@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from .errors import LabError
@@ -43,16 +44,28 @@ def in_processes(graph: dict[str, Any], keys: Sequence[str], log: Log, workers: 
     """
     import dask.multiprocessing
 
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     # Dask would fuse a chain, which hides its tasks, and hand out six tasks at a time to one process.
-    options = {"pool": pool, "num_workers": workers, "optimize_graph": False, "chunksize": 1}
+    options = {"num_workers": workers, "optimize_graph": False, "chunksize": 1}
+    with (
+        spawned(workers, _start_worker, "worker processes") as pool,
+        dask.callbacks.Callback(pretask=log.started, posttask=log.ended),
+    ):
+        dask.multiprocessing.get(graph, list(keys), pool=pool, **options)
+
+
+@contextmanager
+def spawned(count: int, initializer: Callable[[], None], called: str) -> Iterator[ProcessPoolExecutor]:
+    """That many processes that share nothing with this one; when the work inside fails, they save and stop.
+
+    Raises LabError when one of them dies.
+    """
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=initializer)
     try:
-        with dask.callbacks.Callback(pretask=log.started, posttask=log.ended):
-            dask.multiprocessing.get(graph, list(keys), **options)
+        yield pool
     except BrokenProcessPool as error:
-        fix = "run the same again: it goes on from the checkpoints; with fewer workers if memory was short"
-        raise LabError.mismatch(None, "living worker processes", "that one died", fix) from error
+        fix = "run the same again: it goes on from the checkpoints; with fewer of them if memory was short"
+        raise LabError.mismatch(None, f"living {called}", "that one died", fix) from error
     except BaseException:
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()  # a training finishes its step and saves

@@ -12,12 +12,13 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from dataclasses import replace
 
 from .errors import LabError
+from .executors import spawned
 from .graph import plan, run_graph
 from .lab import Lab
 from .machine import available_cores
@@ -64,9 +65,7 @@ def _work(processes: int, bench: Bench, names: Sequence[str], threads: int) -> N
     """Spawn the processes and wait for all. The first error ends them; Ctrl-C lets them save."""
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     environment |= {key: str(processes) for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=follow_parent)
-    try:
+    with spawned(processes, follow_parent, "processes") as pool:
         # Each part waits for all others, so that no process can take two.
         parts = [pool.submit(_part, environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, bench, names, threads)
                  for rank in range(processes)]  # fmt: skip
@@ -74,15 +73,6 @@ def _work(processes: int, bench: Bench, names: Sequence[str], threads: int) -> N
         ended, _ = wait(parts, timeout=LAST_SECONDS)  # one whose neighbour died may be told so first
         for part in sorted(ended, key=lambda part: not isinstance(part.exception(), BrokenProcessPool)):
             part.result()
-    except BrokenProcessPool as error:
-        fix = "run the same again: it goes on from the last checkpoint; with fewer processes if memory was short"
-        raise LabError.mismatch(None, "living processes", "that one died", fix) from error
-    except BaseException:
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()  # a training finishes its step and saves
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _free_port() -> int:
