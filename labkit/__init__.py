@@ -16,7 +16,7 @@ READING_ORDER = (
     "other_sets", "pairs", "catalog", "rendering", "puppet_body", "puppet_actions", "puppet_sensors",
     "puppet_clips", "puppets", "store", "reading", "sources", "datasets", "examination", "inspection",
     "registration_report", "backbones", "model", "losses", "system_losses", "distillers", "metrics", "runs",
-    "lab", "roles", "augment", "feeds", "lessons", "processes", "sessions", "fitting", "tasks", "trainers",
+    "lab", "roles", "augment", "feeds", "lessons", "exchange", "processes", "sessions", "fitting", "tasks", "trainers",
     "systems", "stress", "noise", "discrepancies", "open_points", "trainings", "nodes", "executors", "graph",
     "launching", "standings", "rows", "targets", "robustness", "likeness", "probes", "cues", "style", "records",
     "pictures", "curves", "claims", "verdicts", "effects", "noise_figures", "result_figures", "map_figures",

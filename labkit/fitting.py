@@ -25,7 +25,7 @@ from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, of_role
 from .sessions import Session, StopSignals, check_finite, choose_speed, learning_rate, make_optimizer
 
 CURVE_POINTS = 500  # loss terms are kept at about this many steps of a training
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = 20.0  # between two, if one takes no longer than `sessions.LIGHT`
 TEST_BATCH = 64
 
 

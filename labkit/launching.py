@@ -86,10 +86,13 @@ def _part(environment: dict[str, str], bench: Bench, names: Sequence[str], threa
     os.environ.update(environment, LABKIT_PROGRESS="quiet")
     import torch
 
+    from .exchange import close
+
     torch.set_num_threads(threads)
     join_launch()  # here, since it waits: all plan before any of them trains
     try:
         with redirect_stderr(sys.stdout):  # which a kernel shows under the cell; stderr would be red
             run_graph([(bench.unpack(), names)], threads=threads).check()
     finally:
+        close()
         torch.distributed.destroy_process_group()

@@ -14,9 +14,9 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from .errors import LabError
+from .exchange import gather
 from .runs import Run
 
 
@@ -51,17 +51,54 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.track_running_stats):
             return super().forward(x)
-        wide = x.float()
-        count = all_reduce(torch.tensor(float(wide[:, 0].numel())))
-        mean = all_reduce(wide.sum(dim=(0, 2, 3))) / count
-        centred = wide - mean[:, None, None]
-        variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        mean, variance, count = _shared_statistics(x, self.running_mean.dtype)
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return _Normalize.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
+
+
+@torch.no_grad()
+def _shared_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance (C,) of maps (n,C,h,w) over all processes, and how many values a channel they rest on.
+
+    One message a process, and no sum of squares: each tells its mean and spread, and theirs are put together.
+    """
+    unused = torch.zeros(2, x.shape[1], dtype=dtype)  # a running mean and variance, which decide the precision
+    mean, variance = torch.batch_norm_update_stats(x, *unused, 0.0)
+    count = mean.new_tensor([x.numel() / x.shape[1]])
+    shares = gather(torch.cat([count, mean, variance]))
+    counts, means, variances = shares.split([1, *[x.shape[1]] * 2], dim=1)
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    return mean, (counts * (variances + (means - mean).square())).sum(0) / total, total
+
+
+class _Normalize(torch.autograd.Function):
+    """Maps less their mean, over their standard deviation, scaled and shifted; statistics belong to all processes.
+
+    With y = weight z + bias and means over every process's values, dL/dx is
+    weight / std (dL/dy - mean(dL/dy) - z mean(z dL/dy)).
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, mean, variance, count, eps):
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight, mean, variance, count = ctx.saved_tensors
+        scaled, *sums = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )  # weight / std dL/dy, and the sums of z dL/dy and of dL/dy over this process's share
+        scale = weight * torch.rsqrt(variance + ctx.eps)
+        along, level = (-gather(torch.cat(sums)).sum(0) / count).chunk(2)
+        of_means = torch.batch_norm(x, scale * along, scale * level, mean, variance, False, 0.0, ctx.eps, False)
+        to_input = scaled.add_(of_means)
+        return to_input, *sums, None, None, None, None
 
 
 def share_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:

@@ -24,6 +24,8 @@ from .machine import SpeedProfile, probe_precision
 from .model import build_stream
 from .runs import Run, of_role
 
+LIGHT = 0.2  # seconds; a checkpoint that takes longer is made less often, so that a training spends 1 % on them
+
 
 @dataclass
 class Position:
@@ -102,6 +104,7 @@ class Session:
         self.best_weights: dict[str, Tensor] = {}
         self.drift: list[str] = []
         self._started = self._saved = time.monotonic()
+        self._cost = 0.0  # seconds that the last checkpoint took
 
     def conditions(self) -> dict[str, str]:
         """What bit-exact resumption depends on, beside the run's own specification."""
@@ -126,7 +129,9 @@ class Session:
         self.best_weights = {name: value.detach().clone() for name, value in self.weights().items()}
 
     def due(self) -> bool:
-        return time.monotonic() - self._saved >= self.checkpoint_seconds
+        """Whether it is time for a checkpoint: `checkpoint_seconds` since the last, longer where one takes long."""
+        pause = self.checkpoint_seconds * max(self._cost / LIGHT, 1.0)
+        return time.monotonic() - self._saved >= pause
 
     def save(self) -> None:
         """One checkpoint: weights, optimizer, chosen weights and position in a single file."""
@@ -146,6 +151,7 @@ class Session:
             {"position": asdict(self.position), "conditions": self.conditions()},
         )
         self._saved = time.monotonic()
+        self._cost = self._saved - now
 
     def restore(self) -> bool:
         """Go to the newest good checkpoint; False when there is none.

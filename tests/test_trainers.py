@@ -15,12 +15,12 @@ import torch
 from tiny import MemoryStore, tiny_lab
 from torch import nn
 
-from labkit import fitting, tasks, trainers
+from labkit import fitting, sessions, tasks, trainers
 from labkit.config import PAPER
 from labkit.errors import LabError
 from labkit.feeds import Feed
 from labkit.model import build_stream
-from labkit.sessions import learning_rate
+from labkit.sessions import Session, SpeedProfile, learning_rate
 from labkit.trainers import distill_hallucination, finetune_rgb_only, load_stream, train_stream, train_two_stream
 
 ARTEFACTS = ("weights.safetensors", "predictions.safetensors", "history.json", "result.json")
@@ -520,3 +520,23 @@ def test_paper_profile_trains_on_a_cpu(tmp_path, monkeypatch):
     assert terms["total"] > 0 and moved == {"source": True, "target": True}
     terms, moved = seen["step3"]
     assert terms["hall"] > 0 and terms["general"] > 0 and moved == {"hallucination": True}
+
+
+@pytest.mark.parametrize(("cost", "pauses"), [(0.05, 20.0), (2.0, 200.0)])
+def test_checkpoints_take_one_percent_of_the_time_at_most(monkeypatch, cost, pauses):
+    clock = [0.0]
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: clock[0])
+
+    class SlowRun:
+        def save_checkpoint(self, *_):
+            clock[0] += cost
+
+    weight = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.Adam(weight.parameters())
+    session = Session(SlowRun(), {"rgb": weight}, optimizer, SpeedProfile("fp32", True, False, 1), 20.0)
+    clock[0] = 20.0
+    assert session.due()
+    session.save()
+    for later, due in ((pauses - 0.01, False), (pauses + 0.01, True)):
+        clock[0] = 20.0 + cost + later
+        assert session.due() is due
