@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from .errors import LabError
-from .parallel import follow_parent
+from .parallel import follow_parent, has_locks
 
 CONNECT_SECONDS = 8
 TOPIC = "labkit"  # under which a cluster's workers say what they start
@@ -57,8 +57,11 @@ def in_processes(graph: dict[str, Any], keys: Sequence[str], log: Log, workers: 
 def spawned(count: int, initializer: Callable[[], None], called: str) -> Iterator[ProcessPoolExecutor]:
     """That many processes that share nothing with this one; when the work inside fails, they save and stop.
 
-    Raises LabError when one of them dies.
+    Raises LabError when one of them dies, and where there is no shared memory for their locks.
     """
+    if not has_locks():
+        fix = "give the machine or container some (docker run --shm-size 64m), or ask for one process"
+        raise LabError.mismatch("/dev/shm", f"shared memory for the locks of {count} {called}", "none", fix)
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=initializer)
     try:

@@ -62,6 +62,7 @@ class Training:
 
     def __init__(self, run: Run, task: Task, lab: Lab, config: TrainConfig):
         self.run, self.task, self.config = run, task, config
+        machine.keep_memory()
         processes.check_shares(config.batch_size, lab.profile.distill.feature_reduction)
         self.accelerator = processes.start()
         device = self.accelerator.device

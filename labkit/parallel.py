@@ -16,11 +16,12 @@ from .errors import LabError
 
 WORTH_A_PROCESS = 8  # values; a process takes about as long to start as it takes to work through these
 CHUNK = 2  # values sent to a process at once
+LOCKS = 8  # more than a pool of processes takes
 AHEAD = 3  # chunks a process, begun or waiting, at any time: results nobody has taken yet stay that few
 
 
 def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
-    """`function` of each value, in order; little work, or one worker, stays in this process.
+    """`function` of each value, in order; little work, or one worker, stays in this process, as all does without locks.
 
     Processes are spawned, because a fork would copy locks that torch's threads may hold; so `function`
     must be importable. However slowly results are taken and however many values there are, no more than
@@ -28,7 +29,7 @@ def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
     when a process dies.
     """
     workers = min(workers, len(values) // WORTH_A_PROCESS)
-    if workers < 2:
+    if workers < 2 or not has_locks():
         yield from map(function, values)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=follow_parent)
@@ -45,6 +46,15 @@ def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
         raise LabError.mismatch(None, "living worker processes", "that one died", fix) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def has_locks() -> bool:
+    """Whether processes can wait for one another: their locks lie in shared memory, which a container may lack."""
+    fork = multiprocessing.get_context("fork" if sys.platform != "win32" else None)  # whose locks leave no file behind
+    try:
+        return bool([fork.Lock() for _ in range(LOCKS)])
+    except OSError:
+        return False
 
 
 def _each(function: Callable, values: Sequence) -> list:

@@ -93,15 +93,19 @@ def test_offline_without_gpu_and_shared_memory_in_4_gb_one_core_comes_to_the_sam
     assert digests(tmp_path / "home") == plenty
 
 
-def test_several_cores_without_shared_memory_come_to_the_same_bits_or_say_why_not(tmp_path, plenty):
-    """Processes that share work wait for one another through shared memory; the lab may not hang or be silent."""
+def test_several_cores_without_shared_memory_come_to_the_same_bits_in_one_process(tmp_path, plenty):
+    """Processes that share work wait for one another through locks in shared memory; without, one does it all."""
     child = start(tmp_path / "home", *in_namespaces(), cores=2, CUDA_VISIBLE_DEVICES="")
     errors = child.communicate(timeout=300)[1]
-    if child.returncode == 0:
-        assert digests(tmp_path / "home") == plenty
-    else:
-        assert child.returncode == 2 and errors.count("\n") == 1, errors
-        assert "No space left on device" in errors and "Fix: " in errors
+    assert child.returncode == 0, errors
+    assert digests(tmp_path / "home") == plenty
+
+
+def test_several_processes_that_are_asked_for_without_shared_memory_are_refused_by_name(tmp_path):
+    code = "from labkit.executors import spawned\nwith spawned(2, print, 'worker processes'): pass"
+    done = subprocess.run([*in_namespaces(), sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "expected shared memory for the locks of 2 worker processes, found none" in last and "--shm-size" in last
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from labkit.fitting import Task, Training
 from labkit.lab import Lab
 from labkit.model import TwoStream, build_stream
 
+MATRIX, GEMM_SECONDS = 2048, 2.0
 
 def compare(
     ours: Callable, theirs: Callable, pairs: int, clock: Callable = time.process_time
@@ -39,6 +40,16 @@ def seconds(call: Callable, clock: Callable = time.process_time) -> tuple[float,
     begin = clock()
     result = call()
     return clock() - begin, result
+
+
+def gemm_rate(clock: Callable = time.process_time) -> float:
+    """Floating-point operations a second of products of large matrices, over two seconds: about the machine's best."""
+    a, b = torch.rand(2, MATRIX, MATRIX)
+    begin, count = clock(), 0
+    while clock() - begin < GEMM_SECONDS:
+        torch.mm(a, b)
+        count += 1
+    return 2 * MATRIX**3 * count / (clock() - begin)
 
 
 def peak_memory() -> float:
