@@ -128,10 +128,13 @@ class Session:
         self.position.best = {"epoch": self.position.epoch, "accuracy": accuracy}
         self.best_weights = {name: value.detach().clone() for name, value in self.weights().items()}
 
+    @property
+    def pause(self) -> float:
+        """Seconds from one checkpoint to the next: `checkpoint_seconds`, or more where one takes long."""
+        return self.checkpoint_seconds * max(self._cost / LIGHT, 1.0)
+
     def due(self) -> bool:
-        """Whether it is time for a checkpoint: `checkpoint_seconds` since the last, longer where one takes long."""
-        pause = self.checkpoint_seconds * max(self._cost / LIGHT, 1.0)
-        return time.monotonic() - self._saved >= pause
+        return time.monotonic() - self._saved >= self.pause
 
     def save(self) -> None:
         """One checkpoint: weights, optimizer, chosen weights and position in a single file."""

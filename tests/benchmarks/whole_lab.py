@@ -1,7 +1,7 @@
 """What the lab adds to its trainings: `python tests/benchmarks/whole_lab.py [--parts rows,checkpoints,notebooks]`.
 
 rows: after one row's setting was edited, CPU time of asking for it again over that row's own training.
-checkpoints: wall time of saving one over the 20 s between two, and over a bare `torch.save` of the same tensors.
+checkpoints: wall time of saving one over the time between two, and over a bare `torch.save` of the same tensors.
 notebooks: `labkit run --profile smoke` from nothing, with copies of the notebooks that note when their first and
 last cells ran: what each takes beyond its cells, and the share of all CPU time that trainings have. One thread a
 process, so that a training's seconds are CPU seconds; on a busy machine only `rows` holds. Takes six minutes.
@@ -29,7 +29,7 @@ from tiny import MemoryStore, tiny_lab
 from labkit import fitting
 from labkit.config import MINI, PAPER, Profile
 from labkit.files import read_json
-from labkit.fitting import CHECKPOINT_SECONDS, train_step
+from labkit.fitting import train_step
 from labkit.graph import run_graph
 from labkit.runs import RunStore
 
@@ -83,8 +83,8 @@ def checkpoint(profile: Profile, folder: Path) -> Rows:
         bare = lambda: torch.save(states, folder / "bare.pt")  # noqa: E731
         ratio, ours, theirs = compare(save, bare, 5, time.perf_counter)
     size = (folder / "bare.pt").stat().st_size / 1e6
-    beside = f"{ours:.2f} s, {size:.0f} MB"
-    yield f"a checkpoint / {CHECKPOINT_SECONDS:.0f} s, {profile.name}", ours / CHECKPOINT_SECONDS, "<= 0.01", beside
+    beside = f"{ours:.2f} s, {session.pause:.0f} s, {size:.0f} MB"
+    yield f"a checkpoint / the time to the next, {profile.name}", ours / session.pause, "<= 0.01", beside
     yield f"a checkpoint / torch.save, {profile.name}", ratio, "<= 1.6", f"{ours:.2f} s, {theirs:.2f} s"
 
 
