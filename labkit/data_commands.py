@@ -215,6 +215,9 @@ def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = Fals
         print(f"{printable(row.clip)} departs from its camera: {row.worst} {value:.3f}, z {row.z:+.1f}")
     if len(far) > len(shown):
         print(f"{len(far) - len(shown)} more: labkit data alignment")
+    if apart := clips - len(rows):
+        print(f"{apart} of {clips} clips were not registered by joints: in them the whole RGB image lies on the whole "
+              "depth image")  # fmt: skip
 
 
 def millimetres(text: str) -> float:

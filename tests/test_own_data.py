@@ -157,6 +157,13 @@ def test_some_rows_of_a_table_have_a_skeleton(tmp_path, capsys):
         assert built == made and same_clips(some, joints) == list(map(bool, cells))
 
 
+def test_the_report_of_alignment_counts_the_clips_without_joints(tmp_path, capsys):
+    root = write_table(tmp_path / "mine", skeleton=[f"{number}.skeleton" for number in range(4)] + [""] * 2)
+    for command in ("prepare", "alignment"):
+        assert cli.main(["data", command, str(root), "--profile", "smoke"]) == 0
+    assert "2 of 6 clips were not registered by joints: in them the whole RGB image" in capsys.readouterr().out
+
+
 def test_without_any_skeleton_no_row_is_remarked_on(tmp_path, capsys):
     root = write_table(tmp_path / "mine", skeleton=[""] * 6)
     assert "not registered" not in checked(root, capsys)[2]
