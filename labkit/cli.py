@@ -36,7 +36,7 @@ def run(
     seeds: int = 1,
     force: bool = False,
     refresh: bool = False,
-    jobs: int = 1,
+    jobs: int | None = None,
     data: Path | None = None,
     protocol: str | None = None,
     home: Path | None = None,
@@ -51,7 +51,7 @@ def run(
         seeds: How many seeds each result rests on.
         force: Execute notebooks that are up to date, too.
         refresh: Keep the outputs in the notebooks themselves, too, as they are committed.
-        jobs: Notebooks executed at the same time.
+        jobs: Notebooks executed at the same time; by default one a core, as far as memory goes.
         data: A data root that the lab knows (`labkit data check ROOT`); by default the embedded set.
         protocol: Which clips are held out for the test, by name; by default cross-subject, or else the set's own.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
@@ -67,6 +67,7 @@ def run(
     if refresh:
         _check_shown(bench, seeds, data)
     _make_ahead(bench, seeds)
+    jobs = machine.trainings_at_once() if jobs is None else jobs  # a notebook takes what a training takes
     succeeded = _execute(notebooks, bench, seeds, jobs=jobs, force=force, refresh=refresh, elsewhere=data is not None)
     _keep_results(bench, seeds)
     if refresh:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
 import socket
+import time
 from functools import cache
 
 import torch
@@ -20,6 +22,7 @@ from torch import Tensor
 from .errors import LabError
 
 PATIENCE = 1800.0  # seconds without a word from another process, as torch's own; checkpoints and tests take long
+LOOK = 0.003  # seconds of looking for a message before falling asleep: waking up takes as long as a message
 SHORT = 10.0  # seconds, for a caller to say who it is
 RANK_BYTES = 4
 
@@ -106,6 +109,9 @@ def _prepare(other: socket.socket, patience: float) -> None:
 
 def _fill(other: socket.socket, target: Tensor) -> None:
     """Read into all of a contiguous tensor."""
+    until = time.perf_counter() + LOOK
+    while time.perf_counter() < until and not select.select([other], [], [], 0)[0]:
+        pass
     left = memoryview(target.numpy()).cast("B")
     while left:
         if not (read := other.recv_into(left)):

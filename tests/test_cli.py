@@ -283,6 +283,11 @@ def test_parallel_jobs_share_the_cores(home, monkeypatch):
     monkeypatch.setattr(machine, "available_cores", lambda: 8)
     assert cli.main(["run", "--home", str(home), "--jobs", "4"]) == 0
     assert stage.asked["env"]["OMP_NUM_THREADS"] == "2" and stage.asked["jobs"] == 4
+    for room, threads in ((8, "1"), (3, "2"), (1, None)):  # by itself, one notebook a core, as memory allows
+        monkeypatch.setattr(machine, "trainings_at_once", lambda room=room: room)
+        stage.asked.clear()
+        assert cli.main(["run", "--home", str(home)]) == 0
+        assert stage.asked["env"].get("OMP_NUM_THREADS") == threads and stage.asked["jobs"] == room
 
 
 @pytest.fixture(scope="module")
