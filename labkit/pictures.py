@@ -19,6 +19,7 @@ from PIL import Image
 from .maps import BONES
 from .style import INK, PAGE, ROLES, bare, new_figure, styled
 
+LEGEND = 3.8  # inches that the two entries of `overlay` take side by side
 GAP = 2  # white pixels between frames
 
 
@@ -78,7 +79,10 @@ def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[st
     margin = 0.12 * (high - low).max()
     wide, tall = high - low + 2 * margin
     panel_width = min(3.2 * wide / tall, PAGE / len(names))
-    figure, axes = new_figure(panel_width * len(names), 0.5 + panel_width * tall / wide, columns=len(names))
+    width = max(panel_width * len(names), LEGEND / 2)
+    columns = 2 if width >= LEGEND else 1  # of the legend
+    height = panel_width * tall / wide + 0.8 - 0.15 * columns
+    figure, axes = new_figure(width, height, columns=len(names))
     for panel, name in zip(np.atleast_2d(axes)[0], names, strict=True):
         bare(panel).imshow(color_image)
         _stick_figure(panel, color_xy, "white", "joint in the RGB image")
@@ -87,7 +91,7 @@ def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[st
             xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), xlabel=name
         )
     handles, labels = panel.get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=True)
+    legend = figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=True)
     legend.get_frame().set(facecolor="#B0B0B0", edgecolor="none")
     return figure
 

@@ -319,6 +319,15 @@ def test_tiles_keep_every_frame_where_it_belongs():
             assert np.array_equal(sheet[top : top + 4, left : left + 5], frames[row, column])
 
 
+@pytest.mark.parametrize("methods", [("fitted",), ("fitted", "no alignment"), ("one", "two", "three", "four")])
+def test_the_legend_of_an_overlay_fits_people_who_stand(methods):
+    joints = np.stack([np.linspace(25, 30, 25), np.linspace(5, 55, 25)], axis=1)
+    figure = figures.overlay(np.zeros((60, 60, 3), np.uint8), joints, dict.fromkeys(methods, joints))
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width and legend.y1 <= figure.bbox.height
+
+
 def test_overlay_shows_each_method_in_its_own_panel():
     joints = np.random.default_rng(0).uniform(10, 50, (25, 2))
     figure = figures.overlay(np.zeros((60, 60, 3), np.uint8), joints, {"before": joints + 5, "after": joints})
