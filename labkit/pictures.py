@@ -19,7 +19,7 @@ from PIL import Image
 from .maps import BONES
 from .style import INK, PAGE, ROLES, bare, new_figure, styled
 
-LEGEND = 3.8  # inches that the two entries of `overlay` take side by side
+LEGEND = (1.9, 3.0)  # inches that the two entries of `overlay` take below one another, and side by side
 GAP = 2  # white pixels between frames
 
 
@@ -79,8 +79,8 @@ def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[st
     margin = 0.12 * (high - low).max()
     wide, tall = high - low + 2 * margin
     panel_width = min(3.2 * wide / tall, PAGE / len(names))
-    width = max(panel_width * len(names), LEGEND / 2)
-    columns = 2 if width >= LEGEND else 1  # of the legend
+    width = max(panel_width * len(names), LEGEND[0])
+    columns = 2 if width >= LEGEND[1] else 1  # of the legend
     height = panel_width * tall / wide + 0.8 - 0.15 * columns
     figure, axes = new_figure(width, height, columns=len(names))
     for panel, name in zip(np.atleast_2d(axes)[0], names, strict=True):
