@@ -94,7 +94,7 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
-        "several processes": has_locks(),
+        "several_processes": has_locks(),
         "bf16": has_bf16("cuda" if gpus else "cpu"),
         "gpus": gpus,
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
