@@ -19,16 +19,10 @@ from .files import sha256_json
 from .machine import find_home
 from .parallel import join_launch, refuse_without_main_guard
 from .puppets import make_puppets
-from .runs import Run, RunSpec, RunStore, code_version
+from .runs import Run, RunSpec, RunStore
 
 PROTOCOLS: dict[str, Callable] = dict(PUPPETS.protocols)
 DATA_VARIABLE = "LABKIT_DATA"  # a data root in the environment, for notebooks, whose parameters name none
-
-# The modules whose code decides what a training ends in.
-TRAINING_CODE = (
-    "clips", "augment", "feeds", "backbones", "model", "losses", "system_losses", "distillers", "lessons",
-    "roles", "processes", "sessions", "fitting", "tasks", "trainers", "systems",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,9 +68,7 @@ class Lab:
         common = {"seed": self.seed, "classes": self.num_classes, "clips": clips}
         pixels = self.clips.fingerprint_of(tuple(sorted(set(config["modalities"].values()))))
         data = sha256_json([pixels, self.split.train, self.split.validation, self.split.test])
-        return RunSpec(
-            step, {**common, **config}, data, code_version(*TRAINING_CODE), tuple(run.id for run in parents)
-        )
+        return RunSpec(step, {**common, **config}, data, tuple(run.id for run in parents))
 
 
 def puppets_root(home: Path, config: PuppetsConfig) -> Path:

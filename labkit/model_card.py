@@ -50,7 +50,7 @@ trained and is not needed, read or estimated in pixels now. Made by labkit {labk
 
 - protocol {protocol}: {clips}; fingerprint of pixels and split `{fingerprint}`
 - runs it comes from: {ancestors}
-- seed {seed}, code version `{code}`
+- seed {seed}, training version {training_version}
 
 ## Accuracy
 

@@ -7,13 +7,12 @@ computes, in `stress`, is imported where it is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from .corruptions import CORRUPTIONS, Corruption
 from .errors import LabError
-from .lab import TRAINING_CODE, Lab
+from .lab import Lab
 from .roles import modality_of
-from .runs import Run, code_version
+from .runs import Run
 from .trainers import obtain
 
 
@@ -31,7 +30,7 @@ def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] =
     about = {c.kind: {"severities": list(c.severities), "unit": c.unit, "source": c.source} for c in corruptions}
     parent = two_stream.spec.config
     config = {"model": parent["model"], "modalities": parent["modalities"], "corrupted": roles[0], "corruptions": about}
-    spec = replace(lab.spec("noise", config, (two_stream,)), code=code_version(*TRAINING_CODE, "corruptions", "stress"))
+    spec = lab.spec("noise", config, (two_stream,))
 
     def work(run: Run) -> None:
         from .stress import Study, score_all

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from .config import DistillConfig
 from .errors import LabError
-from .lab import TRAINING_CODE, Lab
+from .lab import Lab
 from .roles import load_stream, modality_of
-from .runs import PREDICTIONS, RESULT, Run, RunSpec, code_version
+from .runs import PREDICTIONS, RESULT, Run
 from .systems import train_jointly
 from .trainers import obtain, trained
 
@@ -40,7 +40,7 @@ def train_jointly_otherwise(
         fix = "their weights are those of row 3"
         raise LabError.mismatch(None, "the objective hallucination", distill.objective, fix)
     plain = train_jointly(replace(lab, dry=True), depth, rgb, distill=distill).spec
-    spec = _with_this_module(replace(plain, config={**plain.config, "reading": reading}))
+    spec = replace(plain, config={**plain.config, "reading": reading})
 
     def task() -> Task:
         from .tasks import one_stage_task
@@ -51,10 +51,6 @@ def train_jointly_otherwise(
         return _frozen(three) if reading == "frozen" else _weighted(three, lab)
 
     return trained(lab, spec, lab.profile.step3, task)
-
-
-def _with_this_module(spec: RunSpec) -> RunSpec:
-    return replace(spec, code=code_version(*TRAINING_CODE, "open_points"))
 
 
 def _frozen(three: Task) -> Task:
@@ -100,7 +96,7 @@ def read_target_alone(lab: Lab, two_stream: Run) -> Run:
     """
     modality = modality_of(two_stream, "target")
     config = {"model": two_stream.spec.config["model"], "modalities": {"target": modality}}
-    spec = _with_this_module(lab.spec("target-alone", config, (two_stream,)))
+    spec = lab.spec("target-alone", config, (two_stream,))
 
     def work(run: Run) -> None:
         import torch

@@ -122,7 +122,7 @@ def describe(run: Run, lab: Lab, kind: str) -> dict[str, Any]:
     training = [lab.clips.records[row] for row in lab.clips.rows(split.train)]
     return {
         "run": run.id, "parents": list(run.spec.parents), "ancestors": ancestors(run), "seed": config["seed"],
-        "code": run.spec.code, "labkit": __version__, "trained_with_torch": record["torch"],
+        "training_version": run.spec.version, "labkit": __version__, "trained_with_torch": record["torch"],
         "precision": record["precision"], "modalities": config["modalities"],
         "classes": list(lab.clips.class_names), "num_frames": config["clips"]["num_frames"],
         "size": config["clips"]["size"], "normalization": config["clips"]["normalization"],

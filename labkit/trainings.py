@@ -178,7 +178,7 @@ def _switched(name: str, training: Training) -> Training:
             return training.make(replace(lab, profile=profile), *parents)
         folder = None if lab.root is None else store_path(lab.root, profile, lab.runs.root.parent)
         if lab.dry and not (folder and (folder / INDEX).exists()):
-            return lab.runs.open(RunSpec(name.replace(":", "-"), {"seed": lab.seed}, UNPREPARED, ""))
+            return lab.runs.open(RunSpec(name.replace(":", "-"), {"seed": lab.seed}, UNPREPARED))
         if folder is None:
             fix = "make the lab with open_lab"
             raise LabError.mismatch(None, f"a data root to prepare clips from for {name}", "none", fix)

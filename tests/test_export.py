@@ -169,7 +169,7 @@ def test_the_description_is_in_every_file(bench):
         assert found["classes"] == list(bench.lab.clips.class_names) and found["run"] == bench.final.id
         assert found["num_frames"] == 5 and found["size"] == 32 and found["normalization"] == "imagenet"
         assert found["ancestors"] == [bench.runs[r].id for r in ("hallucination", "two_stream", "depth", "rgb")]
-        assert found["data"]["fingerprint"] == bench.final.spec.data and found["code"] == bench.final.spec.code
+        assert found["data"]["fingerprint"] == bench.final.spec.data and found["training_version"] == bench.final.spec.version
         assert found["accuracy"].items() >= bench.final.result["outputs"]["fused"]["test"].items()
         assert found["torch"] == torch.__version__ and found["protocol"] == "cross-subject"
     for name, known in beside["files"].items():
@@ -256,7 +256,7 @@ def test_runs_are_found_by_id_or_folder_and_else_told(bench, tmp_path):
     unfinished.mkdir(parents=True)
     shutil.copy(bench.final.path / "spec.json", unfinished)
     assert "a finished run" in told(find_run, bench.final.id, tmp_path)
-    for content in (b"[]", b"{}", b'{"step": "x", "config": [], "data": "", "code": "", "parents": []}', b"\xff"):
+    for content in (b"[]", b"{}", b'{"step": "x", "config": [], "data": "", "version": 1, "parents": []}', b"\xff"):
         (unfinished / "spec.json").write_bytes(content)
         told(find_run, bench.final.id, tmp_path)
 

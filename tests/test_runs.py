@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from labkit.errors import LabError
-from labkit.runs import MANIFEST, Run, RunSpec, RunStore, code_version
+from labkit.runs import MANIFEST, Run, RunSpec, RunStore
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def run(tmp_path) -> Run:
 
 
 def opened(root, seed: int) -> Run:
-    run = RunStore(root).open(RunSpec("step1", {"seed": seed, "blocks": (1, 2)}, data="d", code="c"))
+    run = RunStore(root).open(RunSpec("step1", {"seed": seed, "blocks": (1, 2)}, data="d"))
     assert not run.path.exists()  # looking at a run writes nothing
     with run.lock():
         return run
@@ -29,14 +29,14 @@ def fill(run: Run) -> None:
 
 
 def test_same_inputs_same_folder_other_inputs_other_folder():
-    base = RunSpec("step1", {"seed": 0}, "data", "code", ("parent",))
-    assert base.id == RunSpec("step1", {"seed": 0}, "data", "code", ("parent",)).id
+    base = RunSpec("step1", {"seed": 0}, "data", ("parent",))
+    assert base.id == RunSpec("step1", {"seed": 0}, "data", ("parent",)).id
     others = [
-        RunSpec("step2", {"seed": 0}, "data", "code", ("parent",)),
-        RunSpec("step1", {"seed": 1}, "data", "code", ("parent",)),
-        RunSpec("step1", {"seed": 0}, "other", "code", ("parent",)),
-        RunSpec("step1", {"seed": 0}, "data", "other", ("parent",)),
-        RunSpec("step1", {"seed": 0}, "data", "code", ()),
+        RunSpec("step2", {"seed": 0}, "data", ("parent",)),
+        RunSpec("step1", {"seed": 1}, "data", ("parent",)),
+        RunSpec("step1", {"seed": 0}, "other", ("parent",)),
+        RunSpec("step1", {"seed": 0}, "data", ("parent",), version=99),
+        RunSpec("step1", {"seed": 0}, "data", ()),
     ]
     assert len({base.id, *(other.id for other in others)}) == 6
 
@@ -121,12 +121,3 @@ def test_nan_is_never_written_as_a_number(run):
     with pytest.raises(ValueError, match="Out of range float"):
         run.save_json("result.json", {"accuracy": float("nan")})
     assert not run.done and not list(run.path.glob("*result*"))
-
-
-def test_code_version_ignores_comments_but_not_code(tmp_path, monkeypatch):
-    monkeypatch.setattr("labkit.runs.__file__", str(tmp_path / "runs.py"))
-    versions = []
-    for number, text in enumerate(('"""Doc."""\nx = 1\n', '"""Other."""\n# why\nx  =  1\n', '"""Doc."""\nx = 2\n')):
-        (tmp_path / f"part{number}.py").write_text(text, encoding="utf-8")
-        versions.append(code_version(f"part{number}"))
-    assert versions[0] == versions[1] != versions[2]
