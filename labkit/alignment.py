@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from .data.skeletons import NUM_JOINTS, Skeleton
 from .errors import LabError
-from .skeletons import NUM_JOINTS, Skeleton
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]

@@ -15,17 +15,9 @@ import numpy as np
 from .config import ClipConfig
 from .errors import LabError
 from .files import sha256_json
-from .media import count_frames, depth_files, read_depth, read_depth_frames, read_video
 
 if TYPE_CHECKING:  # torch takes a second to load, and the processes that prepare clips do not need it
     from torch import Tensor
-
-__all__ = [
-    "FIXED_RANGE", "IMAGENET_MEAN", "IMAGENET_STD", "VGG_MEAN",
-    "add_speckle", "clip_rng", "clip_seed", "clip_uniform", "colorize_depth", "count_frames", "depth_files",
-    "flip_clip", "jet", "normalize", "read_depth", "read_depth_frames", "read_video", "sample_frames",
-    "saturate", "to_clip",
-]  # fmt: skip
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's weights, 0..1
 VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255

@@ -16,9 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .config import DistillConfig
-from .losses import generalized_distillation_loss, hallucination_loss, mix, normalized_feature_loss
-from .model import StreamOutput
-from .system_losses import (
+from .experiments.system_losses import (
     ChannelMaps,
     admd_discriminator_loss,
     admd_generator_loss,
@@ -31,6 +29,8 @@ from .system_losses import (
     focal_channels,
     mars_loss,
 )
+from .losses import generalized_distillation_loss, hallucination_loss, mix, normalized_feature_loss
+from .model import StreamOutput
 from .types import Features, Labels, Scalar
 
 __all__ = [

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from . import datasets
-from .catalog import PUPPETS, find_dataset
 from .config import Profile, PuppetsConfig, get_profile
-from .datasets import ClipStore, Index, Split
+from .data import datasets
+from .data.catalog import PUPPETS, find_dataset
+from .data.datasets import ClipStore, Index, Split
 from .files import sha256_json
 from .machine import find_home
 from .parallel import join_launch, refuse_without_main_guard
-from .puppets import make_puppets
+from .puppets.make import make_puppets
 from .runs import Run, RunSpec, RunStore
 
 PROTOCOLS: dict[str, Callable] = dict(PUPPETS.protocols)

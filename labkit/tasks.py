@@ -12,7 +12,7 @@ from .config import DistillConfig, ModelConfig
 from .distillers import DISTILLERS, joint_terms, layers_needed
 from .errors import LabError
 from .feeds import Batch
-from .fitting import Task
+from .fit import Task
 from .lab import Lab
 from .model import NUM_BLOCKS, Stream, StreamOutput, ThreeStreams, TwoStream, build_stream, freeze
 from .roles import load_stream, modality_of, seeded_weights

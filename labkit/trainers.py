@@ -21,7 +21,7 @@ from .roles import load_stream, modality_of
 from .runs import Run, RunSpec
 
 if TYPE_CHECKING:
-    from .fitting import Task
+    from .fit import Task
 
 PROFILE = "profile"  # stands for "the connection that the profile names"; None means no connection
 
@@ -148,7 +148,7 @@ def trained(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Tas
     """The finished run of that specification, trained now if it is not there yet."""
 
     def work(run: Run) -> None:
-        from .fitting import fit
+        from .fit import fit
 
         fit(run, task(), lab, config)
 

@@ -25,9 +25,9 @@ from fuzz_counts import count_and_show
 from ntu_files import assert_mendable, write_video
 from PIL import Image
 
+from labkit.data.media import read_depth, read_video
 from labkit.errors import LabError
 from labkit.files import sha256_bytes, sha256_file
-from labkit.media import read_depth, read_video
 
 Damage = Callable[[bytes, np.random.Generator], bytes]
 

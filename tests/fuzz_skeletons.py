@@ -18,7 +18,7 @@ import numpy as np
 from fuzz_counts import count_and_show
 from test_skeletons import DAMAGE, check_bytes, random_skeleton
 
-from labkit.skeletons import format_skeleton
+from labkit.data.skeletons import format_skeleton
 
 
 def fuzz(folder: Path, count: int, seed: int = 0) -> Counter:

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from labkit.data.skeletons import single_body, write_skeleton
 from labkit.errors import LabError
-from labkit.skeletons import single_body, write_skeleton
 
 COLOR, DEPTH = (320, 180), (85, 70)  # width, height: Kinect v2's divided by 6
 RATIO, OFFSET = 2.89, (-13.2, 2.6)

@@ -8,8 +8,8 @@ import torch
 from test_trainers import four_steps
 from tiny import tiny_lab
 
+from labkit.experiments.noise import measure_noise
 from labkit.model import Stream
-from labkit.noise import measure_noise
 from labkit.parallel import join_launch
 from labkit.processes import start
 

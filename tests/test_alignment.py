@@ -24,7 +24,7 @@ from labkit.alignment import (
     plain_alignment,
     registration_error,
 )
-from labkit.skeletons import Skeleton, single_body
+from labkit.data.skeletons import Skeleton, single_body
 
 # Three joints worked out by hand.
 DEPTH = np.array([[(100, 50), (200, 150), (260, 90)]], float)

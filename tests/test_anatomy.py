@@ -15,9 +15,9 @@ from statistics import median
 import nbformat
 import pytest
 
-from labkit import explorers
-from labkit.course import read_exercises
-from labkit.notebooks import read_notebook
+from labkit.course.forms import read_exercises
+from labkit.course.notebooks import read_notebook
+from labkit.notebook import explorers
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {"profile": "mini", "protocol": "cross-subject", "seeds": 1}

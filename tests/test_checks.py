@@ -10,10 +10,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch.nn import functional as F
 
-from labkit import alignment, checks, clips, losses, metrics, model, probes, system_losses, verdicts
-from labkit.claims import Claim
+from labkit import alignment, clips, losses, model
+from labkit.analysis import probes, verdicts
+from labkit.analysis.claims import Claim
 from labkit.errors import LabError
-from labkit.tutor import Advice, Blank, grade
+from labkit.experiments import statistics, system_losses
+from labkit.notebook import checks
+from labkit.notebook.tutor import Advice, Blank, grade
 
 
 def verdict(over_rgb, over_control):
@@ -32,7 +35,7 @@ def offset(depth_xy, color_xy, ratio):
 
 
 def gap_closed(student, baseline, upper):
-    return metrics.gap_closed(student, baseline, upper).value
+    return statistics.gap_closed(student, baseline, upper).value
 
 
 def clip_logits(frames, num_frames):
@@ -211,9 +214,9 @@ RIGHT = {
     checks.check_teacher_is_a_target: losses.hallucination_loss,
     checks.check_fused_prediction: fused_prediction,
     checks.check_paired_interval: paired_interval,
-    checks.check_holm: metrics.holm,
+    checks.check_holm: statistics.holm,
     checks.check_judgement: judgement,
-    checks.check_same_order: metrics.same_order,
+    checks.check_same_order: statistics.same_order,
     checks.check_iterations_saved: iterations_saved,
 }
 
@@ -400,7 +403,7 @@ MISTAKES = [
     (checks.check_focal_channels, lambda m, n: np.arange(n), "sorted from the largest"),
     (checks.check_holm, lambda p: np.minimum(p * len(p), 1), "this is Bonferroni's"),
     (checks.check_holm, lambda p: np.minimum(uncapped_holm(p, carried=False), 1), "carry the largest so far along"),
-    (checks.check_holm, lambda p: np.sort(metrics.holm(p)), "in the order in which they came"),
+    (checks.check_holm, lambda p: np.sort(statistics.holm(p)), "in the order in which they came"),
     (checks.check_holm, uncapped_holm, "a probability ends at 1"),
     (checks.check_holm, lambda p: np.minimum(p * (np.argsort(np.argsort(p)) + 1), 1), "start from the smallest"),
     (checks.check_holm, lambda p: p, "sort; the smallest times m"),
@@ -418,12 +421,12 @@ MISTAKES = [
      lambda kind, low, high, level: judgement(kind, low, high, level) if kind == "above"
      else "holds" if -level < low and high < level else "undecided", "wholly outside"),
     (checks.check_same_order, lambda a, b: np.mean(np.diff(a) * np.diff(b) > 0), "not only neighbours"),
-    (checks.check_same_order, lambda a, b: 2 * metrics.same_order(a, b) - 1, "Kendall's tau"),
-    (checks.check_same_order, lambda a, b: 10 * metrics.same_order(a, b), "divide by the number of pairs"),
-    (checks.check_same_order, lambda a, b: 100 * metrics.same_order(a, b), "not per cent"),
+    (checks.check_same_order, lambda a, b: 2 * statistics.same_order(a, b) - 1, "Kendall's tau"),
+    (checks.check_same_order, lambda a, b: 10 * statistics.same_order(a, b), "divide by the number of pairs"),
+    (checks.check_same_order, lambda a, b: 100 * statistics.same_order(a, b), "not per cent"),
     (checks.check_same_order,
      lambda a, b: np.mean(np.sign(np.subtract.outer(a, a)) == np.sign(np.subtract.outer(b, b))), "no pair with itself"),
-    (checks.check_same_order, lambda a, b: metrics.same_order(a, -b), "same row on top"),
+    (checks.check_same_order, lambda a, b: statistics.same_order(a, -b), "same row on top"),
     (checks.check_iterations_saved, lambda f, s: iterations_saved(f, s) + 100 / len(f), "stands for i + 1"),
     (checks.check_iterations_saved, lambda f, s: 100 - iterations_saved(f, s), "what it saves"),
     (checks.check_iterations_saved, lambda f, s: iterations_saved(f, np.array([*s[:-1], s.min()])), "where the other"),

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from tiny import tiny_lab
 
-from labkit import robustness, targets, trainings, verdicts
-from labkit.claims import CLAIMS, Claim
+from labkit.analysis import robustness, verdicts
+from labkit.analysis.claims import CLAIMS, Claim
+from labkit.analysis.verdicts import chains, claims_table, gaps_table, iterations_saved, judge, starts, word
 from labkit.errors import LabError
-from labkit.exhibits import EXHIBITS, caption_of
+from labkit.experiments import targets, trainings
+from labkit.experiments.targets import TARGETS
+from labkit.experiments.trainings import TRAININGS
+from labkit.figures.paper import EXHIBITS, caption_of
 from labkit.lab import Lab
-from labkit.targets import TARGETS
-from labkit.trainings import TRAININGS
-from labkit.verdicts import chains, claims_table, gaps_table, iterations_saved, judge, starts, word
 
 PEOPLE = np.repeat(np.arange(20), 30)
 BY_NAME = {claim.name: claim for claim in CLAIMS}

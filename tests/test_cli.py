@@ -15,22 +15,26 @@ import pandas as pd
 import pytest
 from replicas import write_pair
 
-from labkit import LabError, __version__, cli, data_commands, graph, lab, machine, notebooks, series, targets
+from labkit import LabError, __version__, lab, machine
+from labkit.cli import data as data_commands
+from labkit.cli import main as cli
 from labkit.config import PuppetsConfig
-from labkit.datasets import ClipStore
-from labkit.puppets import make_puppets
+from labkit.course import notebooks, series
+from labkit.data.datasets import ClipStore
+from labkit.experiments import graph, targets
+from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore
 
 
 def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "labkit.cli", *arguments]
+    command = [sys.executable, "-m", "labkit.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, **options)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("data", "--help"), ("run", "--help")])
 def test_help_loads_nothing_heavy(arguments, capsys):
     code = (
-        f"import sys; from labkit.cli import main\ntry: main({list(arguments)!r})\nexcept SystemExit: pass\n"
+        f"import sys; from labkit.cli.main import main\ntry: main({list(arguments)!r})\nexcept SystemExit: pass\n"
     )
     heavy = (
         "print(sorted({'torch', 'torchvision', 'numpy', 'pandas', 'papermill', 'cv2'} & set(sys.modules)))"
@@ -52,7 +56,7 @@ def test_help_answers_at_once():
         return min(times)
 
     bare = best("-c", "pass")
-    assert best("-m", "labkit.cli", "--help") < max(0.3, 12 * bare)
+    assert best("-m", "labkit.cli.main", "--help") < max(0.3, 12 * bare)
 
 
 def test_version():

@@ -12,8 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labkit import cli
-from labkit.course import (
+from labkit.cli import main as cli
+from labkit.course.forms import (
     Exercise,
     build_course,
     links_outside,
@@ -22,9 +22,9 @@ from labkit.course import (
     solution_form,
     student_form,
 )
+from labkit.course.notebooks import Source, read_notebook
 from labkit.errors import LabError
-from labkit.notebooks import Source, read_notebook
-from labkit.tutor import Blank
+from labkit.notebook.tutor import Blank
 
 SOURCES = [read_notebook(path) for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))]
 CHECKED = [(source, exercise) for source in SOURCES for exercise in read_exercises(source) if exercise.checked]

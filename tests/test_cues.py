@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from tiny import tiny_lab
 
-from labkit import cues, figures, targets
+from labkit.analysis import cues
 from labkit.errors import LabError
-from labkit.metrics import paired_bootstrap
-from labkit.puppet_actions import ACTIONS, BY_NUMBER
+from labkit.experiments import targets
+from labkit.experiments.statistics import paired_bootstrap
+from labkit.figures import gallery as figures
+from labkit.puppets.actions import ACTIONS, BY_NUMBER
 
 # One clip an action, in the order of their labels: drink, eat, sit, stand, read, hat on, hat off, kick, hop, ...
 SLIPS = {0: 1, 2: 7}  # drinking taken for eating, its partner; sitting down for kicking, which is not

@@ -12,14 +12,15 @@ import pytest
 from replicas import write_pair, write_utd
 from tiny import tiny_profile
 
-from labkit import cli, targets, trainings
 from labkit import lab as labs
-from labkit.catalog import find_dataset
+from labkit.cli import main as cli
 from labkit.config import PROFILES
-from labkit.datasets import prepare
+from labkit.data.catalog import find_dataset
+from labkit.data.datasets import prepare
+from labkit.data.roots import Recording
 from labkit.errors import LabError
+from labkit.experiments import targets, trainings
 from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab, open_labs
-from labkit.roots import Recording
 
 PROFILE = tiny_profile(epochs=1)
 

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from ntu_files import paths_of, write_clip, write_depth, write_depth_frames, write_joints, write_video
 from PIL import Image
 
-from labkit import datasets, files, lab, sources, store
+from labkit import files, lab
 from labkit.alignment import fit_alignment
-from labkit.catalog import find_dataset
 from labkit.config import MINI, ClipConfig, PuppetsConfig
-from labkit.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
-from labkit.errors import LabError
-from labkit.media import read_video_whole
-from labkit.protocols import (
+from labkit.data import datasets, sources, store
+from labkit.data.catalog import find_dataset
+from labkit.data.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
+from labkit.data.media import read_video_whole
+from labkit.data.protocols import (
     CS_TRAIN_SUBJECTS,
     CS_VALIDATION_SUBJECT,
     MISSING_LIST,
@@ -37,9 +37,10 @@ from labkit.protocols import (
     compositional,
     held_out_pairs,
 )
-from labkit.puppet_actions import ACTIONS, SHAPES
-from labkit.puppet_clips import cast_object
-from labkit.skeletons import read_skeleton, single_body, write_skeleton
+from labkit.data.skeletons import read_skeleton, single_body, write_skeleton
+from labkit.errors import LabError
+from labkit.puppets.actions import ACTIONS, SHAPES
+from labkit.puppets.clips import cast_object
 
 CONFIG = ClipConfig(size=16)
 
@@ -614,7 +615,7 @@ def test_a_killed_preparation_resumes(pristine, prepared, tmp_path, monkeypatch,
 
 
 def test_two_processes_prepare_once(pristine, tmp_path):
-    script = "import sys; from labkit.datasets import prepare; from labkit.config import ClipConfig;"
+    script = "import sys; from labkit.data.datasets import prepare; from labkit.config import ClipConfig;"
     script += "print(prepare(sys.argv[1], sys.argv[2], ClipConfig(size=16), progress=False).built)"
     command = [sys.executable, "-c", script, str(pristine), str(tmp_path / "store")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -8,10 +8,10 @@ import pytest
 from tiny import tiny_lab
 
 from labkit import config
-from labkit.discrepancies import BY_NUMBER, DISCREPANCIES, VARIANTS, discrepancies_table, get_field
-from labkit.effects import effects_table
-from labkit.targets import TARGETS, get_targets
-from labkit.trainings import make
+from labkit.analysis.effects import effects_table
+from labkit.experiments.discrepancies import BY_NUMBER, DISCREPANCIES, VARIANTS, discrepancies_table, get_field
+from labkit.experiments.targets import TARGETS, get_targets
+from labkit.experiments.trainings import make
 
 DEFAULT = config.Profile("as the classes say")
 

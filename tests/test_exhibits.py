@@ -12,13 +12,16 @@ import pytest
 from matplotlib.colors import to_hex
 from tiny import tiny_lab
 
-from labkit import exhibits, style, targets, verdicts
+from labkit.analysis import verdicts
+from labkit.analysis.verdicts import claims_table
 from labkit.errors import LabError
-from labkit.exhibits import EXHIBITS, make_exhibit, needs, table1
-from labkit.records import readable
-from labkit.result_figures import claims_figure, effects_figure
-from labkit.trainings import TRAININGS, make
-from labkit.verdicts import claims_table
+from labkit.experiments import targets
+from labkit.experiments.trainings import TRAININGS, make
+from labkit.figures import paper as exhibits
+from labkit.figures import style
+from labkit.figures.paper import EXHIBITS, make_exhibit, needs, table1
+from labkit.figures.results import claims_figure, effects_figure
+from labkit.notebook.records import readable
 
 
 def test_exhibits_need_trainings_that_there_are():

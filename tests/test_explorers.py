@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from traitlets import TraitError
 
-from labkit import explorers, losses, panels, style
+from labkit import losses
 from labkit.alignment import Alignment, fit_alignment
 from labkit.clips import colorize_depth
-from labkit.corruptions import Corruption
+from labkit.data.skeletons import NUM_JOINTS, single_body
 from labkit.errors import LabError
-from labkit.skeletons import NUM_JOINTS, single_body
+from labkit.experiments.corruptions import Corruption
+from labkit.figures import style
+from labkit.notebook import explorers, panels
 
 NAMES = ["wave", "clap", "kick", "a class whose name is far too long for any margin"]
 FRAMES, SIDE = 3, 8
@@ -170,7 +172,7 @@ def test_no_figure_stays_behind(watching):
 
 
 def test_the_last_pictures_are_kept_and_no_more(monkeypatch):
-    monkeypatch.setattr("labkit.widgets.KEPT", 2)
+    monkeypatch.setattr("labkit.notebook.widgets.KEPT", 2)
     view, drawn = connection(), []
     draw = view.draw
     view.draw = lambda settings: drawn.append(settings) or draw(settings)

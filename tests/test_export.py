@@ -23,17 +23,19 @@ import pytest
 import torch
 from tiny import tiny_profile
 
-from labkit import LabError, cli, clips, datasets, lab, trainers
+from labkit import LabError, clips, lab, trainers
+from labkit.cli import main as cli
+from labkit.cli.export import PNG_HEAD
 from labkit.config import PuppetsConfig
-from labkit.export import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only, speed_ratio
+from labkit.data import datasets
+from labkit.export.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
+from labkit.export.package import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only, speed_ratio
+from labkit.export.prediction import predict_video
+from labkit.export.provenance import find_lab, find_run
+from labkit.figures.pictures import answer_sheet
 from labkit.files import sha256_file
-from labkit.leaving import PNG_HEAD
 from labkit.model import Stream
-from labkit.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
-from labkit.pictures import answer_sheet
-from labkit.prediction import predict_video
-from labkit.provenance import find_lab, find_run
-from labkit.puppets import make_puppets
+from labkit.puppets.make import make_puppets
 from labkit.runs import PREDICTIONS, WEIGHTS, RunStore
 
 PUPPETS = PuppetsConfig(subjects=(1, 2, 3), cameras=(1,), scale=16)  # 36 clips; subject 1 validates, 3 is the test

@@ -11,9 +11,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
-from labkit import figures, pictures, style
 from labkit.errors import LabError
-from labkit.targets import TARGETS
+from labkit.experiments.targets import TARGETS
+from labkit.figures import gallery as figures
+from labkit.figures import pictures, style
 
 
 def a_table(**ours: float) -> pd.DataFrame:

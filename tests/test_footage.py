@@ -15,7 +15,7 @@ from PIL import Image
 
 from labkit import LabError
 from labkit.errors import printable
-from labkit.footage import FOREIGN, average_crop, capture_footage, crop_box, read_footage
+from labkit.export.footage import FOREIGN, average_crop, capture_footage, crop_box, read_footage
 
 KINDS = {  # name: codec, and whether the file declares its length
     "a.avi": ("mpeg4", True), "a.mp4": ("libx264", True), "a.mov": ("libx264", True), "a.mkv": ("libx264", True),

@@ -14,9 +14,9 @@ from PIL import Image
 from replicas import write_depth_video
 from scipy.io import savemat
 
+from labkit.data.frames import Frames, natural, pair_frames, read_mat_depth, read_picture
+from labkit.data.media import MAX_VIDEO_PIXELS, check_video, read_depth, read_video_whole
 from labkit.errors import LabError
-from labkit.frames import Frames, natural, pair_frames, read_mat_depth, read_picture
-from labkit.media import MAX_VIDEO_PIXELS, check_video, read_depth, read_video_whole
 
 RNG = np.random.default_rng(0)
 DEPTH = RNG.integers(0, 5000, (4, 12, 16), dtype=np.uint16)

@@ -17,13 +17,16 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import cli, config, executors, fitting, machine, standings, targets, trainings
+from labkit import config, machine
+from labkit import fit as fitting
+from labkit.cli import main as cli
+from labkit.data.protocols import Split
 from labkit.errors import LabError
+from labkit.experiments import executors, standings, targets, trainings
+from labkit.experiments.graph import plan, run_graph
+from labkit.experiments.trainings import TRAININGS, Training, make
 from labkit.files import sha256_file
-from labkit.graph import plan, run_graph
-from labkit.protocols import Split
 from labkit.runs import PREDICTIONS, WEIGHTS, Run
-from labkit.trainings import TRAININGS, Training, make
 
 CHAIN = ["depth", "rgb", "two_stream", "hallucination", "rgb_only"]
 TESTS = Path(__file__).parent

@@ -17,43 +17,74 @@ import pytest
 import labkit
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = sorted(path for path in (ROOT / "labkit").glob("*.py") if path.stem != "__init__")
+MODULES = sorted((ROOT / "labkit").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PYTHON = sorted([*(ROOT / "labkit").glob("*.py"), *(ROOT / "tests").rglob("*.py")])
+PYTHON = sorted([*(ROOT / "labkit").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
 
 
 def ids(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-# -- reading order -------------------------------------------------------------------------------
+# -- rooms ---------------------------------------------------------------------------------------
+
+# A room imports from itself and from the rooms named here; "" is the front room.
+ROOMS = {
+    "": (),
+    "data": ("",),
+    "puppets": ("", "data"),
+    "analysis": ("", "data", "puppets", "experiments"),
+    "experiments": ("", "data", "puppets"),
+    "figures": ("", "data", "puppets", "experiments", "analysis"),
+    "notebook": ("", "data", "puppets", "experiments", "analysis", "figures"),
+    "export": ("", "data", "experiments", "analysis"),
+    "course": ("", "data", "puppets", "experiments", "analysis", "figures", "notebook"),
+    "cli": ("", "data", "puppets", "experiments", "analysis", "figures", "notebook", "export", "course"),
+}
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Names of the labkit modules that a module imports, anywhere in it."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "labkit"):
-            inside = (node.module or "").removeprefix("labkit").strip(".")
-            yield from [inside.split(".")[0]] if inside else [alias.name for alias in node.names]
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("labkit."))
+def room_of(path: Path) -> str:
+    inside = path.relative_to(ROOT / "labkit")
+    return inside.parts[0] if len(inside.parts) > 1 else ""
 
 
-def test_the_reading_order_lists_every_module_once():
-    assert sorted(labkit.READING_ORDER) == [path.stem for path in MODULES]
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms whose modules a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        above = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+        whole = [*above, *(node.module or "").split(".")] if node.module else [*above]
+        if whole[:1] == ["labkit"]:
+            names = whole[1:2] or [alias.name for alias in node.names]
+            found |= {name if name in ROOMS else "" for name in names}
+    return found
+
+
+def test_every_folder_is_a_room():
+    assert {room_of(path) for path in MODULES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_a_module_imports_only_what_is_read_before_it(path):
-    before = labkit.READING_ORDER[: labkit.READING_ORDER.index(path.stem)]
-    names = set(imported(ast.parse(path.read_text(encoding="utf-8"))))
-    assert names & set(labkit.READING_ORDER) <= set(before)
+def test_imports_between_rooms_run_one_way(path):
+    room = room_of(path)
+    assert imported_rooms(path) <= {room, *ROOMS[room]}
 
 
-def test_imports_are_seen_in_every_form():
-    code = "from .a import x\nfrom . import b\nimport labkit.c\nfrom labkit import d\n"
-    code += "def f():\n  from labkit.e.g import y"
-    assert sorted(imported(ast.parse(code))) == ["a", "b", "c", "d", "e"]
+@pytest.mark.parametrize("room", [room for room in ROOMS if room])
+def test_a_room_says_what_it_is_for(room):
+    docstring = ast.get_docstring(ast.parse((ROOT / "labkit" / room / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring and "mports" in docstring and "Start with" in docstring
+
+
+def test_imports_are_seen_in_every_form(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / "labkit" / "data" / "x.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("from .a import x\nfrom ..figures import b\nfrom labkit.cli import d\nfrom .. import errors\n"
+                    "def f():\n  from ..course.e import y", encoding="utf-8")  # fmt: skip
+    assert imported_rooms(path) == {"data", "figures", "cli", "", "course"}
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -164,7 +195,7 @@ def _writes(call: ast.Call) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", PYTHON, ids=ids)
 def test_python_files_keep_the_rules(path):
-    package = path.parent.name == "labkit" and path.stem != "files"
+    package = path in MODULES and path.stem != "files"
     assert findings(path.read_text(encoding="utf-8"), package=package) == []
 
 

@@ -18,15 +18,16 @@ from ntu_files import paths_of, write_depth, write_video
 from PIL import Image
 from replicas import write_pair, write_ucla, write_utd
 
-from labkit import catalog, cli
-from labkit.catalog import find_dataset
+from labkit.cli import main as cli
 from labkit.config import ClipConfig, PuppetsConfig, get_profile
-from labkit.datasets import prepare
-from labkit.inspection import inspect
+from labkit.data import catalog
+from labkit.data.catalog import find_dataset
+from labkit.data.datasets import prepare
+from labkit.data.inspection import inspect
+from labkit.data.ntu import MISSING_LIST
+from labkit.data.skeletons import Skeleton, read_skeleton, write_skeleton
 from labkit.lab import with_possible
-from labkit.ntu import MISSING_LIST
-from labkit.puppets import make_puppets
-from labkit.skeletons import Skeleton, read_skeleton, write_skeleton
+from labkit.puppets.make import make_puppets
 
 CONFIG = ClipConfig(size=16)
 

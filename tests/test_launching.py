@@ -16,11 +16,11 @@ from nbclient import NotebookClient
 from smoke_home import environment
 from tiny import tiny_lab
 
-from labkit import launching
 from labkit.errors import LabError
-from labkit.launching import launch
+from labkit.experiments import launching
+from labkit.experiments.launching import launch
+from labkit.experiments.trainings import make
 from labkit.runs import PREDICTIONS, RunStore
-from labkit.trainings import make
 
 HERE = Path(__file__).parent
 NAME = "rgb_only"  # the last of the four steps

@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import likeness, probes
+from labkit.analysis import cka as likeness
+from labkit.analysis import probes
 from labkit.errors import LabError
-from labkit.metrics import seed_interval
+from labkit.experiments.statistics import seed_interval
 
 
 def features(seed: int, count: int = 60, channels: int = 4) -> torch.Tensor:

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from labkit import figures, map_figures, style
+from labkit.figures import gallery as figures
+from labkit.figures import maps as map_figures
+from labkit.figures import style
 
 T, SIDE = 3, 8
 RNG = np.random.default_rng(0)

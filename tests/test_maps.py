@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import maps
 from labkit.clips import STILL, flip_clip
+from labkit.data import maps
+from labkit.data.maps import BONES, FLOW_GAP, dense_flow, flow_map, flow_pair, layout_map, read_boxes, skeleton_map
 from labkit.errors import LabError
-from labkit.maps import BONES, FLOW_GAP, dense_flow, flow_map, flow_pair, layout_map, read_boxes, skeleton_map
-from labkit.puppet_body import JOINT, JOINTS, MIRROR
+from labkit.puppets.body import JOINT, JOINTS, MIRROR
 
 SIDE = 160
 WHOLE = (0.0, 0.0, 64.0, 64.0)

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from ntu_files import assert_mendable, write_depth, write_depth_frames, write_video
 from PIL import Image
 
-from labkit import media
-from labkit.errors import LabError
-from labkit.media import (
+from labkit.data import media
+from labkit.data.media import (
     count_frames,
     depth_files,
     read_depth,
@@ -25,6 +24,7 @@ from labkit.media import (
     read_video,
     read_video_whole,
 )
+from labkit.errors import LabError
 
 FRAMES = 40
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from ntu_files import COLOR, DEPTH, paths_of, write_clip
 
-from labkit import datasets, sources
 from labkit.alignment import crop_color, fit_alignment
 from labkit.clips import STILL
 from labkit.config import PROFILES, ClipConfig
-from labkit.datasets import NTU60, ClipStore, prepare
+from labkit.data import datasets, sources
+from labkit.data.datasets import NTU60, ClipStore, prepare
+from labkit.data.maps import FLOW_SIDE, flow_map, layout_map, read_boxes, skeleton_map
+from labkit.data.media import read_video
+from labkit.data.skeletons import read_skeleton
+from labkit.data.store import ARRAYS
 from labkit.errors import LabError
-from labkit.maps import FLOW_SIDE, flow_map, layout_map, read_boxes, skeleton_map
-from labkit.media import read_video
-from labkit.skeletons import read_skeleton
-from labkit.store import ARRAYS
 
 ALL = ("rgb", "depth", "flow", "skeleton", "layout")
 CONFIG = ClipConfig(size=16, modalities=ALL)

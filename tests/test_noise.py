@@ -12,10 +12,12 @@ import pytest
 import torch
 from tiny import MemoryStore, tiny_lab
 
-from labkit import figures, robustness, stress
+from labkit.analysis import robustness
 from labkit.clips import colorize_depth, normalize, saturate, to_clip
 from labkit.config import ClipConfig
-from labkit.corruptions import (
+from labkit.errors import LabError
+from labkit.experiments import stress
+from labkit.experiments.corruptions import (
     CORRUPTIONS,
     Corruption,
     corrupt,
@@ -25,14 +27,14 @@ from labkit.corruptions import (
     shift,
     speckle_depth,
 )
-from labkit.errors import LabError
+from labkit.experiments.noise import measure_noise
+from labkit.experiments.targets import TARGETS, get_targets, results_table
+from labkit.experiments.trainings import TRAININGS
+from labkit.figures import gallery as figures
 from labkit.model import Stream, TwoStream
-from labkit.noise import measure_noise
 from labkit.roles import load_stream
 from labkit.runs import PREDICTIONS
-from labkit.targets import TARGETS, get_targets, results_table
 from labkit.trainers import train_stream, train_two_stream
-from labkit.trainings import TRAININGS
 
 GRADED = [corruption for corruption in CORRUPTIONS.values() if corruption.severities]
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import fitting
+from labkit import fit as fitting
 from labkit.errors import LabError
+from labkit.experiments.open_points import HOFFMAN_FACTOR, read_target_alone, train_jointly_otherwise
+from labkit.experiments.systems import train_jointly
 from labkit.feeds import Feed
 from labkit.model import TwoStream
-from labkit.open_points import HOFFMAN_FACTOR, read_target_alone, train_jointly_otherwise
 from labkit.roles import load_stream
-from labkit.systems import train_jointly
 from labkit.trainers import train_stream, train_two_stream
 
 
@@ -43,7 +43,7 @@ def test_frozen_depth_keeps_all_but_its_classifier(streams, objective):
 def test_weighted_starts_with_features_ten_times_the_largest_cross_entropy(streams, monkeypatch):
     lab, depth, rgb = streams
     distill, tasks = replace(lab.profile.distill, objective="hallucination"), []
-    monkeypatch.setattr("labkit.fitting.fit", lambda run, task, *_: tasks.append(task))
+    monkeypatch.setattr("labkit.fit.fit", lambda run, task, *_: tasks.append(task))
     train_jointly_otherwise(lab.with_seed(4), depth, rgb, distill=distill, reading="weighted")
     (task,) = tasks
     batch = Feed(lab, lab.split.train, task.modalities).view(list(lab.split.train), False)

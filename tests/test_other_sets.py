@@ -13,15 +13,15 @@ import pytest
 from ntu_files import paths_of, write_clip, write_depth
 from replicas import FRAMES, content, save_picture, write_pair, write_ucla, write_utd, write_uwa
 
-from labkit import catalog
-from labkit.catalog import find_dataset
 from labkit.config import ClipConfig
-from labkit.datasets import prepare
+from labkit.data import catalog
+from labkit.data.catalog import find_dataset
+from labkit.data.datasets import prepare
+from labkit.data.ntu import MISSING_LIST_120, NTU60, NTU120, NTU120_ACTIONS, TWO_PEOPLE
+from labkit.data.other_sets import UCLA, UTD, UWA, UWA_MISMATCHED
+from labkit.data.protocols import CS_TRAIN_SUBJECTS, CS_TRAIN_SUBJECTS_120, cross_setup, cross_subject_120, hold_out
 from labkit.errors import LabError
 from labkit.files import write_text
-from labkit.ntu import MISSING_LIST_120, NTU60, NTU120, NTU120_ACTIONS, TWO_PEOPLE
-from labkit.other_sets import UCLA, UTD, UWA, UWA_MISMATCHED
-from labkit.protocols import CS_TRAIN_SUBJECTS, CS_TRAIN_SUBJECTS_120, cross_setup, cross_subject_120, hold_out
 
 CONFIG = ClipConfig(size=24, stored_frames=3)
 

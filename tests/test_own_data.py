@@ -12,19 +12,21 @@ from PIL import Image
 from replicas import write_pair, write_utd
 from tiny import tiny_profile
 
-from labkit import catalog, cli, trainers
-from labkit.catalog import find_dataset
+from labkit import trainers
+from labkit.cli import main as cli
 from labkit.config import ClipConfig
-from labkit.datasets import prepare
+from labkit.data import catalog
+from labkit.data.catalog import find_dataset
+from labkit.data.datasets import prepare
+from labkit.data.frames import Frames
+from labkit.data.skeletons import single_body, write_skeleton
 from labkit.errors import LabError
-from labkit.export import eager_model
-from labkit.footage import read_footage
-from labkit.frames import Frames
+from labkit.experiments.targets import get_targets, results_table
+from labkit.export.footage import read_footage
+from labkit.export.model_card import OF_ACTIONS, model_card
+from labkit.export.package import eager_model
+from labkit.export.provenance import find_lab
 from labkit.lab import beside, open_lab, open_labs, store_path
-from labkit.model_card import OF_ACTIONS, model_card
-from labkit.provenance import find_lab
-from labkit.skeletons import single_body, write_skeleton
-from labkit.targets import get_targets, results_table
 
 PROFILE = tiny_profile(epochs=1)
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import probes, targets
+from labkit.analysis import probes
 from labkit.errors import LabError
+from labkit.experiments import targets
 from labkit.feeds import Feed
 from labkit.model import Stream, TwoStream, freeze
 from labkit.trainers import distill_hallucination, load_stream, train_stream, train_two_stream

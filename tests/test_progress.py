@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from labkit import graph, progress
-from labkit.nodes import Node
+from labkit import progress
+from labkit.experiments import graph
+from labkit.experiments.nodes import Node
 from labkit.progress import Pace, Progress, duration
 
 

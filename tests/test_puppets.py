@@ -21,16 +21,16 @@ from PIL import Image
 
 from labkit.alignment import fit_alignment
 from labkit.config import PuppetNuisance, PuppetsConfig
+from labkit.data.media import read_video
+from labkit.data.skeletons import read_skeleton
 from labkit.errors import LabError
 from labkit.files import read_json
-from labkit.media import read_video
-from labkit.puppet_actions import ACTIONS, BY_NUMBER, OBJECT_COLORS, SHAPES, perform
-from labkit.puppet_body import FOREGROUND, JOINT, LABEL, generator, person
-from labkit.puppet_clips import cast_object, clip_files, make_performance
-from labkit.puppet_sensors import backdrop, depth_frames, sensors
-from labkit.puppets import check_puppets, make_puppets, read_record, true_registration
-from labkit.rendering import Picture
-from labkit.skeletons import read_skeleton
+from labkit.puppets.actions import ACTIONS, BY_NUMBER, OBJECT_COLORS, SHAPES, perform
+from labkit.puppets.body import FOREGROUND, JOINT, LABEL, generator, person
+from labkit.puppets.clips import cast_object, clip_files, make_performance
+from labkit.puppets.make import check_puppets, make_puppets, read_record, true_registration
+from labkit.puppets.rendering import Picture
+from labkit.puppets.sensors import backdrop, depth_frames, sensors
 
 CLEAN = replace(
     PuppetNuisance(), occluders=0, clutter=0, light=0, exposure=0, image_noise=0, depth_noise=0, depth_step=0,
@@ -212,7 +212,7 @@ def test_damaged_and_half_written_clips_are_made_again_and_only_those(tmp_path):
 
 def test_a_killed_run_is_completed_to_the_same_bytes(tiny, tmp_path):
     code = (
-        "import sys; from labkit.puppets import make_puppets; from labkit.config import PuppetsConfig;"
+        "import sys; from labkit.puppets.make import make_puppets; from labkit.config import PuppetsConfig;"
         "make_puppets(sys.argv[1], PuppetsConfig(subjects=(1, 3), cameras=(1,), scale=12), workers=1)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.DEVNULL)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from labkit.metrics import seed_interval
-from labkit.targets import TARGETS
+from labkit.experiments.statistics import seed_interval
+from labkit.experiments.targets import TARGETS
 
 HOME = Path(__file__).resolve().parents[1]
 CONTROLS = {  # what the README says in words

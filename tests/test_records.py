@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from labkit import records
 from labkit.config import PROFILES
 from labkit.errors import LabError
-from labkit.figures import method_diagram
+from labkit.figures.gallery import method_diagram
 from labkit.lab import Lab
+from labkit.notebook import records
 from labkit.runs import RunStore
 
 
@@ -83,7 +83,7 @@ def test_a_notebook_about_other_data_says_so_and_does_nothing_below(capsys):
 
     shell = InteractiveShell.instance()
     try:
-        shell.run_cell("from labkit.records import skip_rest\nskip_rest('this is about puppets.')\nabove = 1")
+        shell.run_cell("from labkit.notebook.records import skip_rest\nskip_rest('this is about puppets.')\nabove = 1")
         done = shell.run_cell("above = 1 / 0")
         assert done.success and shell.user_ns["above"] == 1
     finally:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labkit import cli, figures
 from labkit.alignment import NOMINAL, kinect_alignment
+from labkit.cli import main as cli
+from labkit.data.registration import ENOUGH, Medians, View, stand_in, still_stands
+from labkit.data.registration_report import FAR, alignment_rows, by_view, outliers
 from labkit.errors import LabError
-from labkit.registration import ENOUGH, Medians, View, stand_in, still_stands
-from labkit.registration_report import FAR, alignment_rows, by_view, outliers
+from labkit.figures import gallery as figures
 
 COLOR, DEPTH = (1920, 1080), (512, 424)
 

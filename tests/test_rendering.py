@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labkit.rendering import Box, Camera, Capsule, render
+from labkit.puppets.rendering import Box, Camera, Capsule, render
 
 CAMERA = Camera.from_fov(48, 40, 70.6, 60.0)
 DEPTHS = np.arange(1.0, 4.5, 0.004)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit import cli
+from labkit.cli import main as cli
 from labkit.config import SMOKE, PuppetsConfig
-from labkit.graph import run_graph
+from labkit.experiments.graph import run_graph
 from labkit.lab import open_lab
 from labkit.runs import PREDICTIONS, WEIGHTS
 
@@ -102,7 +102,7 @@ def test_several_cores_without_shared_memory_come_to_the_same_bits_in_one_proces
 
 
 def test_several_processes_that_are_asked_for_without_shared_memory_are_refused_by_name(tmp_path):
-    code = "from labkit.executors import spawned\nwith spawned(2, print, 'worker processes'): pass"
+    code = "from labkit.experiments.executors import spawned\nwith spawned(2, print, 'worker processes'): pass"
     done = subprocess.run([*in_namespaces(), sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert "expected shared memory for the locks of 2 worker processes, found none" in last and "--shm-size" in last

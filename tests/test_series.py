@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.translators import translate_parameters
 
-from labkit import LabError, kernels, notebooks
-from labkit.notebooks import adopt_outputs, read_notebook
-from labkit.series import run_series
+from labkit import LabError
+from labkit.course import kernels, notebooks
+from labkit.course.notebooks import adopt_outputs, read_notebook
+from labkit.course.series import run_series
 
 NASTY = "quote ' and \" \\ back\\slash\n\ttab {brace} %s $HOME `x` \\N ünïcode 手 🎬 \x00 end\\"
 GIVEN = {"text": NASTY, "rate": 1, "flag": True, "seeds": [1, 2], "free": {"deep": ["\\", 0.1, None]}}
@@ -212,7 +213,7 @@ def test_interrupt_ends_the_kernels_and_says_so(tmp_path):
     cells = "import os, time", "open('pid', 'w').write(str(os.getpid())) and time.sleep(100)"
     path = write(tmp_path, "00_long", *cells, defaults="x = 1")
     call = f"run_series([{str(path)!r}], {str(tmp_path)!r}, {{}}, timeout=100)"
-    code = f"from labkit.series import run_series; {call}"
+    code = f"from labkit.course.series import run_series; {call}"
     runner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     pid = tmp_path / "pid"
     while not (pid.exists() and pid.read_text(encoding="utf-8")):

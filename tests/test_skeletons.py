@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from labkit import LabError
-from labkit.skeletons import (
+from labkit.data.skeletons import (
     BODY_FIELDS,
     MAX_BYTES,
     NUM_JOINTS,

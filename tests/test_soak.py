@@ -26,7 +26,7 @@ from filelock import FileLock
 from test_trainers import digests, four_steps
 from tiny import tiny_lab
 
-from labkit import fitting
+from labkit import fit as fitting
 from labkit.files import read_json, write_json
 from labkit.runs import MANIFEST, RunStore
 
@@ -88,7 +88,7 @@ def holdings() -> dict[str, int]:
 def soak(folder: str, report: str) -> None:
     """Labs in a row; reports what this process has after each, and how its rivals ended."""
     torch.set_num_threads(1)
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["labkit.fitting", "labkit.trainers", "tiny"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["labkit.fit", "labkit.trainers", "tiny"])
     fitting.CHECKPOINT_SECONDS = 0.0
     after: list[dict] = []
     for number in range(WARM_UP + RUNS):

@@ -8,11 +8,12 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import fitting, systems, trainings
+from labkit import fit as fitting
 from labkit.config import DistillConfig
 from labkit.errors import LabError
+from labkit.experiments import systems, trainings
+from labkit.experiments.systems import distill_stream, fuse_predictions, teacher_weights, train_jointly
 from labkit.feeds import Feed
-from labkit.systems import distill_stream, fuse_predictions, teacher_weights, train_jointly
 from labkit.trainers import load_stream, train_stream
 
 
@@ -43,7 +44,7 @@ def test_joint_hallucination_starts_from_depth_and_reads_rgb(taught, monkeypatch
     def look(run, task, *_):
         started.update({role: module.state_dict() for role, module in task.trained.items()})
 
-    monkeypatch.setattr("labkit.fitting.fit", look)
+    monkeypatch.setattr("labkit.fit.fit", look)
     distill = replace(lab.profile.distill, objective="hallucination")
     run = train_jointly(lab.with_seed(3), depth, rgb, distill=distill)
     assert run.spec.config["modalities"] == {"rgb": "rgb", "depth": "depth", "hallucination": "rgb"}
@@ -69,7 +70,7 @@ def test_student_starts_and_trains_as_its_control(taught, monkeypatch):
     """The plain RGB stream is the control: same start, same budget, same order of clips."""
     lab, depth, _ = taught
     seen = []
-    monkeypatch.setattr("labkit.fitting.fit", lambda run, task, lab, config: seen.append((task, config)))
+    monkeypatch.setattr("labkit.fit.fit", lambda run, task, lab, config: seen.append((task, config)))
     train_stream(lab.with_seed(5), "rgb")
     distill_stream(lab.with_seed(5), [depth], distill=DistillConfig(objective="generalized"))
     (plain, plain_config), (student, config) = seen
@@ -88,7 +89,7 @@ def test_teachers_stay_as_they_were(taught, monkeypatch):
         fit(run, task, *rest)
         same.append(all(torch.equal(v, before[k]) for k, v in task.teachers.state_dict().items()))
 
-    monkeypatch.setattr("labkit.fitting.fit", watch)
+    monkeypatch.setattr("labkit.fit.fit", watch)
     distill_stream(lab.with_seed(9), [rgb, depth], distill=DistillConfig(objective="ensemble", weighting="sample"))
     assert same == [True]
 

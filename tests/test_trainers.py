@@ -15,7 +15,8 @@ import torch
 from tiny import MemoryStore, tiny_lab
 from torch import nn
 
-from labkit import fitting, sessions, tasks, trainers
+from labkit import fit as fitting
+from labkit import sessions, tasks, trainers
 from labkit.config import PAPER
 from labkit.errors import LabError
 from labkit.feeds import Feed
@@ -374,7 +375,7 @@ def train_and_die(root: str, fail_point: int, kinds: tuple[str, ...], whole: boo
 def forkserver():
     """Children start from a process that has torch loaded but has not computed yet."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["labkit.fitting", "labkit.trainers", "tiny"])
+    context.set_forkserver_preload(["labkit.fit", "labkit.trainers", "tiny"])
     return context
 
 

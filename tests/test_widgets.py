@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labkit import widgets
+from labkit.notebook import widgets
 
 
 @pytest.fixture

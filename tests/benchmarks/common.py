@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tiny.py
 import torch
 from torch.nn import functional as F
 
-from labkit.fitting import Task, Training
+from labkit.fit import Task, Training
 from labkit.lab import Lab
 from labkit.model import TwoStream, build_stream
 

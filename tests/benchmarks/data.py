@@ -27,15 +27,15 @@ import torch
 from common import adam_step, channels_last, compare, joint_training, seconds
 from torch.nn import functional as F
 
-from labkit.catalog import find_dataset
 from labkit.config import MINI, PAPER, Profile
-from labkit.datasets import ClipStore, prepare
-from labkit.fitting import train_step
+from labkit.data.catalog import find_dataset
+from labkit.data.datasets import ClipStore, prepare
+from labkit.data.reading import read_aligned
+from labkit.data.roots import Index
+from labkit.fit import train_step
 from labkit.lab import Lab, puppets_root
 from labkit.model import build_stream
-from labkit.puppets import make_puppets
-from labkit.reading import read_aligned
-from labkit.roots import Index
+from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore
 
 SUBJECTS = tuple(range(1, 9))
@@ -84,15 +84,15 @@ def preparing(home: Path, index: Index, profile: Profile) -> Rows:
     for number in range(3):
         for workers in times:
             store = home / f"prepared{number}-{workers}"
-            command = [sys.executable, "-m", "labkit.cli", "data", "prepare", str(index.root), "--profile", "mini"]
+            command = [sys.executable, "-m", "labkit.cli.main", "data", "prepare", str(index.root), "--profile", "mini"]
             command += ["--store", str(store), "--workers", str(workers)]
-            taken, _ = seconds(lambda: subprocess.run(command, check=True, capture_output=True), time.perf_counter)  # noqa: B023
+            taken, _ = seconds(lambda: subprocess.run(command, check=True, capture_output=True), time.perf_counter)
             assert len(ClipStore(store)) == len(index)
             times[workers].append(taken)
     one, two = (statistics.median(values) for values in times.values())
     ratio = statistics.median(a / b for a, b in zip(times[1], times[2], strict=True))
     yield "preparing, 1 core / 2 cores", ratio, ">= 1.8", f"{one:.1f} s, {two:.1f} s, {len(index)} clips"
-    build = lambda: prepare(index, home / STORE, profile.clips, workers=1, progress=False)  # noqa: E731
+    build = lambda: prepare(index, home / STORE, profile.clips, workers=1, progress=False)
     whole = seconds(build, time.perf_counter)[0]
     first, second = (Path(index.entries[place].files["rgb"]) for place in (0, -1))
     kept = first.read_bytes()
@@ -114,14 +114,14 @@ def reading(home: Path, index: Index, profile: Profile) -> Rows:
     ratios: dict[str, list[float]] = {"warm": [], "cold": []}
     for entry in entries:
         row = store.rows([entry.id])
-        stored = lambda store=store, row=row: (store.rgb(row)[0], store.depth(row)[0])  # noqa: E731
+        stored = lambda store=store, row=row: (store.rgb(row)[0], store.depth(row)[0])
         pixels = read_aligned(entry, profile.clips)[0]
         assert all(np.array_equal(a, b) for a, b in zip(stored(), (pixels["rgb"], pixels["depth"]), strict=True))
-        decode = lambda entry=entry: read_aligned(entry, profile.clips)  # noqa: E731
+        decode = lambda entry=entry: read_aligned(entry, profile.clips)
         ratios["warm"].append(compare(decode, stored, 5, time.perf_counter)[0])
         forget(path)
         fresh = ClipStore(path, verify=False)
-        cold = seconds(lambda: (fresh.rgb(row), fresh.depth(row)), time.perf_counter)[0]  # noqa: B023
+        cold = seconds(lambda: (fresh.rgb(row), fresh.depth(row)), time.perf_counter)[0]
         ratios["cold"].append(seconds(decode, time.perf_counter)[0] / cold)
     for kind, goal in (("warm", ">= 200"), ("cold", ">= 20")):
         yield (
@@ -173,7 +173,7 @@ def growth_of_preparing(home: Path, index: Index, profile: Profile) -> Rows:
     sizes, times, held = [12, 24, 48, 96], [], []
     for size in sizes:
         part = replace(index, entries=index.entries[:size])
-        call = lambda part=part, size=size: prepare(  # noqa: E731
+        call = lambda part=part, size=size: prepare(
             part, home / f"first{size}", profile.clips, workers=1, progress=False
         )
         times.append(seconds(call)[0])

@@ -26,9 +26,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.config import MINI, PAPER, Profile
-from labkit.export import TOLERANCE, RgbOnly, eager_answer, speed_ratio, to_onnx, trace
+from labkit.export.onnx_file import FORMAT, open_export, seal
+from labkit.export.package import TOLERANCE, RgbOnly, eager_answer, speed_ratio, to_onnx, trace
 from labkit.model import TwoStream, build_stream
-from labkit.onnx_file import FORMAT, open_export, seal
 
 CLASSES = {"mini": 12, "paper": 60}
 PAIRS = {("mini", 1): 60, ("mini", 8): 30, ("paper", 1): 5, ("paper", 8): 3}

@@ -70,7 +70,7 @@ def inference(pairs: int) -> Rows:
     with torch.inference_mode():
         gap = float((pair(eight, eight).logits[:1] - pair(one, one).logits).abs().max())
         assert gap < 1e-4, f"a clip's answer depends on the batch by {gap}"
-        ours = lambda: pair(one, one).logits  # noqa: E731
+        ours = lambda: pair(one, one).logits
         ratio, *seconds = compare(ours, lambda: [net(frames).mean(0) for net in nets], 3 * pairs)
         yield "RGB-only inference / two ResNet-50s", ratio, "<= 1.08", "{:.3f} s, {:.3f} s".format(*seconds)
         ratio, many, alone = compare(lambda: pair(eight, eight), lambda: [ours() for _ in range(8)], pairs)

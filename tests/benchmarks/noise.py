@@ -17,12 +17,12 @@ from common import compare
 from tiny import MemoryStore, tiny_lab
 
 from labkit.config import MINI, PAPER, Profile
-from labkit.corruptions import CORRUPTIONS
+from labkit.experiments.corruptions import CORRUPTIONS
+from labkit.experiments.stress import Study
 from labkit.feeds import Feed
-from labkit.fitting import TEST_BATCH, Task, evaluate
+from labkit.fit import TEST_BATCH, Task, evaluate
 from labkit.lab import Lab
 from labkit.runs import Run
-from labkit.stress import Study
 from labkit.trainers import train_stream, train_two_stream
 
 TABLE3 = [CORRUPTIONS[kind] for kind in ("none", "speckle", "void")]
@@ -41,7 +41,7 @@ def small_lab(folder: str, profile: Profile, train: int, test: int) -> Lab:
 def clean_evaluation(lab: Lab, study: Study) -> Callable[[], torch.Tensor]:
     """Row 8's own evaluation, as at the end of a training."""
     pair = study.streams
-    read = lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits}  # noqa: E731
+    read = lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits}
     task = Task("clean", pair, {}, ("rgb", "depth"), None, None, read)
     feed = Feed(lab, lab.split.test, ("rgb", "depth"))
     return lambda: torch.from_numpy(evaluate(task, feed, lab.profile.step2)["fused"])

@@ -29,7 +29,7 @@ def train(folder: str, threads: int, precision: str) -> None:
     from tiny import MemoryStore, tiny_lab
 
     from labkit.config import MINI
-    from labkit.fitting import train_step
+    from labkit.fit import train_step
     from labkit.parallel import join_launch
     from labkit.processes import together
 

@@ -24,15 +24,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from labkit.catalog import find_dataset
 from labkit.clips import sample_frames
 from labkit.config import PAPER, Profile, PuppetsConfig
-from labkit.datasets import ClipStore, prepare
+from labkit.data.catalog import find_dataset
+from labkit.data.datasets import ClipStore, prepare
+from labkit.data.inspection import inspect
+from labkit.data.media import count_frames, read_video, read_video_whole
 from labkit.files import sha256_json
-from labkit.inspection import inspect
 from labkit.lab import Lab, with_possible
-from labkit.media import count_frames, read_video, read_video_whole
-from labkit.puppets import make_puppets
+from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore
 
 SUBJECTS = (1, 2, 3, 4, 6)  # validation, two of training, two of test; with 12 actions and one camera: 60 clips
@@ -61,7 +61,7 @@ def train_steps(root: Path, store: ClipStore, profile: Profile) -> Callable:
     """One optimizer step of step 1's RGB stream on five clips."""
     import torch
 
-    from labkit.fitting import Training, train_step
+    from labkit.fit import Training, train_step
     from labkit.tasks import stream_task
 
     torch.set_num_threads(min(torch.get_num_threads(), 2))

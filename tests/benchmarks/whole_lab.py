@@ -26,11 +26,11 @@ import torch
 from common import compare, joint_training, seconds
 from tiny import MemoryStore, tiny_lab
 
-from labkit import fitting
+from labkit import fit as fitting
 from labkit.config import MINI, PAPER, Profile
+from labkit.experiments.graph import run_graph
 from labkit.files import read_json
-from labkit.fitting import train_step
-from labkit.graph import run_graph
+from labkit.fit import train_step
 from labkit.runs import RunStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def checkpoint(profile: Profile, folder: Path) -> Rows:
             session.save()
 
         states = [session.weights(), session.best_weights, training.optimizer.state_dict()]
-        bare = lambda: torch.save(states, folder / "bare.pt")  # noqa: E731
+        bare = lambda: torch.save(states, folder / "bare.pt")
         ratio, ours, theirs = compare(save, bare, 5, time.perf_counter)
     size = (folder / "bare.pt").stat().st_size / 1e6
     beside = f"{ours:.2f} s, {session.pause:.0f} s, {size:.0f} MB"
@@ -96,7 +96,7 @@ def notebooks() -> Rows:
         copies = list(copy_notebooks(home / "notebooks"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LABKIT_")}
         variables = {**kept, "OMP_NUM_THREADS": "1", "BENCH_TIMES": str(times)}
-        command = [sys.executable, "-m", "labkit.cli", "run", "--profile", "smoke", "--home", str(home)]
+        command = [sys.executable, "-m", "labkit.cli.main", "run", "--profile", "smoke", "--home", str(home)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         wall, done = seconds(lambda: subprocess.run(command, env=variables, check=False), time.perf_counter)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

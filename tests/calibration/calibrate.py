@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit import files, targets
+from labkit import files
 from labkit.config import MINI
+from labkit.experiments import targets
 from labkit.lab import open_lab, puppets_root
 
 TABLE = Path(__file__).with_name("table.csv")

@@ -1,0 +1,116 @@
+"""What sets the embedded actions apart, and what a model makes of it.
+
+Actions come in pairs that differ in one cue (see `puppet_actions`). A wrong answer that names the partner
+means that the cue was missed; any other wrong answer, that more than the cue was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from ..data.protocols import NTU_ACTIONS
+from ..errors import LabError
+from ..experiments.statistics import confusion
+from ..experiments.targets import TARGETS, comparison_table, predictions
+from ..lab import Lab
+from ..puppets.actions import BY_NUMBER, Action
+
+CUES = ("colour", "depth", "order")
+
+
+def actions_of(lab: Lab) -> tuple[Action, ...]:
+    """The embedded actions, by label. Raises LabError for classes that are none of them."""
+    numbers = [NTU_ACTIONS.index(name) + 1 if name in NTU_ACTIONS else 0 for name in lab.clips.class_names]
+    strange = [name for name, number in zip(lab.clips.class_names, numbers, strict=True) if number not in BY_NUMBER]
+    if strange:
+        raise LabError.mismatch(None, "actions of the embedded set", strange[:3], "cues are known of its clips alone")
+    return tuple(BY_NUMBER[number] for number in numbers)
+
+
+def known(lab: Lab) -> bool:
+    """Whether the lab's clips are the embedded set's, whose cues are known; where not, a sentence says what follows."""
+    try:
+        return bool(actions_of(lab))
+    except LabError:
+        print(f"Skipped: which cue tells two actions apart is known of the embedded set, not of {lab.data_name}.")
+        return False
+
+
+def partners(lab: Lab) -> np.ndarray:
+    """The label of each class's partner, (classes,)."""
+    numbers = [action.number for action in actions_of(lab)]
+    return np.array([numbers.index(action.partner) for action in actions_of(lab)])
+
+
+def pair_order(lab: Lab) -> np.ndarray:
+    """All labels, (classes,), partners side by side and cues one after the other."""
+    actions, partner = actions_of(lab), partners(lab)
+    firsts = [label for label in range(len(actions)) if label < partner[label]]
+    firsts.sort(key=lambda label: CUES.index(actions[label].cue))
+    return np.array([label for first in firsts for label in (first, partner[first])])
+
+
+def cue_of_clips(lab: Lab) -> np.ndarray:
+    """The cue that decides each test clip's pair, (N,)."""
+    cues = np.array([action.cue for action in actions_of(lab)])
+    return cues[lab.clips.labels[lab.clips.rows(lab.split.test)]]
+
+
+def confusions(lab: Lab, name: str, seeds: int = 1) -> np.ndarray:
+    """A target's counts (true class, predicted class) on the test clips, summed over seeds."""
+    return sum(_confusions(lab, name, seeds))
+
+
+def _confusions(lab: Lab, name: str, seeds: int) -> list[np.ndarray]:
+    return [confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in range(seeds)]
+
+
+def outcomes(lab: Lab, names: Iterable[str], seeds: int = 1) -> pd.DataFrame:
+    """For each cue and target, the shares in % of answers that are right, name the partner, or a third class.
+
+    Means over seeds; "lowest" and "highest" are the right answers of single seeds.
+    """
+    cues = np.array([action.cue for action in actions_of(lab)])
+    everyone, partner = np.arange(lab.num_classes), partners(lab)
+    counts = {name: _confusions(lab, name, seeds) for name in names}
+    rows = []
+    for cue in CUES:
+        for name, tables in counts.items():
+            own, table = cues == cue, sum(tables)
+            each = [100 * np.diag(one)[own].sum() / one[own].sum() for one in tables]
+            total = table[own].sum()
+            right, confused = table[everyone, everyone][own].sum(), table[everyone, partner][own].sum()
+            shares = {"right": right, "partner": confused, "elsewhere": total - right - confused}
+            shares = {outcome: 100 * count / total for outcome, count in shares.items()}
+            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares, "lowest": min(each),
+                         "highest": max(each), "clips": total // seeds})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def comparison_by_cue(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:
+    """`targets.comparison_table` of one pair of targets, cue by cue: three intervals, so each is a hint."""
+    pair = ((better, worse),)
+    tables = {cue: comparison_table(lab, seeds, pair, where=cue_of_clips(lab) == cue) for cue in CUES}
+    return pd.concat(tables, names=["cue"]).reset_index("cue")
+
+
+def pairs_seen(lab: Lab) -> pd.DataFrame:
+    """For each pair of action and object's shape, how many clips of it are trained or validated on, and tested on.
+
+    Raises LabError where objects are not recorded.
+    """
+    rows = {}
+    for part, ids in (("train", (*lab.split.train, *lab.split.validation)), ("test", lab.split.test)):
+        labels = lab.clips.labels[lab.clips.rows(ids)]
+        for label, about in zip(labels, lab.clips.about(ids), strict=True):
+            if "object" not in about:
+                raise LabError.mismatch(None, "the object of every clip", "none", "take a set that records objects")
+            pair = rows.setdefault((int(label), str(about["object"])), {"train": 0, "test": 0})
+            pair[part] += 1
+    order = {label: place for place, label in enumerate(pair_order(lab))}
+    names = lab.clips.class_names
+    found = sorted(rows.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+    return pd.DataFrame([{"action": names[label], "object": thing, **counts} for (label, thing), counts in found])

@@ -1,0 +1,126 @@
+"""How bad depth may get before doing without it is better: Table 3 as a curve, and where the curve crosses.
+
+The two-stream network (row 8) is better with clean depth than any model that sees RGB alone. As its depth
+gets worse it falls below them, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LabError
+from ..experiments.corruptions import CORRUPTIONS, Corruption
+from ..experiments.statistics import resampled_means
+from ..experiments.targets import TARGETS, Target, answers_of_seeds, results_table
+from ..lab import Lab
+
+# What a reader of Table 3 would take instead: the paper's RGB-only model, its twin without depth, one RGB stream.
+RIVALS = ("table2:15", "control:15", "table2:2")
+GRADED = tuple(kind for kind, corruption in CORRUPTIONS.items() if corruption.severities)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The severity at which row 8 falls below a rival, with its 95 % interval.
+
+    0 is clean depth; None is beyond the worst severity measured. `share` is that of the resamples that
+    cross at all.
+    """
+
+    kind: str
+    rival: str
+    severity: float | None
+    low: float | None
+    high: float | None
+    share: float
+
+    def __str__(self) -> str:
+        rival, corruption = TARGETS[self.rival].title, CORRUPTIONS[self.kind]
+        worst = f"{float(corruption.severities[-1]):g}"
+        if self.severity is None:
+            some = f", but for {100 * self.share:.0f} % of resamples" if self.share else ""
+            return f"{self.kind}: row 8 stays above “{rival}” up to {corruption.unit} {worst}{some}"
+        if self.severity == 0:
+            return f"{self.kind}: row 8 is below “{rival}” with clean depth already"
+        low, high = (f"beyond {worst}" if bound is None else _short(bound) for bound in (self.low, self.high))
+        where = f"{corruption.unit} {_short(self.severity)} (95 % interval {low} to {high})"
+        return f"{self.kind}: row 8 falls below “{rival}” at {where}"
+
+
+def _short(severity: float) -> str:
+    """Two digits, and no power of ten."""
+    return f"{severity:.0f}" if severity >= 100 else f"{severity:.2g}"
+
+
+def targets_of(kind: str) -> list[Target]:
+    """The targets of a kind of corruption, clean depth first, then from mild to severe; LabError for no such kind."""
+    if kind not in GRADED:
+        raise LabError.mismatch(None, f"a corruption among {', '.join(GRADED)}", repr(kind), "use one of those names")
+    by_reading = {target.reading: target for target in TARGETS.values() if target.training == "noise"}
+    return [by_reading[reading] for reading in ("none", *CORRUPTIONS[kind].readings)]
+
+
+def severity_table(lab: Lab, seeds: int = 1, kind: str = "speckle") -> pd.DataFrame:
+    """`targets.results_table` of a kind's targets with their `severity`, 0 for clean depth and empty for void.
+
+    Void ends the kinds that change the coloured picture, as in Table 3. Nothing is computed; what is missing
+    stays empty.
+    """
+    chosen = targets_of(kind)
+    severities = [0.0, *CORRUPTIONS[kind].readings.values()]
+    if CORRUPTIONS[kind].on == "picture":
+        chosen, severities = [*chosen, TARGETS["table3:void"]], [*severities, None]
+    return results_table(lab, seeds, chosen).assign(kind=kind, severity=severities)
+
+
+def crossing(lab: Lab, seeds: int | Sequence[int] = 1, kind: str = "speckle", rival: str = "table2:15") -> Crossing:
+    """Where the curve of a kind crosses a rival's accuracy, from kept predictions of all seeds.
+
+    Between severities the curve is taken as straight, on a logarithmic axis for speckle. The interval comes
+    from resampling people and, where there are several, seeds: the same ones for curve and rival.
+    """
+    curve = np.stack([answers_of_seeds(lab, target.name, seeds) for target in targets_of(kind)])
+    found = find_crossing(curve, answers_of_seeds(lab, rival, seeds), CORRUPTIONS[kind], lab.people())
+    return Crossing(kind, rival, *found)
+
+
+def find_crossing(
+    curve: np.ndarray, rival: np.ndarray, corruption: Corruption, groups: np.ndarray, *, samples: int = 10_000
+) -> tuple[float | None, float | None, float | None, float]:
+    """(severity, low, high, share of resamples that cross); see `Crossing`.
+
+    curve (severities + 1, seeds, clips) and rival (seeds, clips) tell which clips are answered right, clean
+    depth first; groups (clips,) are resampled whole.
+    """
+    places = np.array([corruption.place(severity) for severity in (0.0, *corruption.readings.values())])
+    right = np.concatenate([curve, rival[None]]).astype(float)
+    means = resampled_means(right, groups, samples, 0)
+    whole = right.mean(axis=(1, 2))[:, None]
+    drawn, (value,) = (_first_crossing(m[:-1] - m[-1], places) for m in (means, whole))
+    low, high = np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")  # of values that occur: some are infinite
+    severities = (corruption.severity_at(place) if np.isfinite(place) else None for place in (value, low, high))
+    return *severities, float(np.isfinite(drawn).mean())
+
+
+def _first_crossing(differences: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Places (samples,) at which differences (places, samples) first turn negative; infinite where they never do."""
+    below = differences < -1e-12  # equal accuracies may differ by rounding
+    after = below.argmax(axis=0)
+    before = np.maximum(after - 1, 0)
+    here, there = (np.take_along_axis(differences, at[None], axis=0)[0] for at in (before, after))
+    part = np.divide(here, here - there, out=np.zeros_like(here), where=after > 0)
+    crossed = places[before] + part * (places[after] - places[before])
+    return np.where(below.any(axis=0), crossed, np.inf)
+
+
+def crossings_table(
+    lab: Lab, seeds: int = 1, kinds: Iterable[str] = GRADED, rivals: Sequence[str] = RIVALS
+) -> pd.DataFrame:
+    """`crossing` of every kind with every rival, a row each, in words, too."""
+    found = [crossing(lab, seeds, kind, rival) for kind in kinds for rival in rivals]
+    rows = [{**asdict(one), "unit": CORRUPTIONS[one.kind].unit, "in words": str(one)} for one in found]
+    return pd.DataFrame(rows).assign(seeds=seeds, data=lab.data_name, protocol=lab.split.name)

@@ -1,0 +1,269 @@
+"""The claims of `claims`, judged on runs: effect, interval, verdict.
+
+One rule for all. A claim says that an effect lies beyond a level, which is 0 unless it says more. It
+"holds" where the 95 % interval lies beyond the level as a whole, "fails" where it lies on the other
+side as a whole, and is else "undecided", with the seeds it would take at the effect seen so far.
+
+Effects on accuracy are paired differences in points; their intervals cover other people and, from two
+seeds on, other seeds (`statistics.paired_bootstrap`). Intervals are not adjusted for being many; the
+column "p (Holm)" is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LabError
+from ..experiments.standings import look
+from ..experiments.statistics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
+from ..experiments.targets import TARGETS, UPPER, answers_of_seeds
+from ..lab import Lab
+from .claims import CLAIMS, Claim
+from .robustness import crossing
+
+UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
+MAX_NEEDED = 100  # more than this is "not by seeds"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say about a claim; effect and interval are in points, or in the claim's unit of `UNITS`."""
+
+    effect: float
+    low: float
+    high: float
+    p: float
+    verdict: Literal["holds", "fails", "undecided", "not run"]
+    seeds_needed: int | None  # where undecided; None: more than MAX_NEEDED, or no seeds would do
+    note: str
+    data: str
+    protocol: str
+    seeds: int
+
+
+NOTHING = (math.nan, math.nan, math.nan, math.nan)
+
+
+def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
+    """The verdict over those of the first `seeds` seeds that have all its runs; nothing is trained."""
+    have = complete_seeds(lab, claim.trainings, seeds)
+    about = {"data": lab.data_name, "protocol": lab.split.name, "seeds": len(have)}
+    if not have:
+        return Verdict(*NOTHING, "not run", None, "", **about)
+    judged = {"faster": _judge_curves, "crosses": _judge_crossing}.get(claim.kind, _judge_answers)
+    return Verdict(*judged(claim, lab, have), **about)
+
+
+def complete_seeds(lab: Lab, trainings: Iterable[str], seeds: int) -> list[int]:
+    """Which of the first `seeds` seeds have finished runs of all these trainings: what a paired comparison rests on.
+
+    Whatever the runs say: a seed counts as soon as both sides have it, and no seed is left out.
+    """
+    looks = {seed: look(lab.with_seed(seed), trainings).values() for seed in range(seeds)}
+    return [seed for seed, runs in looks.items() if all(not isinstance(run, LabError) and run.done for run in runs)]
+
+
+def word(claim: Claim, low: float, high: float) -> str:
+    """The rule: where the interval lies, seen from the claim's level."""
+    if math.isnan(low) or math.isnan(high):
+        return "undecided"
+    if claim.kind == "near":
+        inside = -claim.level < low and high < claim.level
+        outside = low > claim.level or high < -claim.level
+        return "holds" if inside else "fails" if outside else "undecided"
+    if claim.kind == "crosses":
+        return "holds" if high <= claim.level else "fails" if low > claim.level else "undecided"
+    return "holds" if low > claim.level else "fails" if high < claim.level else "undecided"
+
+
+def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
+    """Effect, low, high, p, word, seeds needed and note, from the answers to each test clip."""
+    plus, minus = (
+        np.sum([answers_of_seeds(lab, name, have) for name in side], axis=0, dtype=float)
+        for side in (claim.plus, claim.minus)
+    )
+    people = lab.people()
+    found = paired_bootstrap(plus, minus, groups=people)
+    effect, low, high = 100 * found.value, 100 * found.low, 100 * found.high
+    p = found.p if claim.kind == "above" and claim.level == 0 else math.nan
+    verdict = word(claim, low, high)
+    if verdict != "undecided":
+        return effect, low, high, p, verdict, None, "" if len(have) > 1 else "one seed: other seeds are not covered"
+    by_seed = (plus - minus).mean(axis=1)
+    spread = clip_spread(plus[0], minus[0]) if len(have) == 1 else None
+    distance = abs(effect) - claim.level if claim.kind == "near" else effect - claim.level
+    needed = seeds_needed(by_seed, distance / 100, spread=spread, most=MAX_NEEDED)
+    certain = paired_bootstrap(plus.mean(axis=0), minus.mean(axis=0), groups=people)
+    notes = ["spread over seeds assumed to be that over clips"] if spread is not None else []
+    if word(claim, 100 * certain.low, 100 * certain.high) == "undecided":
+        notes.append("undecided over people alone: more of them, not only more seeds")
+    return effect, low, high, p, verdict, needed, "; ".join(notes)
+
+
+def _judge_crossing(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
+    found = crossing(lab, have, rival=claim.plus[0])
+    value, low, high = (math.inf if place is None else place for place in (found.severity, found.low, found.high))
+    return value, low, high, math.nan, word(claim, low, high), None, str(found)
+
+
+# -- Fig. 4 ----------------------------------------------------------------------------------------
+
+
+def iterations_saved(faster: Sequence[dict], slower: Sequence[dict], term: str = "hall") -> float:
+    """By how many % fewer iterations the first curve comes down to where the second ends.
+
+    Curves as in history.json of two runs of equal length, smoothed by `running_median`. Negative
+    where the first never comes so low: then it is what the second saves against the first's end.
+    """
+    first, second = running_median(faster, term), running_median(slower, term)
+    if first.min() > second.iloc[-1]:
+        return -iterations_saved(slower, faster, term)
+    reached = first.index[(first <= second.iloc[-1]).to_numpy().argmax()]
+    return 100 * (1 - (reached + 1) / (second.index[-1] + 1))
+
+
+class Start(NamedTuple):
+    """Of two curves over seeds: where they start, and what is saved if each is measured by its own start."""
+
+    first: float  # geometric mean over seeds of the smoothed value at the first iteration
+    second: float
+    saved: float  # mean over seeds of `iterations_saved`, in %
+
+    def __str__(self) -> str:
+        return f"starts at {self.first:.3g} against {self.second:.3g}; each by its own start, {self.saved:.0f} % saved"
+
+
+def starts(pairs: Sequence[Sequence[Sequence[dict]]], term: str = "hall") -> Start:
+    """`Start` of (faster, slower) curves, a pair a seed: what starts lower leads before it has learnt anything."""
+    first, second = np.exp(np.mean([[math.log(_start(curve, term)) for curve in pair] for pair in pairs], axis=0))
+    saved = [iterations_saved(*(_from_one(curve, term) for curve in pair), term) for pair in pairs]
+    return Start(float(first), float(second), float(np.mean(saved)))
+
+
+def _start(curve: Sequence[dict], term: str) -> float:
+    return float(running_median(curve, term).iloc[0])
+
+
+def _from_one(curve: Sequence[dict], term: str) -> list[dict]:
+    """The curve in units of its own start."""
+    start = _start(curve, term)
+    return [{"step": row["step"], term: row[term] / start} for row in curve]
+
+
+def running_median(curve: Sequence[dict], term: str = "hall") -> pd.Series:
+    """One loss term of a run's history.json by step, smoothed over a twentieth of the training."""
+    values = pd.DataFrame(curve).set_index("step")[term]
+    return values.rolling(max(len(values) // 20, 1), center=True, min_periods=1).median()
+
+
+def curves_of(lab: Lab, trainings: Sequence[str], have: Iterable[int]) -> dict[int, list[list[dict]]]:
+    """By seed, the curve in history.json of each of these trainings; all of them are finished."""
+    looks = {seed: look(lab.with_seed(seed), trainings) for seed in have}
+    return {seed: [runs[name].load_json("history.json")["curve"] for name in trainings] for seed, runs in looks.items()}
+
+
+def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
+    pairs = list(curves_of(lab, (*claim.plus, *claim.minus), have).values())
+    saved, note = [iterations_saved(*pair) for pair in pairs], str(starts(pairs))
+    effect, low, high = seed_interval(saved, bounds=(-100.0, 100.0))
+    if low is None:
+        return effect, math.nan, math.nan, math.nan, "undecided", 2, f"one seed has no interval; {note}"
+    verdict = word(claim, low, high)
+    needed = seeds_needed(saved, effect - claim.level, most=MAX_NEEDED) if verdict == "undecided" else None
+    return effect, low, high, math.nan, verdict, needed, f"interval over seeds alone; {note}"
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def claims_table(labs: Lab | Iterable[Lab], seeds: int = 1, claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
+    """Every claim on every bench, one row each: the paper's effect, ours with its interval, the verdict.
+
+    "p (Holm)" is adjusted over all rows of the table that have a p. Nothing is trained; a claim whose
+    runs are missing is "not run".
+    """
+    benches = [labs] if isinstance(labs, Lab) else list(labs)
+    rows = []
+    for bench in benches:
+        for claim in claims:
+            found = judge(claim, bench, seeds)
+            rows.append(
+                {
+                    "claim": claim.name,
+                    "by": claim.by,
+                    "section": claim.section,
+                    "statement": claim.statement,
+                    "paper": claim.in_paper(bench.split.name),
+                    **vars(found),
+                    "level": claim.level,
+                    "unit": UNITS.get(claim.kind, "points"),
+                    "chain": claim.chain,
+                }
+            )
+    return pd.DataFrame(rows).pipe(_with_holm)
+
+
+def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
+    known = table["p"].notna()
+    adjusted = pd.Series(math.nan, table.index)
+    if known.any():
+        adjusted[known] = holm(table.loc[known, "p"])
+    table.insert(table.columns.get_loc("p") + 1, "p (Holm)", adjusted)
+    return table
+
+
+def chains(table: pd.DataFrame) -> pd.DataFrame:
+    """The chained claims of a `claims_table`, each chain as one: it holds if every link does, fails if one does."""
+    rows = []
+    for (chain, protocol), links in table[table["chain"] != ""].groupby(["chain", "protocol"], sort=False):
+        words = set(links["verdict"])
+        verdict = "fails" if "fails" in words else "holds" if words == {"holds"} else "undecided"
+        verdict = "not run" if words == {"not run"} else verdict
+        counts = {name: int((links["verdict"] == name).sum()) for name in ("holds", "fails", "undecided")}
+        rows.append({"chain": chain, "protocol": protocol, "verdict": verdict, "links": len(links), **counts})
+    return pd.DataFrame(rows)
+
+
+# An RGB-only model, and what it must beat: one RGB stream, its own twin without depth, and depth's weights alone.
+GAPS = (
+    ("table2:13", "table2:2"),
+    ("table2:13", "control:13"),
+    ("table2:15", "table2:2"),
+    ("table2:15", "control:15"),
+    ("recipe:best", "table2:2"),
+    ("recipe:best", "control:15"),
+    ("recipe:best", "untaught:15"),
+)
+
+
+def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
+    """(student - baseline) / (RGB+D - baseline) in %, a row each of `gaps`.
+
+    Against one RGB stream it credits depth with all that a second stream and longer training add; against
+    the control of equal capacity, budget and starting point it does not, and against depth's weights trained
+    on labels alone it counts what the teaching adds to them. Each rests on those of the first `seeds` seeds
+    that have its three models, in "seeds". Empty where row 8 is not above the baseline. Raises LabError
+    where no seed has them.
+    """
+    rows = []
+    for student, baseline in gaps:
+        names = (student, baseline, UPPER)
+        have = complete_seeds(lab, trainings_of(names), seeds) or [0]  # whose missing run is then named
+        right = [answers_of_seeds(lab, name, have) for name in names]
+        shares: list[float | None] = [None, None, None]
+        if right[2].mean() > right[1].mean():
+            shares = [None if share is None else 100 * share for share in gap_closed(*right, groups=lab.people())]
+        closed = dict(zip(("gap closed", "low", "high"), shares, strict=True))
+        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": len(have)})
+    return pd.DataFrame(rows).assign(data=lab.data_name, protocol=lab.split.name)
+
+
+def trainings_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The trainings that these targets read, each once."""
+    return tuple(dict.fromkeys(TARGETS[name].training for name in names))

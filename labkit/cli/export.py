@@ -1,0 +1,143 @@
+"""The commands `labkit export` and `labkit predict`: a model leaves the lab and is asked about a video."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from ..errors import LabError, at_least_one
+
+if TYPE_CHECKING:
+    from ..export.onnx_file import Model
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+
+
+def export(
+    run: Positional[str],
+    /,
+    out: Path | None = None,
+    data: Path | None = None,
+    store: Path | None = None,
+    home: Path | None = None,
+) -> None:
+    """Write a run that needs no depth as ONNX and torch.export, with its description inside and a card beside it.
+
+    Args:
+        run: Id or folder of a finished run whose every stream sees RGB, such as one of step 4.
+        out: A new folder for the files; by default HOME/runs/exports/RUN.
+        data: The data root it was trained on, unless that is the embedded set.
+        store: Folder of the clip store it was trained on; by default beside DATA, or looked for in HOME/data.
+        home: Folder of data/ and runs/; by default the one that holds notebooks/.
+    """
+    from .. import machine
+    from ..export import onnx_file, provenance
+    from ..export import package as export
+
+    base = machine.find_home(home)
+    found = provenance.find_run(run, base)
+    folder = out or base / onnx_file.EXPORTS / found.id
+    print(f"exporting {found.id}: traced, converted, read back and compared, in a minute or so", file=sys.stderr)
+    about = export.export_onnx(found, provenance.find_lab(found, base, store, data), folder)
+    for name, difference in about["parity"].items():
+        print(f"{folder / name}: logits within {difference:.1e} of the run's own")
+    ratio, seconds, eager = export.measure(found, folder)
+    print(f"ONNX Runtime: {ratio:.1f}x the speed of eager on one thread (CPU time, "
+          f"{1e3 * seconds:.1f} against {1e3 * eager:.1f} ms a clip)")  # fmt: skip
+
+
+def predict(
+    video: Positional[Path | None] = None,
+    /,
+    model: Path | None = None,
+    run: str | None = None,
+    data: Path | None = None,
+    camera: int | None = None,
+    seconds: float = 3.0,
+    top: int = 5,
+    json: bool = False,
+    picture: Path | None = None,
+    home: Path | None = None,
+) -> None:
+    """What happens in a video, by a model that needs no depth: frames chosen, likeliest classes, a picture.
+
+    Args:
+        video: Any video file that PyAV reads, or a picture.
+        model: An export, its folder or ONNX file; by default the one in HOME/runs/exports.
+        run: Ask this run's own network instead; needs its clip store, but no ONNX Runtime.
+        data: The data root that run was trained on, unless that is the embedded set.
+        camera: Watch this webcam, 0 for the first, instead of a file.
+        seconds: How long to watch it.
+        top: How many classes to tell.
+        json: Print JSON, and draw no picture unless one is named.
+        picture: PNG to write; by default VIDEO.prediction.png in the current folder.
+        home: Folder of data/ and runs/; by default the one that holds notebooks/.
+    """
+    at_least_one(top=top)
+    _check_choices(video, camera, model, run)
+    path = picture or (None if json else Path(f"{video.stem if video else 'camera'}.prediction.png"))
+    if path is not None:
+        _check_picture(path, video)
+    from ..export import footage, prediction
+
+    asked = _asked(model, run, data, home)
+    if camera is None:
+        answer = prediction.predict_video(video, asked)
+    else:
+        answer = prediction.predict(footage.capture_footage(camera, *asked.sees, seconds=seconds), asked)
+    if path is not None:
+        _draw(answer, path, top)
+    print("\n".join(answer.lines(top, path, json)))
+
+
+def _check_choices(video: Path | None, camera: int | None, model: Path | None, run: str | None) -> None:
+    if (video is None) == (camera is None):
+        raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
+    if model is not None and run is not None:
+        raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
+
+
+def _asked(path: Path | None, run: str | None, data: Path | None, home: Path | None) -> Model:
+    """The model that is to answer: an export, named or the one there is, or a run's own network."""
+    from .. import machine
+    from ..export import onnx_file
+
+    if path is not None:  # which needs no project folder
+        return onnx_file.open_export(path)
+    base = machine.find_home(home)
+    if run is None:
+        return onnx_file.open_export(onnx_file.find_export(base))
+    from ..export import package as export
+    from ..export import provenance
+
+    found = provenance.find_run(run, base)
+    return export.eager_model(found, provenance.find_lab(found, base, data=data))
+
+
+def _check_picture(path: Path, video: Path | None) -> None:
+    """LabError before anything is computed where the picture would replace something that is none."""
+    fix = "name a new file that ends in .png with --picture"
+    if path.suffix.lower() != ".png":
+        raise LabError.mismatch(path, "a name that ends in .png", path.name, fix)
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise LabError.mismatch(path, "no file, or a PNG to replace", "something else", fix)
+    if video is not None and video.exists() and path.samefile(video):
+        raise LabError.mismatch(path, "another file than the one asked about", "the same", fix)
+    with open(path, "rb") as file:
+        if file.read(8) != PNG_HEAD:
+            raise LabError.mismatch(path, "no file, or a PNG to replace", "another kind of file", fix)
+
+
+def _draw(answer, path: Path, top: int) -> None:
+    from .. import files
+    from ..figures import pictures, style
+
+    sheet = answer.footage.frames, answer.footage.indices, answer.maps, answer.about["maps_of"]
+    figure = pictures.answer_sheet(*sheet, answer.top(top))
+    caption = f"Answer of {answer.about['run']}, trained on {answer.about['data']['name']}"
+    files.write_bytes(path, style.picture_bytes(figure, "png", caption))

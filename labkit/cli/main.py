@@ -1,0 +1,209 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.extras import SubcommandApp
+
+from .. import __version__
+from ..errors import LabError, at_least_one, told_by_the_system
+from .course import course
+from .data import data
+from .export import export, predict
+from .targets import list_targets, reproduce, show_table, write_tidy
+
+if TYPE_CHECKING:
+    from ..lab import Lab
+
+NOTEBOOK_SECONDS = 6 * 3600  # a notebook may train all its runs the first time
+DESCRIPTION = (
+    "What can a depth camera, present only while training, teach a network that will only ever see RGB? "
+    "`labkit --version` prints the version."
+)
+
+app = SubcommandApp()
+
+
+def run(
+    profile: str = "mini",
+    seeds: int = 1,
+    force: bool = False,
+    refresh: bool = False,
+    jobs: int | None = None,
+    data: Path | None = None,
+    protocol: str | None = None,
+    home: Path | None = None,
+) -> int:
+    """Make the embedded set, execute all notebooks in order, write the results table.
+
+    With --data, the notebooks see that data root in place of the embedded set, and what they leave stays
+    in runs/. What is up to date is not done again. The exit status is 1 when a notebook failed.
+
+    Args:
+        profile: Size of the experiment: smoke, mini or paper.
+        seeds: How many seeds each result rests on.
+        force: Execute notebooks that are up to date, too.
+        refresh: Keep the outputs in the notebooks themselves, too, as they are committed.
+        jobs: Notebooks executed at the same time; by default one a core, as far as memory goes.
+        data: A data root that the lab knows (`labkit data check ROOT`); by default the embedded set.
+        protocol: Which clips are held out for the test, by name; by default cross-subject, or else the set's own.
+        home: Folder for data/ and runs/; by default the one that holds notebooks/.
+    """
+    at_least_one(seeds=seeds, jobs=jobs)
+    from .. import machine
+
+    base = machine.find_home(home)
+    notebooks = machine.find_notebooks(base)
+    from .. import lab
+    from ..experiments import targets  # seconds: only now that there is something to do
+
+    bench = lab.open_lab(profile, protocol, home=base, data=data)
+    if refresh:
+        _check_shown(bench, seeds, data)
+    _make_ahead(bench, seeds)
+    jobs = machine.trainings_at_once() if jobs is None else jobs  # a notebook takes what a training takes
+    succeeded = _execute(notebooks, bench, seeds, jobs=jobs, force=force, refresh=refresh, elsewhere=data is not None)
+    _keep_results(bench, seeds)
+    if refresh:
+        write_tidy(lab.open_labs(profile, "all", home=base), targets.MAX_SEEDS, base / "figures" / "tidy.csv")
+    return 0 if succeeded else 1
+
+
+def _check_shown(bench: Lab, seeds: int, data: Path | None) -> None:
+    """LabError where the notebooks would keep outputs that are not those which are committed."""
+    from ..figures.style import SHOWN
+
+    asked, committed = (bench.series_name, bench.split.name, seeds), (SHOWN, "cross-subject", 1)
+    if asked != committed:
+        fix = "leave --refresh out: what is committed shows the embedded set, as the parameters cells say"
+        raise LabError.mismatch(data, f"--refresh with {committed}", asked, fix)
+
+
+def _make_ahead(bench: Lab, seeds: int) -> None:
+    """All that the notebooks read, several trainings side by side; a notebook would make one after the other."""
+    from ..experiments import graph, targets
+
+    possible = targets.possible(bench, targets.IN_NOTEBOOKS)
+    graph.run_graph(targets.needs(possible, [bench], seeds), workers=None)
+
+
+def _execute(notebooks: Sequence[Path], bench: Lab, seeds: int, *, jobs: int, force: bool, refresh: bool,
+             elsewhere: bool) -> bool:  # fmt: skip
+    """Run the series on this bench, whose data lie `elsewhere` than the lab's own; whether all succeeded."""
+    from .. import lab, machine
+    from ..course import series
+    from ..course.notebooks import adopt_outputs, read_notebook
+
+    runs = bench.runs.root
+    folder, env = runs / "notebooks" / bench.series_name, {"LABKIT_HOME": str(runs.parent)}
+    if elsewhere:
+        env[lab.DATA_VARIABLE] = str(bench.root)
+    if jobs > 1:  # kernels share the cores
+        env["OMP_NUM_THREADS"] = str(max(machine.available_cores() // jobs, 1))
+    parameters = {"profile": bench.profile.name, "protocol": bench.split.name, "seeds": seeds}
+    records = series.run_series(
+        notebooks, folder, parameters, timeout=NOTEBOOK_SECONDS, jobs=jobs, force=force,
+        data_fingerprint=bench.clips.fingerprint, env=env,
+    )  # fmt: skip
+    for path, record in zip(notebooks, records, strict=True):
+        if refresh and record.succeeded:
+            adopt_outputs(read_notebook(path), folder / f"{record.name}.ipynb")
+    return all(record.succeeded for record in records)
+
+
+def _keep_results(bench: Lab, seeds: int) -> None:
+    """The table of all targets, shown and kept in runs/, and every finished result beside it."""
+    from .. import files
+    from ..experiments import targets
+
+    table = targets.results_table(bench, seeds)
+    files.write_text(bench.runs.root / f"results-{bench.series_name}.csv", table.to_csv(index=False))
+    show_table(table)
+    write_tidy([bench], seeds)
+
+
+def doctor(home: Path | None = None) -> None:
+    """Versions, threads, bf16, GPU, memory, disk; the data found and the speed profiles measured.
+
+    Args:
+        home: Folder of data/ and runs/; by default the one that holds notebooks/.
+    """
+    from .. import files, machine
+    from ..data import datasets
+
+    base = machine.find_home(home)
+    facts = machine.describe(base)
+    for name, value in (facts | facts.pop("packages") | {"home": base}).items():
+        print(f"{name:<24} {value if value != [] else 'none'}")
+    for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
+        index = datasets.NTU60.index(root)
+        print(f"{'data':<24} {root.relative_to(base)}: {len(index)} clips, {len(index.excluded)} excluded")
+    for path in sorted(base.glob("runs/speed/speed-*.json")):
+        found = files.read_json(path)
+        print(f"{'speed':<24} {found['key']['shape']}: {found['profile']}")
+
+
+app.command(run)
+app.command(reproduce)
+app.command(list_targets, name="targets")
+app.command(doctor)
+app.command(export)
+app.command(predict)
+app.command(data, name="data", help="Make, check or prepare a data root.")
+app.command(course, name="course", help="Make the course's notebooks, or the site.")
+
+
+def _terminated(number: int, frame) -> None:
+    raise SystemExit(128 + number)  # so that kernels and locks are released on the way out
+
+
+def _unread() -> bool:
+    """Whether nobody reads what is printed any more, as behind `| head`; other pipes may break, too."""
+    try:
+        watch = select.poll()
+        watch.register(sys.stdout.fileno(), 0)  # errors are told unasked
+        return any(event & select.POLLERR for _, event in watch.poll(0))
+    except (AttributeError, OSError):  # no poll, or no file behind it
+        return False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. A LabError is one line on stderr and status 2, Ctrl-C 130, `| head` 141."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(__version__)
+        return 0
+    signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a kernel's streams have UTF-8 anyway
+            stream.reconfigure(errors="backslashreplace")  # where the locale's letters are few, a name is escaped
+    try:
+        status = app.cli(prog="labkit", description=DESCRIPTION, args=arguments or ["--help"]) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        return 128 + 13  # SIGPIPE
+    except (LabError, OSError) as error:
+        told = error if isinstance(error, LabError) else told_by_the_system(error)
+        print(f"labkit: {told}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("labkit: memory ran out. Fix: give --workers 1 or --jobs 1, or a smaller --profile", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("labkit: interrupted; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The commands `labkit reproduce` and `labkit targets`: numbers of the paper made, and shown beside ours."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from ..errors import LabError, at_least_one
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..experiments.graph import Report
+    from ..experiments.targets import Target
+    from ..figures.paper import Exhibit
+    from ..lab import Lab
+
+
+def reproduce(
+    names: Positional[tuple[str, ...]],
+    /,
+    protocol: str | None = None,
+    seeds: int = 1,
+    profile: str = "mini",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    threads: int | None = None,
+    data: Path | None = None,
+    home: Path | None = None,
+) -> int:
+    """Train what the named targets need and print them beside the paper's figures.
+
+    A training that several of them rest on is made once, and one that is finished not again. A failed
+    one is reported, takes along only what depends on it, and makes the exit status 1. All results,
+    one row a seed, are in runs/results-PROFILE-tidy.csv.
+
+    Args:
+        names: Targets such as table2:15, a group such as table2, all, or everything; and exhibits: table1,
+            fig3, fig4, claims, gaps, discrepancies, overview.
+        protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
+        seeds: How many seeds each result rests on; claims, gaps and discrepancies take more where all
+            sides of a comparison have them.
+        profile: Size of the experiment: smoke, mini or paper.
+        workers: Trainings made at the same time, in processes that share the cores; by default one a core,
+            and one in all on a GPU.
+        scheduler: Address of a Dask scheduler, tcp://HOST:8786, whose workers see the same folders.
+        threads: Threads a training computes with; it resumes with no other number.
+        data: A data root that the lab knows; by default the embedded set.
+        home: Folder for data/ and runs/; by default the one that holds notebooks/.
+    """
+    at_least_one(seeds=seeds, names=len(names), workers=workers, threads=threads)
+    from .. import lab, machine
+    from ..experiments import targets
+
+    named = [name for name in names if name not in targets.EXHIBIT_NAMES]
+    targets.get_targets(named)  # a wrong name is told before anything is made
+    labs = lab.open_labs(profile, protocol, home=machine.find_home(home), data=data)
+    drawn = _exhibits([name for name in names if name not in named])
+    report = _make(named, drawn, labs, seeds, workers=workers, scheduler=scheduler, threads=threads)
+    shown = _show(named, drawn, labs, seeds)
+    return 0 if _is_good(report) and shown else 1
+
+
+def list_targets(
+    protocol: str | None = None,
+    seeds: int = 1,
+    profile: str = "mini",
+    data: Path | None = None,
+    home: Path | None = None,
+) -> None:
+    """Every target: the paper's figure, ours with its interval, and how far it has come.
+
+    Args:
+        protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
+        seeds: How many seeds each result rests on.
+        profile: Size of the experiment: smoke, mini or paper.
+        data: A data root that the lab knows; by default the embedded set.
+        home: Folder of data/ and runs/; by default the one that holds notebooks/.
+    """
+    at_least_one(seeds=seeds)
+    from .. import lab, machine
+    from ..experiments import targets
+
+    _show_targets(lab.open_labs(profile, protocol, home=machine.find_home(home), data=data), seeds)
+    print(f"exhibits made of them, for `labkit reproduce`: {', '.join(targets.EXHIBIT_NAMES)}")
+
+
+# -- made ------------------------------------------------------------------------------------------
+
+
+def _exhibits(names: Sequence[str]) -> list[Exhibit]:
+    """The exhibits of these names. Drawing takes a second to load: only where something is to be drawn."""
+    if not names:
+        return []
+    from ..figures import paper as exhibits
+
+    return [exhibits.EXHIBITS[name] for name in names]
+
+
+def _make(names: Sequence[str], drawn: Sequence[Exhibit], labs: Sequence[Lab], seeds: int, **executor) -> Report:
+    """Train what targets and exhibits rest on; `executor` is what `graph.run_graph` takes beside."""
+    from ..experiments import graph, targets
+
+    wanted = [need for bench in labs for need in targets.needs(_chosen(names, bench), [bench], seeds)]
+    if drawn:
+        from ..figures import paper as exhibits
+
+        wanted += exhibits.needs(drawn, labs, seeds)
+    return graph.run_graph(wanted, **executor)
+
+
+def _is_good(report: Report) -> bool:
+    """Whether all that was needed is there; tells what failed, and what was needed where nothing was to be done."""
+    if not report.nodes:
+        print(report, file=sys.stderr)
+    for outcome in report.failed:
+        print(f"labkit: {outcome}", file=sys.stderr)
+    return not report.failed
+
+
+def _show(names: Sequence[str], drawn: Sequence[Exhibit], labs: Sequence[Lab], seeds: int) -> bool:
+    """The targets as tables, all results as a file, the exhibits as figures; whether all of these were drawn."""
+    if names:
+        _show_targets(labs, seeds, names)
+    write_tidy(labs, seeds)
+    missed = [exhibit for exhibit in drawn for bench in labs if not _draw(exhibit, bench, seeds)]
+    return not missed
+
+
+def _draw(exhibit: Exhibit, bench: Lab, seeds: int) -> bool:
+    """Draw an exhibit from what is there and tell where it lies, or what it misses; whether it was drawn."""
+    from ..figures import paper as exhibits
+
+    try:
+        print(*exhibits.make_exhibit(exhibit, bench, seeds), sep="\n")
+    except LabError as error:
+        print(f"labkit: {exhibit.name}, {bench.split.name}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+# -- shown -----------------------------------------------------------------------------------------
+
+
+def _chosen(names: Sequence[str], bench: Lab) -> list[Target]:
+    from ..experiments import targets
+
+    return targets.get_targets(names, bench.split.name)
+
+
+def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) -> None:
+    """A table a protocol, under its name where there are several; of all targets where none is named."""
+    from ..experiments import targets
+
+    for bench in labs:
+        if len(labs) > 1:
+            print(f"\n{bench.split.name}")
+        show_table(targets.results_table(bench, seeds, _chosen(names, bench) if names else None))
+
+
+def show_table(table: pd.DataFrame) -> None:
+    """Print a results table; what is missing is a dash, and long words are cut."""
+    shown = table.astype(object).where(table.notna(), "-")
+    shown = shown.map(lambda value: textwrap.shorten(value, 80) if isinstance(value, str) else value)
+    print(shown.to_string(index=False, float_format="{:.1f}".format))
+
+
+def write_tidy(labs: Sequence[Lab], seeds: int, path: Path | None = None) -> None:
+    """Every finished result of these protocols and seeds, one a row, beside the runs or in `path`."""
+    from .. import files
+    from ..experiments import targets
+
+    path = path or labs[0].runs.root / f"results-{labs[0].series_name}-tidy.csv"
+    files.write_text(path, targets.tidy(labs, seeds).to_csv(index=False, float_format="%.6g"))

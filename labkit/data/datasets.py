@@ -1,0 +1,284 @@
+"""Preparing the clips of a data root: skeleton, alignment, crop, a few frames, into a `ClipStore`.
+
+Preparing is done once, and again only for what changed: a clip is known by the hash of its source
+files, and modification times merely spare the hashing. It can be killed at any time; finished shards
+are found again. A clip that cannot be read is excluded with its reason, never replaced by another.
+Clips with too few joints wait for a second pass, when it is known what is usual for their camera
+(`registration`), and stand last in the store; they are made again only where that has moved.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from .catalog import find_dataset
+from ..config import ClipConfig
+from ..errors import LabError
+from ..files import locked, sha256_json
+from ..machine import available_cores
+from ..parallel import ordered_map
+from ..progress import Progress
+from .protocols import NTU60, Entry, Index, Split, compositional, cross_subject, cross_view, first_third
+from .reading import read_aligned, too_few
+from .registration import Medians, Usual, View, stand_in, still_stands
+from .roots import Recording
+from .sources import source_hashes, stamp_of
+from .store import (
+    ARRAYS,
+    INDEX,
+    ClipStore,
+    Row,
+    Shard,
+    content_hashes,
+    find_shards,
+    remove_leftovers,
+    shard_name,
+    write_sealed,
+    write_shard,
+)
+
+__all__ = [
+    "NTU60", "ClipStore", "Entry", "Index", "Split", "compositional", "cross_subject", "cross_view",
+    "first_third", "prepare", "read_aligned",
+]  # fmt: skip
+
+PIXELS_VERSION = 3  # raise it when a change to this code alters what is stored for the same files
+MAX_SHARD_CLIPS = 256
+MAX_SHARD_BYTES = 128 << 20  # written at once; a kill loses no more than this
+VERIFY_BYTES = 1 << 30  # a larger store is verified shard by shard when read, not as a whole before
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One clip to look at; `known` are records of the same recipe, which may still hold."""
+
+    entry: Entry
+    config: ClipConfig
+    recipe: str
+    known: tuple[dict, ...]
+    usual: tuple[Usual, ...] | None = None  # None: not known before all clips have been looked at
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A record, with pixels where they had to be made; or the reason why there is none; or not yet one."""
+
+    record: dict | None = None
+    pixels: dict[str, np.ndarray] | None = None
+    reason: str = ""
+    waits: bool = False
+
+
+class _Waits(Exception):
+    """A clip whose joints are too few, before it is known what is usual for its camera."""
+
+
+def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, clips: ClipConfig | None = None,
+            *, workers: int | None = None, progress: bool = True) -> ClipStore:  # fmt: skip
+    """The store of all usable clips of an index (or of a data root that `catalog` knows), made or brought up to date.
+
+    Per clip: `clips.stored_frames` evenly spaced frames over the shorter of RGB and depth, cropped to
+    what both cameras see (`clips.alignment`) and resized to `clips.size`, in each of
+    `clips.modalities`. `workers` processes share the work (one per core by default). Of two calls at
+    once on one store, one waits. Clips that could not be read are in the store's `excluded`; `built`
+    counts those whose pixels this call made.
+    Raises LabError for an unknown modality, when no clip is left, or when a worker process dies.
+    """
+    clips = clips or ClipConfig()
+    _check_modalities(clips.modalities)
+    index = source if isinstance(source, Index) else find_dataset(source).index(source)
+    folder = Path(store_dir)
+    with locked(folder / ".lock"):
+        built = _update(index, folder, clips, workers or available_cores(), progress)
+        store = ClipStore(folder)
+    store.built = built
+    return store
+
+
+def _check_modalities(modalities: tuple[str, ...]) -> None:
+    if not modalities or not set(modalities) <= set(ARRAYS) or len(set(modalities)) < len(modalities):
+        expected = f"some of {', '.join(ARRAYS)}, each once"
+        raise LabError.mismatch(None, expected, modalities, "correct ClipConfig.modalities")
+
+
+def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progress: bool) -> int:
+    """Bring the shards and the index of a store up to date; returns how many clips were made."""
+    size = sum(path.stat().st_size for path in folder.glob("*.npy"))
+    shards = find_shards(folder, verify=size <= VERIFY_BYTES)
+    pixels = {
+        (record["id"], modality, sha256): (old, number)
+        for old in shards.values()
+        for number, record in enumerate(old.records)
+        for modality, sha256 in record["sha256"].items()
+    }
+    outcomes = _outcomes(_tasks(index, config, shards), workers, progress)
+    names, labels, excluded, built = [], [], dict(index.excluded), 0
+    while chunk := list(islice(outcomes, _clips_per_shard(config))):
+        excluded |= {entry.id: outcome.reason for entry, outcome in chunk if outcome.record is None}
+        used = [(entry, outcome) for entry, outcome in chunk if outcome.record is not None]
+        labels += [entry.label for entry, _ in used]
+        built += sum(outcome.pixels is not None for _, outcome in used)
+        if used:
+            names.append(_keep(folder, [_row(outcome, pixels) for _, outcome in used], shards))
+            for shard in shards.values():
+                shard.forget(*shard.modalities)
+    if not names:
+        found = "; ".join(f"{clip}: {reason}" for clip, reason in list(excluded.items())[:3]) or "none"
+        raise LabError.mismatch(index.root, "at least one usable clip", found, "mend the files named here")
+    write_sealed(folder / INDEX, {
+        "shards": names, "labels": labels, "class_names": list(index.class_names), "excluded": excluded,
+        "config": {
+            "size": config.size, "alignment": config.alignment, "stored_frames": config.stored_frames,
+            "modalities": list(config.modalities), "data_name": index.data_name, **asdict(index.recording),
+        },
+    })  # fmt: skip
+    remove_leftovers(folder, names)
+    return built
+
+
+def _clips_per_shard(config: ClipConfig) -> int:
+    pixel_bytes = sum(2 if modality == "depth" else 3 for modality in config.modalities)
+    clip_bytes = config.stored_frames * config.size**2 * pixel_bytes
+    return min(MAX_SHARD_CLIPS, max(1, MAX_SHARD_BYTES // clip_bytes))
+
+
+def _tasks(index: Index, config: ClipConfig, shards: dict[str, Shard]) -> list[_Task]:
+    recipes = {recording: _recipe(config, recording) for recording in {entry.recording for entry in index.entries}}
+    known: dict[tuple[str, str], list[dict]] = {}
+    for shard in shards.values():
+        for record in shard.records:
+            if set(config.modalities) <= set(record["sha256"]):
+                known.setdefault((record["id"], record["recipe"]), []).append(record)
+    of_entry = [(entry, recipes[entry.recording]) for entry in index.entries]
+    return [_Task(entry, config, recipe, tuple(known.get((entry.id, recipe), ()))) for entry, recipe in of_entry]
+
+
+def _recipe(config: ClipConfig, recording: Recording) -> str:
+    """What decides a clip's pixels beside its files."""
+    return sha256_json([
+        PIXELS_VERSION, config.size, config.alignment, config.stored_frames,
+        *([asdict(recording)] if recording != Recording() else []),
+    ])  # fmt: skip
+
+
+def _row(outcome: _Outcome, pixels: dict[tuple[str, str, str], tuple[Shard, int]]) -> Row:
+    if outcome.pixels is not None:
+        return Row(outcome.record, outcome.pixels)
+    homes = {m: pixels[outcome.record["id"], m, sha256] for m, sha256 in outcome.record["sha256"].items()}
+    return Row(outcome.record, {m: shard.array(m)[number] for m, (shard, number) in homes.items()})
+
+
+def _keep(folder: Path, rows: list[Row], shards: dict[str, Shard]) -> str:
+    """The name of a shard of these rows: an old one, its records renewed where they differ, or a new one."""
+    records = [row.record for row in rows]
+    old = shards.get(shard_name(records))
+    if old is None:
+        return write_shard(folder, rows)
+    if old.records != records:
+        write_sealed(folder / f"{old.name}.json", {**old.manifest, "clips": records})
+    return old.name
+
+
+def _outcomes(tasks: list[_Task], workers: int, progress: bool) -> Iterator[tuple[Entry, _Outcome]]:
+    """What became of each clip, in the order of the tasks, but for those that wait, which come last."""
+    medians, waiting = Medians(), []
+    for task, outcome in _look_at_all(tasks, "prepare", workers, progress):
+        if outcome.waits:
+            waiting.append(task)
+            continue
+        if outcome.record is not None:
+            medians.add(outcome.record)
+        yield task.entry, outcome
+    again = [replace(task, usual=medians.of(_view(task.entry))) for task in waiting]
+    for task, outcome in _look_at_all(again, "crop as usual for their camera", workers, progress):
+        yield task.entry, outcome
+
+
+def _view(entry: Entry) -> View:
+    return View.of((entry.name._asdict() if entry.name else {}) | entry.facts)
+
+
+def _look_at_all(tasks: list[_Task], what: str, workers: int, progress: bool) -> Iterator[tuple[_Task, _Outcome]]:
+    """Each task with its outcome, in order; only clips that changed are read."""
+    current = {task.entry.id: outcome for task in tasks if (outcome := _untouched(task))}
+    changed = [task for task in tasks if task.entry.id not in current]
+    title = f"{what}: {len(changed)} of {len(tasks)} clips"
+    bar = Progress(title, len(changed), "clips", show=progress and bool(changed))
+    with bar, closing(ordered_map(_look, changed, workers)) as results:
+        for task in tasks:
+            if task.entry.id in current:
+                yield task, current[task.entry.id]
+            else:
+                yield task, next(results)
+                bar.advance()
+
+
+def _untouched(task: _Task) -> _Outcome | None:
+    """From a record that still holds as far as sizes and times tell."""
+    try:
+        stamp = stamp_of(task.entry) if task.known else None
+    except (OSError, LabError):
+        return None
+    same = [record for record in task.known if record["stamp"] == stamp]
+    return _from_known(same, task)
+
+
+def _from_known(same: list[dict], task: _Task, **changes: object) -> _Outcome | None:
+    """What records of the very same files give; None where the clip is to be made again."""
+    for record in same:
+        alignment = record["alignment"]
+        if not alignment["fallback"]:
+            return _Outcome(_renewed(record, task, **changes))
+        if task.usual is None:
+            return _Outcome(waits=True)
+        if source := still_stands(record, task.usual):
+            notes = [note for note in record["notes"] if "too few tracked joints" not in note] + [too_few(source)]
+            told = {"alignment": {**alignment, "source": source}, "notes": notes}
+            return _Outcome(_renewed(record, task, **told, **changes))
+    return None
+
+
+def _renewed(record: dict, task: _Task, **changes: object) -> dict:
+    """A record that still holds, without modalities that are no longer asked for."""
+    kept = {m: sha256 for m, sha256 in record["sha256"].items() if m in task.config.modalities}
+    sources = {m: sha256 for m, sha256 in record["sources"].items() if m != "boxes" or "layout" in kept}
+    return {**record, "sha256": kept, "sources": sources, **changes}
+
+
+def _same_sources(now: dict[str, str], before: dict[str, str]) -> bool:
+    """Boxes may be gone, which only draw; a skeleton that is gone no longer registers the two images."""
+    return now.items() <= before.items() and ("skeleton" in now) == ("skeleton" in before)
+
+
+def _look(task: _Task) -> _Outcome:
+    """Hash a clip's files, and make its pixels unless a known record has the same hashes."""
+    entry = task.entry
+    try:
+        now = {"stamp": stamp_of(entry), "sources": source_hashes(entry, task.config.modalities), "about": entry.about}
+        same = [record for record in task.known if _same_sources(now["sources"], record["sources"])]
+        if outcome := _from_known(same, task, **now):
+            return outcome
+        usual = _wait if task.usual is None else partial(stand_in, task.usual)
+        pixels, found = read_aligned(entry, task.config, usual)
+    except _Waits:
+        return _Outcome(waits=True)
+    except LabError as error:
+        where = f"{Path(error.path).name}: " if error.path else ""
+        return _Outcome(reason=f"{where}{error.reason}")
+    except OSError as error:
+        return _Outcome(reason=f"{Path(error.filename or '').name}: {error.strerror or error}")
+    record = {"id": entry.id, "recipe": task.recipe, "sha256": content_hashes(pixels), **now, **found}
+    return _Outcome(record, pixels)
+
+
+def _wait(*_: object) -> NoReturn:
+    raise _Waits

@@ -1,0 +1,180 @@
+"""Modalities that are drawn: optical flow, skeletons and the layout of person, hands and object.
+
+A map is a picture of one frame, uint8 (S,S,3), of what the aligned crop shows, so that it lies pixel on
+pixel over the crop's RGB and depth. Coordinates are continuous: pixel i covers [i, i + 1). Boxes are
+(left, top, right, bottom), right and bottom excluded.
+
+flow      red dx, green dy, blue speed of the RGB image; 128, 128, 0 is standing still
+skeleton  red the left limbs and joints of all bodies, green the right ones, blue head and spine
+layout    red persons, green hands, blue objects; the share of each pixel that a box covers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+
+import cv2
+import numpy as np
+
+from ..alignment import Box
+from ..clips import STILL
+from ..errors import LabError
+from ..files import read_json
+
+# Chosen against the joints of the embedded set, whose faster ones move by 6 % of the side per frame: from
+# a frame to its neighbour DIS finds 64 % of that; from there to the third, 8 %, since limbs are lost.
+FLOW_GAP = 1  # frames
+FLOW_SIDE = 160  # px; smaller crops leave patches of 8 px too coarse
+FLOW_RANGE = 1 / 16  # of the side of the map; 0.2 % of the pixels of the embedded set are cut
+FLOW_BLUR = 1 / 80  # of the side, standard deviation, against the noise of the sensor and of the codec
+FLOW_SMOOTHNESS = 5  # DIS's "alpha"; at its own value of 20 thin limbs melt into the background
+FLOW_CHANGE = (1.0, 2.0)  # grey levels, mean around a pixel: below the first nothing moves, see `dense_flow`
+CHANGE_WINDOW = 1 / 32  # of the side, standard deviation of "around"
+STEPS = 127  # dx and dy lie in STILL - 127 ... STILL + 127
+
+# Kinect v2's 25 joints, in NTU's order, as the lines of a stick figure.
+BONES = (
+    (0, 1), (1, 20), (20, 2), (2, 3), (20, 4), (4, 5), (5, 6), (6, 7), (7, 21), (7, 22), (20, 8), (8, 9),
+    (9, 10), (10, 11), (11, 23), (11, 24), (0, 12), (12, 13), (13, 14), (14, 15), (0, 16), (16, 17),
+    (17, 18), (18, 19),
+)  # fmt: skip
+LEFT, RIGHT = (4, 5, 6, 7, 12, 13, 14, 15, 21, 22), (8, 9, 10, 11, 16, 17, 18, 19, 23, 24)
+SIDE_OF_JOINT = [0 if joint in LEFT else 1 if joint in RIGHT else 2 for joint in range(25)]
+LINE_WIDTH = 1 / 32  # of the map's side, about the width of a forearm
+_SUBPIXEL = 4  # bits behind the point in OpenCV's coordinates
+_FAR = 1e4  # px; no joint of use lies further from the crop, and OpenCV's coordinates would overflow
+
+LAYOUT = (("person",), ("left_hand", "right_hand"), ("object",))  # the groups of boxes in each channel
+_BOXES_FIX = "mend this file, or leave layout out of ClipConfig.modalities"
+
+
+def flow_pair(frame: int, num_frames: int) -> tuple[int, int]:
+    """The two source frames whose flow stands for `frame`: itself and the one FLOW_GAP later.
+
+    Where the clip ends before, both move back until they lie inside; a clip of no more than FLOW_GAP
+    frames is compared from its first to its last.
+    """
+    first = min(frame, max(num_frames - 1 - FLOW_GAP, 0))
+    return first, min(first + FLOW_GAP, num_frames - 1)
+
+
+def flow_map(
+    before: np.ndarray, after: np.ndarray, *, size: int | None = None, limit_px: float | None = None
+) -> np.ndarray:
+    """Dense optical flow between two RGB pictures uint8 (H,H,3), as a map uint8 (size,size,3).
+
+    DIS (Kroeger et al., ECCV 2016; OpenCV's) on grey values, see `dense_flow`. Red is 128 + 127 dx / limit,
+    dx in pixels of the map, right positive; green the same of dy, down positive; blue 255 |flow| / limit;
+    all rounded and cut at the limit, `limit_px` = size / 16 by default. Averaged over area where `size`
+    is smaller than the pictures.
+    """
+    size = size or len(before)
+    flow = dense_flow(before, after) * np.float32(size / len(before))
+    if size != len(before):
+        flow = cv2.resize(flow, (size, size), interpolation=cv2.INTER_AREA)
+    flow /= np.float32(limit_px or size * FLOW_RANGE)
+    speed = np.sqrt((flow**2).sum(axis=-1, keepdims=True))
+    levels = np.concatenate([STILL + STEPS * np.clip(flow, -1, 1), 255 * np.minimum(speed, 1)], axis=-1)
+    return np.rint(levels).astype(np.uint8)
+
+
+def dense_flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """float32 (H,W,2): where each pixel of `before` uint8 (H,W,3) went, (dx, dy) in pixels.
+
+    On a plain wall noise moves anywhere, most of all where a video starts a new group of pictures. So
+    where grey values hardly change the flow is faded out: nothing moving explains such a place, too.
+    The result does not depend on the number of cores.
+    """
+    side = len(before)
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after)]
+    first, second = (cv2.GaussianBlur(picture, (0, 0), side * FLOW_BLUR) for picture in grey)
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method.setUseMeanNormalization(False)  # it would raise the noise of plain patches
+    method.setVariationalRefinementAlpha(FLOW_SMOOTHNESS)
+    with _one_thread():
+        flow = method.calc(first, second, None)
+    change = cv2.GaussianBlur(cv2.absdiff(first, second).astype(np.float32), (0, 0), side * CHANGE_WINDOW)
+    still, moving = FLOW_CHANGE
+    return flow * np.clip((change - still) / (moving - still), 0, 1)[..., None]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """DIS cuts the picture into as many stripes as there are threads, and its result depends on them."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def skeleton_map(depth_xy: np.ndarray, state: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """The bodies of one frame as limbs and joints, uint8 (size,size,3), lines anti-aliased.
+
+    `depth_xy` (bodies,25,2) pixels of the depth image, `state` (bodies,25), `box` the crop of the depth
+    image. Joints that are not tracked (state 0), not finite, all-zero or absurdly far away are left
+    out, and with them the limbs they end.
+    """
+    xy = (np.asarray(depth_xy, float) - box[:2]) * (size / (np.array(box[2:]) - box[:2]))
+    with np.errstate(invalid="ignore"):
+        seen = (np.asarray(state) > 0) & (np.abs(xy).max(axis=-1) < _FAR) & (depth_xy != 0).any(axis=-1)
+    fixed = np.rint((np.where(seen[..., None], xy, 0) - 0.5) * 2**_SUBPIXEL).astype(int).tolist()
+    width = max(1, round(size * LINE_WIDTH))
+    channels = np.zeros((3, size, size), np.uint8)
+    pen = {"color": 255, "lineType": cv2.LINE_AA, "shift": _SUBPIXEL}
+    for joints, drawn in zip(fixed, seen, strict=True):
+        for start, end in BONES:
+            if drawn[start] and drawn[end]:
+                cv2.line(channels[SIDE_OF_JOINT[end]], joints[start], joints[end], thickness=width, **pen)
+        for joint in np.flatnonzero(drawn):
+            radius = round(0.75 * width * 2**_SUBPIXEL)
+            cv2.circle(channels[SIDE_OF_JOINT[joint]], joints[joint], radius, thickness=-1, **pen)
+    return channels.transpose(1, 2, 0)
+
+
+def layout_map(boxes: dict[str, Sequence[float] | None], box: Box, size: int) -> np.ndarray:
+    """The boxes of one frame by group (see LAYOUT), filled: uint8 (size,size,3).
+
+    `box` is the crop of the image they are measured in; None stands for what is hidden.
+    """
+    edges = np.arange(size)
+    drawn = np.zeros((size, size, 3))
+    for channel, groups in enumerate(LAYOUT):
+        for group in groups:
+            if boxes.get(group) is not None:
+                corners = (np.array(boxes[group], float).reshape(2, 2) - box[:2]) / np.subtract(box[2:], box[:2])
+                low, high = corners * size
+                across, down = (np.clip(np.minimum(b, edges + 1) - np.maximum(a, edges), 0, 1)
+                                for a, b in zip(low, high, strict=True))  # fmt: skip
+                np.maximum(drawn[..., channel], down[:, None] * across, out=drawn[..., channel])
+    return np.rint(255 * drawn).astype(np.uint8)
+
+
+def read_boxes(path: str | PathLike) -> dict[str, dict[str, list]]:
+    """Boxes of a clip: by image ("color", "depth"), group (LAYOUT) and frame, [l, t, r, b] px or None.
+
+    The file is JSON: {"boxes": {"color": {"person": [[l, t, r, b], null, ...], "left_hand": ...}}}. One
+    of the two images is enough; groups may be missing. Raises LabError for any other content.
+    """
+    content = read_json(path)
+    boxes = content.get("boxes") if isinstance(content, dict) else None
+    if not isinstance(boxes, dict) or not boxes or not set(boxes) <= {"color", "depth"}:
+        raise LabError.mismatch(path, 'boxes of "color" or "depth"', "none", _BOXES_FIX)
+    known = {group for groups in LAYOUT for group in groups}
+    for image, groups in boxes.items():
+        if not isinstance(groups, dict) or not set(groups) <= known:
+            raise LabError.mismatch(path, f"groups {', '.join(sorted(known))} of {image}", "others", _BOXES_FIX)
+        for group, frames in groups.items():
+            if not isinstance(frames, list) or not all(frame is None or _is_box(frame) for frame in frames):
+                expected = f"[left, top, right, bottom) or null for each frame of {image} {group}"
+                raise LabError.mismatch(path, expected, "something else", _BOXES_FIX)
+    return boxes
+
+
+def _is_box(frame: object) -> bool:
+    numbers = isinstance(frame, list) and len(frame) == 4
+    numbers = numbers and all(isinstance(n, (int, float)) and abs(n) < _FAR for n in frame)
+    return numbers and frame[0] <= frame[2] and frame[1] <= frame[3]

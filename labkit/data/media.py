@@ -1,0 +1,278 @@
+"""Video and depth files, read strictly: the frames asked for, or an error that names the file.
+
+A damaged recording often still decodes: a cut video ends early without a complaint, a depth image
+read with the wrong reader loses eight of its sixteen bits. Nothing here ever returns fewer frames,
+other frames or other bits than the file declares.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import LabError
+from ..files import check_plain
+
+MAX_VIDEO_PIXELS = 4096 * 2304  # larger than any sensor named in the lab
+MAX_DEPTH_PIXELS = 4_000_000  # Kinect v2 has 217,088; a hostile header could ask for gigabytes
+DEPTH_NAME = re.compile(r"M?Depth-(\d{8})\.png", re.ASCII)
+DEPTH_FORMAT = "gray16le"
+PILLOW_ERRORS = (  # what Pillow raises for a damaged file
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+FETCH = "fetch this file again from its source, or leave the clip out"
+# Only containers that hold their own frames, only from the disk: a play list could name other files.
+CONTAINERS = "avi,mov,mp4,matroska"
+
+
+def read_video(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
+    """Frames `indices` (all by default, repeats allowed) of a video: uint8 (n,H,W,3), RGB.
+
+    Only the groups of pictures that hold a wanted frame are decoded. That gives the same pixels as
+    decoding the whole file, because a group starts at a key frame; where frames may be stored out of
+    order the whole file is decoded instead. Raises LabError when the file is cut or damaged, when it
+    declares another number of frames than it holds, or when an index lies outside.
+    """
+    try:
+        return _collect(path, indices, _decode_groups)
+    except _OutOfOrder:
+        return read_video_whole(path, indices)
+
+
+def read_depth_video(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
+    """Frames of a lossless 16-bit grey video (FFV1 in Matroska): uint16 (n,H,W), counts as they stand."""
+    return _collect(path, indices, _decode_all, DEPTH_FORMAT)
+
+
+def check_video(path: str | os.PathLike) -> tuple[int, int, int]:
+    """Decode every frame and keep none: (frames, width, height), or the LabError of `read_video`."""
+    with open_video(path) as (container, stream):
+        packets = _packets(path, container, stream)
+        for index, frame in _decode_all(stream.codec_context, packets, range(len(packets))):
+            if frame.is_corrupt:
+                raise ValueError(f"frame {index} is damaged")
+        return len(packets), stream.codec_context.width, stream.codec_context.height
+
+
+def read_video_whole(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
+    """The same frames as `read_video`, by decoding every frame: slower, and right for any file."""
+    return _collect(path, indices, _decode_all)
+
+
+def count_frames(path: str | os.PathLike) -> int:
+    """Number of frames of a video, counted in the file and compared with what its header declares."""
+    with open_video(path) as (container, stream):
+        return len(_packets(path, container, stream))
+
+
+@contextmanager
+def open_video(path: str | os.PathLike, containers: str = CONTAINERS) -> Iterator[tuple]:
+    """An open container of one of those kinds and its video stream; whatever goes wrong inside becomes a LabError."""
+    try:
+        _check_riff_size(path)
+        options = {"protocol_whitelist": "file", "format_whitelist": containers}
+        with av.open(os.path.abspath(path), options=options) as container:
+            if not container.streams.video:
+                raise LabError.mismatch(path, "a video", "a file without a video stream", FETCH)
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            if context is None:
+                raise LabError.mismatch(path, "a codec that can be decoded", "an unknown one", FETCH)
+            if not 0 < context.width * context.height <= MAX_VIDEO_PIXELS:
+                size = f"{context.width}x{context.height}"
+                raise LabError.mismatch(path, f"frames of at most {MAX_VIDEO_PIXELS} pixels", size, FETCH)
+            context.thread_count = 1  # frame threads would delay the output; clips run in parallel instead
+            context.options = {"err_detect": "explode"}
+            yield container, stream
+    except (av.FFmpegError, OSError, ValueError) as error:
+        found = getattr(error, "strerror", None) or str(error)
+        raise LabError.mismatch(path, "a readable video", found, FETCH) from error
+
+
+def _check_riff_size(path: str | os.PathLike) -> None:
+    """An AVI file declares its length in bytes; a cut file is shorter."""
+    check_plain(path)
+    with open(path, "rb") as file:
+        head = file.read(8)
+    declared = 8 + int.from_bytes(head[4:], "little")
+    if head[:4] == b"RIFF" and os.path.getsize(path) < declared:
+        raise LabError.mismatch(path, f"{declared} bytes", f"{os.path.getsize(path)} bytes (cut off)", FETCH)
+
+
+def _packets(path: str | os.PathLike, container, stream) -> list:
+    """One packet a frame, in file order; reading them decodes nothing."""
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    if stream.frames and stream.frames != len(packets):
+        expected = f"{stream.frames} frames as its header declares"
+        raise LabError.mismatch(path, expected, len(packets), FETCH)
+    if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
+        found = f"{len(packets)} frames, one damaged or no key frame first"
+        raise LabError.mismatch(path, "whole frames, a key frame first", found, FETCH)
+    return packets
+
+
+def _check_indices(path: str | os.PathLike, wanted: Sequence[int] | np.ndarray, total: int) -> None:
+    outside = [index for index in wanted if not 0 <= index < total]
+    if not len(wanted) or outside:
+        expected, found = f"frame indices from 0 to {total - 1}", outside[0] if outside else "none"
+        raise LabError.mismatch(path, expected, found, "choose them with sample_frames")
+
+
+def _collect(
+    path: str | os.PathLike, indices: Sequence[int] | None, decode: Callable, pixels: str = "rgb24"
+) -> np.ndarray:
+    with open_video(path) as (container, stream):
+        packets = _packets(path, container, stream)
+        wanted = np.arange(len(packets)) if indices is None else np.asarray(indices, dtype=int)
+        _check_indices(path, wanted, len(packets))
+        context = stream.codec_context
+        if pixels == DEPTH_FORMAT != context.pix_fmt:
+            fix = "store depth as 16-bit PNG images or as FFV1 with gray16le"
+            raise LabError.mismatch(path, "16-bit grey frames", context.pix_fmt, fix)
+        shape = (len(wanted), context.height, context.width)
+        clip = np.empty(shape, np.uint16) if pixels == DEPTH_FORMAT else np.empty((*shape, 3), np.uint8)
+        for index, frame in decode(context, packets, set(wanted.tolist())):
+            if frame.is_corrupt:
+                raise ValueError(f"frame {index} is damaged")
+            # one thread: starting a pool for every frame takes longer than the conversion
+            clip[wanted == index] = frame.to_ndarray(format=pixels, threads=1)
+    return clip
+
+
+class _OutOfOrder(Exception):
+    """Packets and frames do not follow one another one to one."""
+
+
+def _decode_groups(context: av.VideoCodecContext, packets: list, wanted: set[int]) -> Iterator[tuple]:
+    """(index, frame) of the wanted frames, from the groups of pictures that hold them."""
+    if context.has_b_frames:
+        raise _OutOfOrder
+    starts = [index for index, packet in enumerate(packets) if packet.is_keyframe]
+    for start, after in zip(starts, [*starts[1:], len(packets)], strict=True):
+        last = max((index for index in wanted if start <= index < after), default=-1)
+        count = start
+        for frame in _decode(context, packets[start : last + 1]):
+            if frame.pict_type == PictureType.B:
+                raise _OutOfOrder
+            if count in wanted:
+                yield count, frame
+            count += 1
+        if count != max(start, last + 1):
+            raise _OutOfOrder
+
+
+def _decode_all(context: av.VideoCodecContext, packets: list, wanted: set[int]) -> Iterator[tuple]:
+    count = 0
+    for frame in _decode(context, packets):
+        if count in wanted:
+            yield count, frame
+        count += 1
+    if count != len(packets):
+        raise ValueError(f"{count} of {len(packets)} frames can be decoded")
+
+
+def _decode(context: av.VideoCodecContext, packets: list) -> Iterator[av.VideoFrame]:
+    context.flush_buffers()
+    late = 0
+    for packet in packets:
+        frames = context.decode(packet)
+        late += 1 - len(frames)
+        yield from frames
+    if late:
+        yield from context.decode(None)  # what a decoder with a delay still holds
+
+
+def depth_files(folder: str | os.PathLike) -> list[Path]:
+    """A clip's depth images in order of time; LabError when one is missing from the sequence."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if DEPTH_NAME.fullmatch(entry.name))
+    except OSError as error:
+        raise LabError.mismatch(folder, "a folder of depth images", error.strerror, FETCH) from error
+    numbers = [int(DEPTH_NAME.fullmatch(name)[1]) for name in names]
+    if not numbers or numbers != list(range(1, len(numbers) + 1)):
+        missing = min(set(range(1, max(numbers, default=0) + 2)) - set(numbers))
+        found = f"{len(numbers)} images, number {missing} missing"
+        raise LabError.mismatch(folder, "depth images numbered 1, 2, 3, ... without a gap", found, FETCH)
+    return [Path(folder, name) for name in names]
+
+
+def read_depth(path: str | os.PathLike) -> np.ndarray:
+    """A 16-bit grey PNG of millimetres: uint16 (H,W).
+
+    The header is judged before anything is decoded, and every chunk's checksum is verified.
+    """
+    try:
+        check_plain(path)
+        data = Path(path).read_bytes()
+        _check_depth_header(path, data[:26])
+        if _PNG_END not in data:
+            raise ValueError("the end is missing")
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.verify()
+        _check_amount(data)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            depth = np.asarray(image)
+    except PILLOW_ERRORS as error:
+        raise LabError.mismatch(path, "a readable 16-bit PNG", told_by_pillow(error, "PNG"), FETCH) from error
+    if depth.dtype != np.uint16 or depth.ndim != 2:
+        raise LabError.mismatch(path, "uint16 (H,W)", f"{depth.dtype} {depth.shape}", FETCH)
+    return depth
+
+
+def told_by_pillow(error: Exception, formats: str) -> str:
+    """What Pillow says of a file, without the object that it was handed in place of a name."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"no {formats}, or one whose head is damaged"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _check_depth_header(path: str | os.PathLike, head: bytes) -> None:
+    if len(head) < 26 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+        raise LabError.mismatch(path, "a PNG file", "another kind of file, or a cut one", FETCH)
+    width, height, bits, kind = struct.unpack(">IIBB", head[16:26])
+    if not 0 < width * height <= MAX_DEPTH_PIXELS:
+        raise LabError.mismatch(path, f"at most {MAX_DEPTH_PIXELS} pixels", f"{width}x{height}", FETCH)
+    if (bits, kind) != (16, 0):
+        names = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
+        found = f"{bits}-bit {names.get(kind, 'unknown')}"
+        fix = "export depth as 16-bit PNG, not as a picture"
+        raise LabError.mismatch(path, "16-bit grey (millimetres)", found, fix)
+
+
+def _check_amount(data: bytes) -> None:
+    """ValueError unless the pixels, unpacked, are as many as the header says: Pillow takes fewer or more."""
+    width, height, interlaced = *struct.unpack(">II", data[16:24]), data[28]
+    place, packed = 8, []
+    while place + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
+        packed += [data[place + 8 : place + 8 + length]] * (kind == b"IDAT")
+        place += 12 + length
+    expected = height * (1 + 2 * width)  # a byte before each row names its filter
+    found = len(zlib.decompressobj().decompress(b"".join(packed), expected + 1))
+    if not interlaced and found != expected:
+        raise ValueError(f"{expected} bytes of pixels declared, {found} there")
+
+
+def read_depth_frames(folder: str | os.PathLike, indices: Iterable[int] | None = None) -> np.ndarray:
+    """Depth images `indices` (counted from 0; all by default) of a clip: uint16 (n,H,W), millimetres."""
+    files = depth_files(folder)
+    wanted = range(len(files)) if indices is None else [int(index) for index in indices]
+    _check_indices(folder, wanted, len(files))
+    frames = {index: read_depth(files[index]) for index in set(wanted)}
+    shapes = {frame.shape for frame in frames.values()}
+    if len(shapes) > 1:
+        raise LabError.mismatch(folder, "depth images of one size", f"{sorted(shapes)}", FETCH)
+    return np.stack([frames[index] for index in wanted])

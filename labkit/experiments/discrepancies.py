@@ -1,0 +1,158 @@
+"""Where the paper's text and the authors' released code part: 31 points, what the lab does, and the switch for it.
+
+Where a point may move accuracy, `base` is the cheapest target that shows it and `other` the same target
+with the point decided otherwise: an entry of `VARIANTS`, to be trained as the target "switch:N", or a
+target that is there anyway. `effects` compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from ..config import Profile
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """One point. `switch` names the fields of a Profile that decide it, with their defaults; none is structure."""
+
+    number: int
+    point: str
+    text: str  # of the paper
+    code: str  # as released
+    ours: str
+    switch: tuple[tuple[str, Any], ...] = ()
+    base: str = ""  # the target whose accuracy it may move
+    training: str = ""  # what is trained anew for it, from the base's own parents
+    tried: tuple[tuple[str, tuple], ...] = ()  # field, readings: the first that the profile does not have is tried
+    against: str = ""  # a target that shows it without training
+
+    @property
+    def other(self) -> str:
+        """The target with the point decided otherwise; empty where accuracy is not measured."""
+        return f"switch:{self.number}" if self.tried else self.against
+
+
+_SILENT = "silent"
+
+DISCREPANCIES: tuple[Discrepancy, ...] = (
+    Discrepancy(1, "branch input at a connection", "u · f(signal), eq. 2", "f(u) + u · f(signal)", "text",
+                (("model.connection", "multiply"),), "table2:8", "two_stream",
+                (("model.connection", ("gated", "multiply")),)),
+    Discrepancy(2, "ReLU after eq. 2's sum", "not written", "there", "there, as in every residual unit"),
+    Discrepancy(3, "bounded activations", _SILENT, "clipping at ±6 exists, never on", "none"),
+    Discrepancy(4, "start of the temporal convolutions", "identity, centred in time",
+                "by accident one tap of one channel: all channels show channel 1 of the frame before", "text",
+                (("model.temporal_init", "identity"),), "table2:1", "depth",
+                (("model.temporal_init", ("released", "identity")),)),
+    Discrepancy(5, "after a temporal convolution", "Fig. 2 shows nothing", "batch norm and ReLU", "nothing",
+                (("model.temporal_norm", False),), "table2:1", "depth", (("model.temporal_norm", (True, False)),)),
+    Discrepancy(6, "first convolution of a unit", "3x3 in Fig. 2", "1x1", "the backbone's own"),
+    Discrepancy(7, "shortcut at a connection", "not affected", "not affected", "not affected"),
+    Discrepancy(8, "optimizer", _SILENT, "Adam", "code", (("step1.optimizer", "adam"),)),
+    Discrepancy(9, "learning rate", "1e-3, then 1e-4 (Fig. 4)", "1e-3, constant", "code",
+                (("step1.lr", 1e-3), ("step1.schedule", "constant")), "table2:2", "rgb",
+                (("step1.schedule", ("constant", "drop")),)),
+    Discrepancy(10, "batch and epochs", _SILENT, "5 clips, 40 epochs", "code",
+                (("step1.batch_size", 5), ("step1.epochs", 40))),
+    Discrepancy(11, "frames in training", "5, evenly spaced", "half of the clips at 5 random frames", "text",
+                (("clips.frame_mode", "uniform"), ("clips.stored_frames", 5)), "table2:2", "rgb",
+                # of 9 even frames every other one is of 5 even frames, so the test clips stay the same
+                (("clips.frame_mode", ("mixed", "uniform")), ("clips.stored_frames", (9, 5)),
+                 ("clips.modalities", (("rgb",),)))),
+    Discrepancy(12, "mirroring", "half of the clips", "the same, one decision for both modalities", "as both",
+                (("clips.flip", 0.5),)),
+    Discrepancy(13, "weight decay", _SILENT, "1e-4 declared, never added to the loss", "none",
+                (("step1.weight_decay", 0.0),)),
+    Discrepancy(14, "layers of eq. 3", "several levels l", "the end of block 4", "code",
+                (("distill.feature_layers", (4,)),), "table2:13", "hallucination",
+                (("distill.feature_layers", ((1, 2, 3, 4), (4,))),)),
+    Discrepancy(15, "sigmoid in eq. 3", "yes", "yes, after ReLU: between 0.5 and 1", "as both",
+                (("distill.feature_form", "sigmoid"),)),
+    Discrepancy(16, "reduction of eq. 3", "squared norm", "sum over the batch: grows with it",
+                "sum per clip, mean over clips; its scale is point 17's weight",
+                (("distill.feature_reduction", "clip"),)),
+    Discrepancy(17, "weight of L_hall in eq. 7", "alpha alone", "0.01 more, of the sum over 5 clips: 0.05 per clip",
+                "text; the profile \"paper\" takes the code's 0.05", (("distill.hall_weight", 1.0),), "table2:13",
+                "hallucination", (("distill.hall_weight", (0.05, 1.0)),)),
+    Discrepancy(18, "student's temperature in eq. 5", "1", "T, as the teacher's", "text",
+                (("distill.student_temperature", 1.0),), "table2:13", "hallucination",
+                (("distill.student_temperature", (10.0, 1.0)),)),
+    Discrepancy(19, "factor T² of the soft term", "none", "none; the authors' later port has it", "none",
+                (("distill.temperature_squared", False),), "table2:13", "hallucination",
+                # it makes up for what point 18 divides by, so it comes with it
+                (("distill.temperature_squared", (True, False)), ("distill.student_temperature", (10.0,)))),
+    Discrepancy(20, "soft cross-entropy", _SILENT, "log of a softmax, without protection", "log-softmax"),
+    Discrepancy(21, "constants", "alpha = lambda = 0.5, T = 10", "the same", "as both",
+                (("distill.feature_weight", 0.5), ("distill.imitation", 0.5), ("distill.temperature", 10.0))),
+    Discrepancy(22, "loss of row 12", "printed as eq. 4", _SILENT, "eq. 5, which the text speaks of"),
+    Discrepancy(23, "batch norm of the frozen teacher", "weights frozen", "running averages, not updated", "as code"),
+    Discrepancy(24, "batch norm at test", _SILENT, "by a slip, batch statistics in the source stream",
+                "running averages everywhere", (("step2.bn_at_test", "running"),), "table2:8", "two_stream",
+                (("step2.bn_at_test", ("batch", "running")),)),
+    Discrepancy(25, "test of step 3", "RGB alone", "real depth is injected", "RGB alone; injected is \"oracle:13\"",
+                base="table2:13", against="oracle:13"),
+    Discrepancy(26, "connections in steps 3 and 4", "on", "off by default; on, step 4 stops with an error", "on",
+                (("model.connection", "multiply"),), "table2:13", against="table2:14"),
+    Discrepancy(27, "noise of Table 3", "N(1, sigma), head sigma²", "deviation, per pixel and channel of the picture",
+                "head read as variance; as deviation it is \"noise:speckle-std\"", base="table3:1e-1",
+                against="noise:speckle-std-1e-1"),
+    Discrepancy(28, "input values", _SILENT, "RGB less VGG's mean, cut at 0; depth as it is",
+                "ImageNet's mean and range",
+                (("clips.normalization", "imagenet"),), "table2:2", "rgb",
+                (("clips.normalization", ("vgg", "imagenet")),)),
+    Discrepancy(29, "depth as a picture", "jet", "grey, three times (another set's writer)", "text",
+                (("clips.depth_encoding", "jet"),), "table2:1", "depth",
+                (("clips.depth_encoding", ("grey", "jet")),)),
+    Discrepancy(30, "epoch that is kept", "validation set for lambda, alpha, T",
+                "best on validation, the later of ties", "code", (("step1.selection", "best"),), "table2:2", "rgb",
+                (("step1.selection", ("best", "last")),)),
+    Discrepancy(31, "modality of step 1", _SILENT, "a default that does not exist", "always named"),
+)  # fmt: skip
+
+BY_NUMBER = {point.number: point for point in DISCREPANCIES}
+
+
+def get_field(profile: Profile, path: str) -> Any:
+    """The value of a profile's field such as "model.connection"."""
+    concern, _, name = path.partition(".")
+    return getattr(getattr(profile, concern), name)
+
+
+def decide_otherwise(profile: Profile, tried: tuple[tuple[str, tuple], ...]) -> Profile:
+    """The profile with each field at the first of its readings that it does not have already."""
+    for path, readings in tried:
+        concern, _, name = path.partition(".")
+        now = get_field(profile, path)
+        value = next((reading for reading in readings if reading != now), now)
+        profile = replace(profile, **{concern: replace(getattr(profile, concern), **{name: value})})
+    return profile
+
+
+VARIANTS: dict[str, Callable[[Profile], Profile]] = {
+    point.other: partial(decide_otherwise, tried=point.tried) for point in DISCREPANCIES if point.tried
+}
+
+
+def discrepancies_table(profile: Profile | None = None) -> pd.DataFrame:
+    """All points, one row each; with a profile, also what it has and what the variant of a point would try."""
+    rows = []
+    for point in DISCREPANCIES:
+        row = {"number": point.number, "point": point.point, "text": point.text, "code": point.code, "ours": point.ours,
+               "switch": ", ".join(path for path, _ in point.switch) or "structure",
+               "base": point.base, "other": point.other}  # fmt: skip
+        if profile is not None:
+            row["profile"] = _values(profile, [path for path, _ in point.tried or point.switch])
+            changed = VARIANTS[point.other](profile) if point.tried else None
+            row["tried"] = _values(changed, [path for path, _ in point.tried]) if changed else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _values(profile: Profile, paths: list[str]) -> str:
+    return ", ".join(f"{path.partition('.')[2]}={get_field(profile, path)!r}" for path in paths)

@@ -1,0 +1,164 @@
+"""The losses of other cross-modal systems as pure functions of logits, vectors or maps.
+
+A docstring names the source and says what had to be inferred. No gradient reaches a teacher.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import LabError
+from ..losses import soft_targets
+from ..types import Labels, Logits, Scalar
+
+TeacherLogits = Float[Tensor, "teachers batch classes"]
+Vectors = Float[Tensor, "batch channel"]
+EnsembleWeights = Float[Tensor, "teachers #batch"]  # one a clip, or one for all
+PerClip = Float[Tensor, " batch"]
+ChannelIndices = Int[Tensor, " count"]
+ChannelMaps = Float[Tensor, "batch channel positions"]  # positions = time * height * width
+
+def mars_loss(
+    student_logits: Logits,
+    labels: Labels,
+    student_features: Vectors,
+    teacher_features: Vectors,
+    *,
+    feature_weight: float = 50.0,
+) -> Scalar:
+    """MARS (Crasto et al., CVPR 2019; weight from their code): cross-entropy + 50 * feature MSE.
+
+    Features are pooled over time and space; the error is the mean over clips and channels.
+    """
+    error = F.mse_loss(student_features, teacher_features.detach())
+    return F.cross_entropy(student_logits, labels) + feature_weight * error
+
+
+def dmcl_losses(
+    stream_logits: Float[Tensor, "streams batch classes"],
+    labels: Labels,
+    *,
+    temperature: float = 2.0,
+) -> Float[Tensor, "streams batch"]:
+    """DMCL (Garcia et al., WACV 2021; constants from their code): each stream's loss for each clip.
+
+    A clip's winner, the stream of lowest cross-entropy, learns its label; the others learn the label
+    and, with weight temperature squared, the winner's soft targets. Their objective is the sum over
+    streams, mean over clips; their prediction the sum of the streams' logits.
+    """
+    hard = _cross_entropies(stream_logits, labels)
+    winner = hard.argmin(dim=0)
+    teacher = stream_logits[winner, torch.arange(len(labels), device=labels.device)].detach()
+    students = F.log_softmax(stream_logits / temperature, dim=-1)
+    soft = -(soft_targets(teacher, temperature) * students).sum(dim=-1)
+    loses = torch.arange(len(stream_logits), device=labels.device)[:, None] != winner
+    return hard + loses * temperature**2 * soft
+
+
+def ensemble_weights(
+    teacher_logits: TeacherLogits,
+    labels: Labels,
+    *,
+    weighting: Literal["uniform", "sample", "dataset"] = "uniform",
+    temperature: float = 1.0,
+) -> EnsembleWeights:
+    """How much each teacher counts (Radevski et al., 2023; their code), a sum of 1 over teachers.
+
+    "sample": softmin over teachers of the clip's cross-entropy / temperature, (teachers, batch).
+    "dataset": softmin of the mean cross-entropy, (teachers, 1); give it held-out clips.
+    """
+    if weighting not in ("uniform", "sample", "dataset"):
+        raise LabError.mismatch(
+            None, "weighting uniform, sample or dataset", repr(weighting), "use one of them"
+        )
+    errors = _cross_entropies(teacher_logits, labels).detach()
+    if weighting == "uniform":
+        return torch.full_like(errors, 1 / len(errors))
+    if weighting == "dataset":
+        errors = errors.mean(dim=1, keepdim=True)
+    return F.softmin(errors / temperature, dim=0)
+
+
+def ensemble_distillation_loss(
+    student_logits: Logits,
+    teacher_logits: TeacherLogits,
+    weights: EnsembleWeights,
+    labels: Labels,
+    *,
+    temperature: float = 1.0,
+    soft_weight: float = 1.0,
+    hard_weight: float = 0.0,
+) -> Scalar:
+    """Radevski et al. (2023; defaults of their code): the student learns the teachers' mean logits.
+
+    soft_weight * T^2 * KL(ensemble || student) + hard_weight * cross-entropy, mean over clips.
+    """
+    ensemble = (weights[..., None] * teacher_logits).sum(dim=0).detach()
+    student = F.log_softmax(student_logits / temperature, dim=-1)
+    teacher = F.log_softmax(ensemble / temperature, dim=-1)
+    soft = temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return soft_weight * soft + hard_weight * F.cross_entropy(student_logits, labels)
+
+
+def cosine_distance(student: Vectors, teacher: Vectors) -> PerClip:
+    """Graph distillation (Luo et al., ECCV 2018; their code): 1 - cosine, per clip, of logits or features."""
+    return 1 - F.cosine_similarity(student, teacher.detach(), dim=-1)
+
+
+def focal_channels(teacher: ChannelMaps, count: int) -> ChannelIndices:
+    """The `count` channels that FCKD-style losses transfer, strongest first.
+
+    FCKD (Gan et al., IEEE Access 2023) transfers a focal subset of channels; only its abstract was
+    at hand. Inferred: the importance is the teacher's mean activation over clips and positions.
+    """
+    return teacher.mean(dim=(0, 2)).topk(count).indices
+
+
+def channel_distribution_loss(
+    student: ChannelMaps, teacher: ChannelMaps, *, temperature: float = 4.0
+) -> Scalar:
+    """FCKD-style: T^2 * KL of each channel's softmax over positions, mean over channels and clips.
+
+    Inferred from channel-wise distillation, the family that the abstract's words point to.
+    """
+    student = F.log_softmax(student / temperature, dim=-1)
+    teacher = F.log_softmax(teacher.detach() / temperature, dim=-1)
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
+    return temperature**2 * divergence.mean()
+
+
+def channel_correlation_loss(student: ChannelMaps, teacher: ChannelMaps) -> Scalar:
+    """FCKD-style: squared distance of the channels' cosine matrices / channels, mean over clips.
+
+    Inferred from inter-channel correlation distillation, as above.
+    """
+    gap = _gram(student) - _gram(teacher.detach())
+    return gap.square().sum(dim=(1, 2)).mean() / student.shape[1]
+
+
+def admd_discriminator_loss(real: Logits, fake: Logits, labels: Labels) -> Scalar:
+    """ADMD (Garcia, Morerio, Murino; their code): the discriminator's half of the game.
+
+    It sorts the teacher's features (`real`) into classes 1 to K and the student's (`fake`) into
+    class 0, the mean of two cross-entropies. One row of (rows, K+1) per frame; labels 0 to K-1.
+    """
+    return (F.cross_entropy(real, labels + 1) + F.cross_entropy(fake, torch.zeros_like(labels))) / 2
+
+
+def admd_generator_loss(fake: Logits, labels: Labels) -> Scalar:
+    """ADMD, the student's half: its features should pass for the teacher's, of the right class."""
+    return F.cross_entropy(fake, labels + 1)
+
+
+def _cross_entropies(logits: TeacherLogits, labels: Labels) -> Float[Tensor, "teachers batch"]:
+    return torch.stack([F.cross_entropy(one, labels, reduction="none") for one in logits])
+
+
+def _gram(maps: ChannelMaps) -> Float[Tensor, "batch channel channel"]:
+    rows = F.normalize(maps, dim=-1)
+    return rows @ rows.transpose(1, 2)

@@ -1,0 +1,198 @@
+"""Targets made, shown beside the paper's values, and compared.
+
+Targets share their trainings: a run is named by its inputs, so the stream that rows 1, 8, 13 and 15 of
+Table 2 all rest on is trained once. `rows` holds the table of targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LabError
+from ..lab import Lab
+from ..runs import PREDICTIONS, Run
+from .graph import run_graph
+from .rows import ALL_GROUPS, EXHIBIT_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
+from .standings import combined, look, over_seeds, standing
+from .statistics import Interval, gap_closed, paired_bootstrap
+from .trainings import make
+
+__all__ = [
+    "ALL_GROUPS", "COMPARISONS", "EXHIBIT_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER",
+    "Target", "answers", "answers_of_seeds", "comparison_table", "gap_closed_by_depth", "get_targets",
+    "in_words", "make", "needs", "possible", "predictions", "reproduce", "results_table", "seeds_there",
+    "subjects", "tidy",
+]  # fmt: skip
+
+# Differences that carry the paper's claim and their honest twins: (better, than what).
+COMPARISONS = (
+    ("table2:8", "table2:1"),
+    ("table2:8", "control:8"),
+    ("table2:15", "table2:2"),
+    ("table2:15", "control:15"),
+    ("table2:13", "control:13"),
+)
+
+
+def reproduce(names: Sequence[str], lab: Lab, seeds: int = 1, **executor: Any) -> pd.DataFrame:
+    """Make the named targets, training only what is missing, and return their table.
+
+    `executor` is what `graph.run_graph` takes beside: workers, scheduler, threads. Raises LabError when
+    a training failed, after all that do not depend on it.
+    """
+    chosen = get_targets(names)
+    run_graph(needs(chosen, [lab], seeds), **executor).check()
+    return results_table(lab, seeds, chosen)
+
+
+def needs(targets: Iterable[Target], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
+    """What `graph.run_graph` is to make: each lab at each seed, with the trainings that these targets read."""
+    trainings = list(dict.fromkeys(target.training for target in targets))
+    return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)]
+
+
+def possible(lab: Lab, names: Sequence[str]) -> list[Target]:
+    """The named targets without those that need a modality which the lab's clips have not."""
+    chosen = get_targets(names)
+    found = look(lab, {target.training for target in chosen})
+    return [target for target in chosen if not isinstance(found[target.training], LabError)]
+
+
+MAX_SEEDS = 10  # of a target are looked for, where all that are there are to be shown
+
+
+def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
+    """How many seeds, from 0 on, have all trainings of the named targets finished; `at_least`, if fewer have.
+
+    Nothing is trained. A notebook trains what its parameters say and shows all there is.
+    """
+    trainings = {target.training for target in get_targets(names)}
+    for seed in range(MAX_SEEDS):
+        runs = look(lab.with_seed(seed), trainings).values()
+        if not all(isinstance(run, Run) and run.done for run in runs):  # one that this lab cannot have never is
+            return max(seed, at_least)
+    return MAX_SEEDS
+
+
+def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
+    """One row a target: the paper's figure, ours in % with a 95 % interval, and how far it has come.
+
+    With one seed the interval is Wilson's over test clips; with several it is the t interval over
+    seeds. Nothing is trained; what is missing stays empty.
+    """
+    chosen = list(targets or TARGETS.values())
+    found = [_standings(look(one, trainings)) for one, trainings in needs(chosen, [lab], seeds)]
+    rows = []
+    for target in chosen:
+        seen = [by_training[target.training] for by_training in found]
+        done = [outputs[target.reading]["test"] for outputs, _ in seen if outputs]
+        rows.append(
+            {
+                "target": target.name,
+                "model": target.title,
+                "tested on": target.tested_on,
+                "paper": target.paper.get(lab.split.name),
+                **over_seeds(done),
+                "seeds": len(done),
+                "data": lab.data_name,
+                "state": combined([state for _, state in seen]),
+            }
+        )
+    return pd.DataFrame(rows).astype(dict.fromkeys(("paper", "ours", "low", "high"), float))  # NaN, not None
+
+
+TIDY = ("protocol", "target", "seed", "accuracy", "correct", "total", "run", "paper", "data", "profile")
+
+
+def tidy(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
+    """One row a protocol, target and seed, finished ones only; accuracies in %. Nothing is trained."""
+    chosen, rows = list(targets or TARGETS.values()), []
+    for lab, trainings in needs(chosen, labs, seeds):
+        runs = look(lab, trainings)
+        found = _standings(runs)
+        for target in chosen:
+            outputs, _ = found[target.training]
+            if outputs:
+                test, run = outputs[target.reading]["test"], runs[target.training].id
+                rows.append((lab.split.name, target.name, lab.seed, 100 * test["accuracy"], test["correct"],
+                             test["total"], run, target.paper.get(lab.split.name), lab.data_name,
+                             lab.profile.name))  # fmt: skip
+    return pd.DataFrame(rows, columns=TIDY)
+
+
+def _standings(runs: dict[str, Run | LabError]) -> dict[str, tuple[dict | None, str]]:
+    """Each run is looked at once, however many targets read it."""
+    return {name: standing(run) for name, run in runs.items()}
+
+
+def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A target's logits (N,K) and the labels (N,), in the order of the split's test clips."""
+    target = TARGETS[name]
+    run = target.make(replace(lab, dry=True))
+    tensors, ids = run.load_tensors(PREDICTIONS)
+    return tensors[f"test/{target.reading}"].numpy(), lab.clips.labels[lab.clips.rows(ids["test"])]
+
+
+def answers(lab: Lab, name: str) -> np.ndarray:
+    """Which test clips a target answers right, (N,) bool, in the order of the split's test clips."""
+    logits, labels = predictions(lab, name)
+    return logits.argmax(axis=1) == labels
+
+
+def answers_of_seeds(lab: Lab, name: str, seeds: int | Sequence[int]) -> np.ndarray:
+    """`answers` of that many seeds, or of these, (seeds, N) bool: the form that `metrics` pairs and resamples."""
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    return np.stack([answers(lab.with_seed(seed), name) for seed in chosen])
+
+
+def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
+    """Paired differences in points over the test clips of all seeds, with 95 % bootstrap intervals.
+
+    Whole subjects are resampled, for clips of one person resemble each other, and so are seeds: the
+    interval covers other people and other seeds. With one seed it covers other people alone. `where`
+    (N,) bool keeps some of the test clips.
+    """
+    kept = np.full(len(lab.split.test), True) if where is None else where
+    people = subjects(lab)[kept]
+    rows = []
+    for better, worse in pairs:
+        right = [answers_of_seeds(lab, name, seeds)[:, kept] for name in (better, worse)]
+        value, low, high, p = paired_bootstrap(*right, groups=people)
+        points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high, "p": p}
+        rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": lab.data_name})
+    return pd.DataFrame(rows)
+
+
+def in_words(comparisons: pd.DataFrame) -> list[str]:
+    """Each row of a `comparison_table` as a sentence that says where its interval lies."""
+    sentences = []
+    for row in comparisons.itertuples():
+        place = "above zero" if row.low > 0 else "below zero" if row.high < 0 else "around zero"
+        names = f"{TARGETS[row.target].title} minus {TARGETS[row.minus].title}"
+        sentences.append(f"{names}: {row.difference:+.1f} points, {row.low:+.1f} to {row.high:+.1f}: {place}")
+    return sentences
+
+
+def subjects(lab: Lab) -> np.ndarray:
+    """Who acts in each test clip, (N,); see `Lab.people`."""
+    return lab.people()
+
+
+UPPER = "table2:8"  # RGB and depth, in training and at test
+
+
+def gap_closed_by_depth(
+    lab: Lab, seeds: int = 1, baseline: str = "control:15", student: str = "table2:15"
+) -> Interval:
+    """How much of the way from a baseline to RGB+D (row 8) an RGB-only model, by default row 15, goes.
+
+    The interval covers what that of `comparison_table` does. Raises LabError where row 8 is not above
+    the baseline: there is no gap.
+    """
+    right = [answers_of_seeds(lab, name, seeds) for name in (student, baseline, UPPER)]
+    return gap_closed(*right, groups=subjects(lab))

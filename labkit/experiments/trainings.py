@@ -1,0 +1,236 @@
+"""Every training that some number rests on, by name, with the trainings it starts from.
+
+A training is named here once; a run, its outcome, is named by its inputs. Two names that come to the
+same inputs are one run, so nothing is trained twice. `make` is the plain way through; `graph` walks
+the same dictionary with many workers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..config import ClipConfig, DistillConfig, Profile
+from ..data.catalog import find_dataset
+from ..data.datasets import ClipStore, prepare
+from ..data.store import INDEX
+from ..errors import LabError
+from ..lab import Lab, store_path
+from ..runs import Run, RunSpec
+from ..trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
+from .discrepancies import DISCREPANCIES, VARIANTS
+from .noise import measure_noise
+from .open_points import read_target_alone, train_jointly_otherwise
+from .systems import distill_stream, fuse_predictions, train_jointly
+
+
+@dataclass(frozen=True)
+class Training:
+    """One node of the graph: `make(lab, *runs of parents)` returns the run, trained if it is not there yet."""
+
+    name: str
+    make: Callable[..., Run]
+    parents: tuple[str, ...] = ()
+
+
+def _stream(modality: str, twin: int = 0) -> Callable[..., Run]:
+    return lambda lab: train_stream(lab, modality, twin=twin)
+
+
+def _distilled(connection: str | None = "profile", **changes) -> Callable[..., Run]:
+    """Step 3 with changes to the profile's `DistillConfig`."""
+
+    def make(lab: Lab, two_stream: Run) -> Run:
+        distill = replace(lab.profile.distill, **changes)
+        return distill_hallucination(lab, two_stream, distill=distill, connection=connection)
+
+    return make
+
+
+def _jointly(objective: str) -> Callable[..., Run]:
+    def make(lab: Lab, depth: Run, rgb: Run) -> Run:
+        return train_jointly(lab, depth, rgb, distill=replace(lab.profile.distill, objective=objective))
+
+    return make
+
+
+def _jointly_otherwise(objective: str, reading: str) -> Callable[..., Run]:
+    def make(lab: Lab, depth: Run, rgb: Run) -> Run:
+        distill = replace(lab.profile.distill, objective=objective)
+        return train_jointly_otherwise(lab, depth, rgb, distill=distill, reading=reading)
+
+    return make
+
+
+def _student(objective: str, **settings) -> Callable[..., Run]:
+    distill = DistillConfig(objective=objective, **settings)
+    return lambda lab, *teachers: distill_stream(lab, teachers, distill=distill)
+
+
+RADEVSKI = ("rgb", "flow", "layout")  # the teachers of their own setting: RGB, optical flow, object boxes
+RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's defaults: a = 1, b = 0, T = 1
+
+# Tried as recipes: all four blocks' plain maps with tempered soft labels; a teacher that stays for step 4.
+TEMPERED = {"temperature": 4.0, "student_temperature": 4.0, "temperature_squared": True}
+MAPS = {"feature_form": "normalized", "feature_layers": (1, 2, 3, 4), "start": "seen", **TEMPERED}
+SOFT_FUSED = DistillConfig(objective="generalized", imitation=0.7, teacher_logits="fused", **TEMPERED)
+
+TRAININGS: dict[str, Training] = {
+    training.name: training
+    for training in (
+        # step 1
+        Training("depth", _stream("depth")),
+        Training("rgb", _stream("rgb")),
+        Training("rgb_twin", _stream("rgb", twin=1)),
+        Training("flow", _stream("flow")),
+        Training("skeleton", _stream("skeleton")),
+        Training("layout", _stream("layout")),
+        # step 2
+        Training("two_stream", train_two_stream, ("depth", "rgb")),
+        Training("two_stream_unconnected", lambda lab, source, target:
+                 train_two_stream(lab, source, target, connection=None), ("depth", "rgb")),
+        Training("inverted", train_two_stream, ("rgb", "depth")),
+        Training("two_rgb_streams", train_two_stream, ("rgb_twin", "rgb")),
+        Training("noise", measure_noise, ("two_stream",)),  # Table 3: nothing is trained
+        # one stage (Hoffman et al.)
+        Training("joint_features", _jointly("hallucination"), ("depth", "rgb")),
+        Training("joint_soft_labels", _jointly("generalized"), ("depth", "rgb")),
+        Training("joint_all", _jointly("distillation"), ("depth", "rgb")),
+        # step 3; method: "whether row 10's teacher is row 8's or row 9's is unstated", row 8's is taken
+        Training("features_unconnected", _distilled(None, objective="hallucination"), ("two_stream",)),
+        Training("features", _distilled(objective="hallucination"), ("two_stream",)),
+        Training("soft_labels", _distilled(objective="generalized"), ("two_stream",)),
+        Training("hallucination", _distilled(), ("two_stream",)),
+        Training("hallucination_unconnected", _distilled(None), ("two_stream",)),
+        Training("inverted_hallucination", _distilled(), ("inverted",)),
+        Training("undistilled", _distilled(objective="labels"), ("two_rgb_streams",)),
+        # step 4
+        Training("rgb_only", finetune_rgb_only, ("hallucination", "two_stream")),
+        Training("inverted_only", finetune_rgb_only, ("inverted_hallucination", "inverted")),
+        Training("rgb_only_undistilled", finetune_rgb_only, ("undistilled", "two_rgb_streams")),
+        # depth's weights without its teaching
+        Training("untaught", _distilled(objective="labels"), ("two_stream",)),
+        Training("rgb_only_untaught", finetune_rgb_only, ("untaught", "two_stream")),
+        # the same with optical flow in depth's place
+        Training("two_stream_flow", train_two_stream, ("flow", "rgb")),
+        Training("untaught_flow", _distilled(objective="labels"), ("two_stream_flow",)),
+        Training("rgb_only_flow", finetune_rgb_only, ("untaught_flow", "two_stream_flow")),
+        # other readings of what the paper leaves open
+        Training("features_unconnected_row9", _distilled(None, objective="hallucination"), ("two_stream_unconnected",)),
+        Training("joint_features_frozen", _jointly_otherwise("hallucination", "frozen"), ("depth", "rgb")),
+        Training("joint_soft_labels_frozen", _jointly_otherwise("generalized", "frozen"), ("depth", "rgb")),
+        Training("joint_all_frozen", _jointly_otherwise("distillation", "frozen"), ("depth", "rgb")),
+        Training("joint_features_weighted", _jointly_otherwise("hallucination", "weighted"), ("depth", "rgb")),
+        Training("target_alone", read_target_alone, ("two_stream",)),  # nothing is trained
+        Training("inverted_target_alone", read_target_alone, ("inverted",)),
+        Training("inverted_hallucination_rgb", _distilled(missing="target"), ("inverted",)),
+        Training("inverted_only_rgb", finetune_rgb_only, ("inverted_hallucination_rgb", "inverted")),
+        # other systems: one stage, one RGB stream, several teachers
+        Training("generalized", _student("generalized"), ("depth",)),
+        Training("generalized_rgb", _student("generalized"), ("rgb_twin",)),
+        Training("mars", _student("mars"), ("depth",)),
+        Training("focal", _student("focal"), ("depth",)),
+        Training("focal_several", _student("focal"), ("depth", "flow", "skeleton")),
+        Training("ensemble_depth", _student("ensemble", **RADEVSKI_SETTINGS), ("rgb", "depth")),
+        Training("ensemble_rgb", _student("ensemble", **RADEVSKI_SETTINGS), ("rgb", "rgb_twin")),
+        Training("ensemble_uniform", _student("ensemble", **RADEVSKI_SETTINGS), RADEVSKI),
+        Training("ensemble_sample", _student("ensemble", weighting="sample", **RADEVSKI_SETTINGS), RADEVSKI),
+        Training("ensemble_dataset", _student("ensemble", weighting="dataset", **RADEVSKI_SETTINGS), RADEVSKI),
+        Training("teachers", lambda lab, *runs: fuse_predictions(lab, runs), RADEVSKI),
+        Training("teachers_depth", lambda lab, *runs: fuse_predictions(lab, runs), ("rgb", "depth")),
+        # the lab's recipe: step 3 without connections, step 4 with them; then one part changed at a time
+        Training("recipe", finetune_rgb_only, ("hallucination_unconnected", "two_stream")),
+        Training("recipe_features", finetune_rgb_only, ("features_unconnected", "two_stream")),
+        Training("soft_labels_unconnected", _distilled(None, objective="generalized"), ("two_stream",)),
+        Training("recipe_soft_labels", finetune_rgb_only, ("soft_labels_unconnected", "two_stream")),
+        Training("seen_start", _distilled(None, start="seen"), ("two_stream",)),
+        Training("recipe_seen_start", finetune_rgb_only, ("seen_start", "two_stream")),
+        Training("recipe_late_fusion", lambda lab, hallucination, two_stream:
+                 finetune_rgb_only(lab, hallucination, two_stream, connection=None),
+                 ("hallucination_unconnected", "two_stream_unconnected")),
+        Training("recipe_taught", lambda lab, hallucination, two_stream:
+                 finetune_rgb_only(lab, hallucination, two_stream, distill=SOFT_FUSED),
+                 ("hallucination_unconnected", "two_stream")),
+        Training("maps", _distilled(None, **MAPS), ("two_stream",)),
+        Training("recipe_maps", finetune_rgb_only, ("maps", "two_stream")),
+        Training("self_distilled", _distilled(None), ("two_rgb_streams",)),
+        Training("recipe_self", finetune_rgb_only, ("self_distilled", "two_rgb_streams")),
+        Training("labels_seen_start", _distilled(objective="labels", start="seen"), ("two_rgb_streams",)),
+        Training("recipe_labels", finetune_rgb_only, ("labels_seen_start", "two_rgb_streams")),
+    )
+}  # fmt: skip
+
+
+# -- what text and code decide differently ---------------------------------------------------------
+
+
+UNPREPARED = "clips not prepared yet"  # stands for the data in a run that cannot be named before they are
+
+
+def _switched(name: str, training: Training) -> Training:
+    """The training with one switch of `discrepancies` set otherwise; what it starts from stays as it is."""
+
+    def make(lab: Lab, *parents: Run) -> Run:
+        profile = VARIANTS[name](lab.profile)
+        if _stored(profile) == _stored(lab.profile):
+            return training.make(replace(lab, profile=profile), *parents)
+        folder = None if lab.root is None else store_path(lab.root, profile, lab.runs.root.parent)
+        if lab.dry and not (folder and (folder / INDEX).exists()):
+            return lab.runs.open(RunSpec(name.replace(":", "-"), {"seed": lab.seed}, UNPREPARED))
+        if folder is None:
+            fix = "make the lab with open_lab"
+            raise LabError.mismatch(None, f"a data root to prepare clips from for {name}", "none", fix)
+        clips = _prepared(lab.root, folder, profile.clips)
+        split = find_dataset(lab.root).split(lab.split.name, clips)
+        return training.make(replace(lab, clips=clips, split=split, profile=profile), *parents)
+
+    return Training(name, make, training.parents)
+
+
+def _stored(profile: Profile) -> tuple:
+    """What of a profile decides which clip store it needs."""
+    return profile.clips.size, profile.clips.stored_frames, profile.clips.alignment
+
+
+@functools.cache
+def _prepared(root: Path, folder: Path, clips: ClipConfig) -> ClipStore:
+    """Clips prepared otherwise; their files are looked at once in a process, for all protocols and seeds."""
+    return prepare(root, folder, clips)
+
+
+TRAININGS |= {
+    point.other: _switched(point.other, TRAININGS[point.training]) for point in DISCREPANCIES if point.tried
+}
+
+
+def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:
+    """The run of a training, after those it starts from; with `lab.dry` nothing is trained."""
+    made = {} if _made is None else _made
+    if name not in made:
+        training = get_training(name)
+        made[name] = training.make(lab, *(make(parent, lab, made) for parent in training.parents))
+    return made[name]
+
+
+def get_training(name: str) -> Training:
+    """A training by name; LabError lists the names there are."""
+    if name not in TRAININGS:
+        raise LabError.mismatch(None, f"a training among {', '.join(TRAININGS)}", repr(name), "use one of them")
+    return TRAININGS[name]
+
+
+def with_parents(names: Iterable[str]) -> list[str]:
+    """Trainings and all they start from, parents first, each once."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name not in ordered:
+            for parent in get_training(name).parents:
+                visit(parent)
+            ordered[name] = None
+
+    for name in names:
+        visit(name)
+    return list(ordered)

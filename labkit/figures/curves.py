@@ -1,0 +1,158 @@
+"""Figures made of lines and bars of one training or one loss: histories, soft labels, a quantity against a setting."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from ..analysis.verdicts import running_median
+from .style import COLUMN, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
+
+LOOKS = tuple(zip(PLAIN, ("-", "--", "-.", ":"), strict=False))
+
+
+@styled
+def training_curves(histories: Mapping[str, tuple[str, Sequence[dict] | Sequence[Sequence[dict]]]]) -> Figure:
+    """Loss and validation accuracy by epoch: {label: (role, epochs)}, `epochs` as in a run's history.json.
+
+    With a list of such for `epochs`, one a seed, thin lines are seeds and the thick one is their mean.
+    """
+    figure, axes = new_figure(PAGE, 2.2, columns=2, sharex=True)
+    losses, accuracies = axes[0]
+    for index, (label, (role, epochs)) in enumerate(histories.items()):
+        runs = [pd.DataFrame(run) for run in (epochs if isinstance(epochs[0], Sequence) else [epochs])]
+        reading = next(name for name in runs[0] if name.startswith("validation "))  # the one that chose the epoch
+        _over_seeds(losses, [run["total"] for run in runs], role, index, label)
+        _over_seeds(accuracies, [100 * run[reading] for run in runs], role, index)
+    losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
+    for panel in (losses, accuracies):
+        panel.grid(True, axis="y")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=min(len(histories), 4))
+    return figure
+
+
+def _over_seeds(axes: Axes, runs: Sequence[Sequence[float]], role: str, index: int, label: str = "") -> None:
+    """Values by epoch, from epoch 1: one run as a line, several as thin lines under their mean."""
+    runs = [np.asarray(run, dtype=float) for run in runs]
+    shortest = min(map(len, runs))
+    for run in runs if len(runs) > 1 else ():
+        axes.plot(np.arange(len(run)) + 1, run, color=ROLES[role], alpha=0.4, linewidth=0.6)
+    mean = np.mean([run[:shortest] for run in runs], axis=0)
+    look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
+    axes.plot(np.arange(shortest) + 1, mean, label=label, **look)
+
+
+@styled
+def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float] | Sequence[Sequence[float]]]]) -> Figure:
+    """Validation accuracy by epoch, for several readings of one run or more: {label: (role, fractions)}.
+
+    With a list of such for the fractions, one a seed, thin lines are seeds and the thick one is their mean.
+    """
+    figure, axes = new_figure(COLUMN, 2.2)
+    for index, (label, (role, values)) in enumerate(curves.items()):
+        _over_seeds(axes, [100 * run for run in np.atleast_2d(np.asarray(values, dtype=float))], role, index, label)
+    axes.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
+    axes.grid(True, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+@styled
+def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall") -> Figure:
+    """L_hall (eq. 3) against training steps, Fig. 4's form: {label: curve of a step-3 run's history.json}.
+
+    Thin: single batches. Thick: their running median over a twentieth of the training.
+    """
+    figure, axes = new_figure(COLUMN, 2.2)
+    looks = itertools.cycle(itertools.product(("-", "--", ":"), (ROLES["hallucination"], INK, "#999999")))
+    for (label, curve), (line, color) in zip(curves.items(), looks, strict=False):
+        table, smooth = pd.DataFrame(curve).set_index("step")[term], running_median(curve, term)
+        axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
+        axes.plot(smooth.index, smooth, line, color=color, label=label)
+    axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))
+    figure.legend(loc="outside upper center", ncols=min(len(curves), 3))
+    return figure
+
+
+@styled
+def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]], term: str = "hall") -> Figure:
+    """Fig. 4 over seeds: {label: curves of step-3 runs}, the smoothed L_hall (eq. 3) of each run against iterations.
+
+    Thin: single seeds. Thick: their geometric mean, as the axis is logarithmic. Dotted: where the last
+    label ends; the mark on the others' mean is where they come as low.
+    """
+    figure, axes = new_figure(COLUMN, 2.6)
+    means = {label: _geometric_mean(runs, term) for label, runs in curves.items()}
+    end = list(means.values())[-1].iloc[-1]
+    looks = ((ROLES["hallucination"], "-"), (INK, "--"), ("#999999", "-."))
+    for (label, runs), (color, line) in zip(curves.items(), looks, strict=False):
+        for run in runs if len(runs) > 1 else ():
+            axes.plot(running_median(run, term), line, color=color, alpha=0.4, linewidth=0.6)
+        axes.plot(means[label], line, color=color, label=label)
+        reached = means[label].index[means[label] <= end]
+        if len(reached) and label != list(curves)[-1]:
+            axes.plot(reached[0], end, "D", color=color, markersize=4)
+    axes.axhline(end, color=INK, linestyle=":", linewidth=0.8)
+    axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", yscale="log")
+    _plain_log(axes.yaxis, few=True)
+    axes.grid(True, axis="y")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def _plain_log(axis: Axis, *, few: bool) -> None:
+    """Plain numbers on a logarithmic axis: at 1, 2 and 5 where it spans a few decades, else at 1."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
+
+
+def _geometric_mean(runs: Sequence[Sequence[dict]], term: str) -> pd.Series:
+    return np.exp(np.log(pd.concat([running_median(run, term) for run in runs], axis=1)).mean(axis=1))
+
+
+@styled
+def soft_label_bars(probabilities: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
+    """Probabilities of the classes, one panel a label or temperature: {panel: (classes,)}; `names` of the classes."""
+    figure, axes = new_figure(PAGE, 0.5 + 0.16 * len(names), columns=len(probabilities), sharey=True)
+    places = np.arange(len(names))
+    for panel, (title, values) in zip(np.atleast_2d(axes)[0], probabilities.items(), strict=True):
+        panel.barh(places, values, 0.7, color=ROLES["depth"])
+        panel.axvline(1 / len(names), color=INK, linestyle=":", linewidth=0.8)
+        panel.set(xlim=(0, 1), xlabel=title, ylim=(len(names) - 0.5, -0.5))
+        panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+        panel.tick_params(axis="y", length=0)
+    np.atleast_2d(axes)[0, 0].set_yticks(places, names)
+    return figure
+
+
+@styled
+def line_chart(
+    table: pd.DataFrame, ylabel: str, *, log: bool = False, looks: Mapping[str, tuple[str, str]] | None = None
+) -> Figure:
+    """Every column of `table` against its index, whose name labels the axis; `log` for both axes.
+
+    `looks` are (role, line style) by column, where columns have roles; without them no role's colour is used.
+    """
+    figure, axes = new_figure(COLUMN, 2.2)
+    chosen = LOOKS if looks is None else [(ROLES[role], line) for role, line in (looks[name] for name in table)]
+    for name, (color, line) in zip(table, chosen, strict=False):
+        axes.plot(table.index, table[name], line, color=color, label=name)
+    axes.set(xlabel=table.index.name, ylabel=ylabel)
+    if log:
+        axes.set(xscale="log", yscale="log")
+        for axis, values in ((axes.xaxis, table.index), (axes.yaxis, table.stack())):
+            _plain_log(axis, few=values.max() < 100 * values.min())
+    axes.grid(True)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure

@@ -1,0 +1,172 @@
+"""One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
+
+No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, results in
+`result_figures`, those of notebooks 11 and 12 in `map_figures` and `noise_figures`, of a set's alignment in
+`registration_figures`, looks and files in `style`; all are offered here too, so that a notebook imports from
+one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
+
+from .curves import (
+    accuracy_curves,
+    hallucination_curve,
+    hallucination_curves,
+    line_chart,
+    soft_label_bars,
+    training_curves,
+)
+from .maps import Lost, gains_beside, in_grey, likeness_course, lost_clips, map_sheet
+from .noise import noise_curve, noise_severities
+from .pictures import clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
+from .registration import alignment_overview
+from .results import claims_figure, class_gains, comparisons, effects_figure, results, role_color
+from .style import COLUMN, FAINT, INK, PAGE, PLAIN, ROLES, new_figure, save_figure, styled
+
+__all__ = [
+    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "claims_figure",
+    "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure",
+    "feature_maps", "gains_beside", "hallucination_curve", "hallucination_curves", "in_grey", "likeness_course",
+    "line_chart", "lost_clips", "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay",
+    "pair_grid", "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips",
+    "training_curves",
+]  # fmt: skip
+
+
+# -- alignment -------------------------------------------------------------------------------------
+
+
+@styled
+def ratio_histogram(ratios_x: np.ndarray, ratios_y: np.ndarray, estimate: float) -> Figure:
+    """Colour over depth distance of joint pairs of one clip, along both axes, and the scale taken."""
+    figure, axes = new_figure(COLUMN, 2.4, rows=2, sharex=True)
+    low, high = np.percentile(np.concatenate([ratios_x, ratios_y]), [1, 99])
+    for panel, ratios, name in zip(axes[:, 0], (ratios_x, ratios_y), "xy", strict=True):
+        panel.hist(ratios, np.linspace(low, high, 61), color="#AAAAAA")
+        panel.axvline(np.median(ratios), color=INK, linestyle=":", label="median of the axis")
+        panel.axvline(estimate, color=PLAIN[1], linestyle="--", label=f"estimate {estimate:.3f}")
+        panel.set(ylabel=f"pairs along {name}", xlim=(low, high))
+    panel.set_xlabel("colour pixels per depth pixel")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+@styled
+def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
+    """Share of mapped points within a distance, in depth pixels, of where they belong."""
+    figure, axes = new_figure(COLUMN, 2.2)
+    looks = zip(("-", "--", "-.", ":", "-"), PLAIN, strict=True)
+    sorted_errors = {name: np.sort(errors[np.isfinite(errors)]) for name, errors in errors_by_method.items()}
+    for (name, errors), (line, color) in zip(sorted_errors.items(), looks, strict=False):
+        share = np.arange(1, len(errors) + 1) / len(errors)
+        axes.plot(errors, 100 * share, line, color=color, label=f"{name}, median {np.median(errors):.2f}")
+    axes.set(xlabel="error (depth pixels)", ylabel="points within (%)", xscale="log", ylim=(0, 100))
+    axes.set_xlim(left=min(np.quantile(errors, 0.02) for errors in sorted_errors.values()))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(True)
+    figure.legend(loc="outside upper center", ncols=1)
+    return figure
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+@styled
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Counts (true class, predicted class) as shares of each true class, printed in per cent."""
+    size = min(PAGE, 1.6 + 0.3 * len(names))
+    figure, axes = new_figure(size, size * 0.86)
+    picture = draw_confusion(axes, matrix, names)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.6, label="% of the true class")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str], *, numbers: bool = True) -> AxesImage:
+    """The matrix of `confusion` in given axes, with or without its numbers."""
+    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    share = 100 * matrix / total
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), value in np.ndenumerate(share):
+        if numbers and value >= 0.5:
+            color = "white" if value > 55 else INK
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=color)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return picture
+
+
+@styled
+def cue_outcomes(table: pd.DataFrame) -> Figure:
+    """One panel a cue, one bar a target: answers that are right, name the partner, or a third class.
+
+    `table` as from `cues.outcomes`. The dotted line is half: a model that sees all but the cue ends there. Where
+    there are several seeds, a thin bar spans their right answers, from the lowest to the highest.
+    """
+    cues, names = table["cue"].unique(), table["target"].unique()
+    figure, axes = new_figure(PAGE, 0.8 + 0.3 * len(names), columns=len(cues), sharey=True)
+    for panel, cue in zip(np.atleast_2d(axes)[0], cues, strict=True):
+        for place, row in enumerate(table[table["cue"] == cue].itertuples()):
+            color = role_color(row.target)
+            looks = {"color": color}, {"color": "white", "edgecolor": color, "hatch": "////"}, {"color": FAINT}
+            left = 0.0
+            for share, look in zip((row.right, row.partner, row.elsewhere), looks, strict=True):
+                panel.barh(place, share, 0.7, left, linewidth=0.6, **look)
+                left += share
+            low, high = (getattr(row, name, row.right) for name in ("lowest", "highest"))
+            if high > low:
+                panel.plot([low, high], [place, place], "-", color=INK, linewidth=1.0, marker="|", markersize=4)
+            if low >= 12:
+                panel.text(low - 2, place, f"{row.right:.0f}", ha="right", va="center", color="white", fontsize=7)
+        panel.axvline(50, color=INK, linestyle=":", linewidth=0.8)
+        panel.set(xlabel=f"{cue} pairs: answers (%)", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+        panel.tick_params(axis="y", length=0)
+    titles = table.drop_duplicates("target")["model"]
+    np.atleast_2d(axes)[0, 0].set_yticks(range(len(names)), titles)
+    key = (
+        Patch(facecolor=INK, label="right"),
+        Patch(facecolor="white", edgecolor=INK, hatch="////", linewidth=0.6, label="its partner"),
+        Patch(facecolor=FAINT, label="another action"),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def pair_grid(table: pd.DataFrame) -> Figure:
+    """Which pairs of action and object train, and which are held out for the test, with their clips in numbers.
+
+    `table` as from `cues.pairs_seen`. A pair that does both is split in two; an empty cell was never recorded.
+    """
+    actions, things = list(dict.fromkeys(table["action"])), sorted(table["object"].unique())
+    figure, axes = new_figure(min(PAGE, 2.4 + 0.75 * len(things)), 0.8 + 0.19 * len(actions))
+    looks = {"train": {"color": "#BBBBBB"}, "test": {"facecolor": "white", "edgecolor": INK, "hatch": "////"}}
+    for row in table.itertuples():
+        left, down = things.index(row.object) - 0.45, actions.index(row.action)
+        for part, look in looks.items():
+            clips = getattr(row, part)
+            share = 0.9 * clips / (row.train + row.test)
+            if clips:
+                axes.barh(down, share, 0.8, left, linewidth=0.6, **look)
+                axes.text(left + share / 2, down, str(clips), ha="center", va="center", fontsize=6,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2} if part == "test" else None)
+            left += share
+    axes.set_xticks(range(len(things)), things)
+    axes.set_yticks(range(len(actions)), actions)
+    axes.set(xlim=(-0.5, len(things) - 0.5), ylim=(len(actions) - 0.5, -0.5), xlabel="shape of the object")
+    axes.tick_params(length=0)
+    key = [Patch(label=f"clips {part}ed on", linewidth=0.6, **look) for part, look in looks.items()]
+    figure.legend(handles=key, loc="outside upper center", ncols=2)
+    return figure

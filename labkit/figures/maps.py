@@ -1,0 +1,134 @@
+"""Figures of notebook 11: maps side by side, likeness along training, who gains, and clips that were lost."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .pictures import GAP, tile
+from .results import role_color
+from .style import FAINT, INK, MARKERS, PAGE, ROLES, bare, new_figure, styled
+
+MapColumn = Sequence[np.ndarray]  # one stream's frames (T,S,S,3) uint8, then its maps (T,h,w) place by place
+
+
+def in_grey(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps (T,h,w) as pictures (T,S,S,3) uint8: black is zero or less, white their largest value."""
+    share = np.clip(maps / max(float(maps.max()), 1e-9), 0, 1)
+    rows, columns = (np.arange(side) * count // side for count in maps.shape[1:])  # every cell becomes a square
+    return np.repeat((255 * share[:, rows][:, :, columns]).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+@styled
+def map_sheet(streams: Mapping[str, MapColumn], roles: Sequence[str], places: Sequence[str]) -> Figure:
+    """One column a stream, one row a place in it: what it sees in each frame, then what a channel makes of it.
+
+    `places` name the rows of maps, `roles` colour the streams. Every strip has its own scale, black is zero.
+    """
+    count, side = next(iter(streams.values()))[0].shape[:2]
+    across = (PAGE - 0.6) / len(streams)
+    figure, axes = new_figure(PAGE, 0.25 + (len(places) + 1) * (across / count + 0.03), len(places) + 1, len(streams))
+    for column, ((name, (frames, *maps)), role) in enumerate(zip(streams.items(), roles, strict=True)):
+        strips = [frames, *(in_grey(values, side) for values in maps)]
+        for panel, strip in zip(axes[:, column], strips, strict=True):
+            bare(panel).imshow(tile(strip[None]))
+        axes[0, column].set_title(name, color=ROLES[role])
+    for panel, place in zip(axes[:, 0], ("input", *places), strict=True):
+        panel.set_ylabel(place, rotation=0, ha="right", va="center")
+    return figure
+
+
+@styled
+def likeness_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: int) -> Figure:
+    """Likeness to a teacher by epoch, one panel a block; `table` as from `likeness.likeness_table`.
+
+    `looks` are (role, line style) by reading. A reading of one epoch only is drawn across, to epoch `last`: a
+    network that is not in training. Bars are 95 % intervals over people. Epochs are spaced by their square root.
+    """
+    blocks = sorted(table["block"].unique())
+    figure, axes = new_figure(PAGE, 2.3, columns=len(blocks), sharey=True)
+    for panel, block in zip(np.atleast_2d(axes)[0], blocks, strict=True):
+        for reading, (role, line) in looks.items():
+            rows = table[(table["reading"] == reading) & (table["block"] == block)]
+            if len(rows) == 1:
+                panel.axhline(rows["likeness"].iloc[0], color=ROLES[role], linestyle=line, label=reading)
+                continue
+            panel.plot(rows["epoch"], rows["likeness"], color=ROLES[role], linestyle=line, label=reading,
+                       marker=MARKERS[role], markersize=3.5, clip_on=False)  # fmt: skip
+            panel.vlines(rows["epoch"], rows["low"], rows["high"], color=ROLES[role], linewidth=0.8)
+        panel.set_xscale("function", functions=(np.sqrt, np.square))
+        panel.set(xlabel="epoch", xlim=(0, last), ylim=(0, 1))
+        panel.set_xticks(sorted(table["epoch"].unique()))
+        panel.text(0.05, 0.97, f"block {block}", transform=panel.transAxes, va="top")
+        panel.grid(True, axis="y")
+    np.atleast_2d(axes)[0, 0].set_ylabel("likeness to the teacher (CKA)")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def gains_beside(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Paired differences by class, one panel a table of `probes.gains_by_class`, in the order of the first one's.
+
+    Filled: the 95 % interval excludes zero.
+    """
+    order = next(iter(tables.values())).sort_values("difference", ascending=False)["class"]
+    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharex=True, sharey=True)
+    for panel, (title, table) in zip(np.atleast_2d(axes)[0], tables.items(), strict=True):
+        for place, row in enumerate(table.set_index("class").loc[order].itertuples()):
+            color, clear = role_color(row.target), row.low > 0 or row.high < 0
+            panel.hlines(place, row.low, row.high, color=color, linewidth=1.6)
+            panel.plot(row.difference, place, "o", color=color, markersize=5,
+                       markerfacecolor=color if clear else "white")  # fmt: skip
+        panel.axvline(0, color=INK, linewidth=0.8)
+        panel.set(xlabel="difference in accuracy (points)", ylim=(len(order) - 0.5, -0.5), title=title)
+        panel.grid(True, axis="x")
+        panel.tick_params(axis="y", length=0)
+    np.atleast_2d(axes)[0, 0].set_yticks(range(len(order)), order)
+    return figure
+
+
+class Lost(NamedTuple):
+    """A clip that a teacher knew and its student did not."""
+
+    strips: Mapping[str, np.ndarray]  # frames and maps, each (T,S,S,3) uint8
+    teacher: np.ndarray  # probabilities (K,)
+    student: np.ndarray  # probabilities (K,)
+    label: int
+
+
+@styled
+def lost_clips(clips: Sequence[Lost], names: Sequence[str]) -> Figure:
+    """One row a clip: what was seen and held, and what teacher and student answered; the true class is in bold."""
+    count, side = next(iter(clips[0].strips.values())).shape[:2]
+    lines = len(clips[0].strips)
+    left = 2.4  # inches
+    tall = max(left * (lines * (side + GAP)) / (count * (side + GAP)), 0.15 * len(names))
+    figure, axes = new_figure(PAGE, 0.5 + (tall + 0.1) * len(clips), len(clips), 2, width_ratios=(left, 1.8))
+    axes = np.asarray(axes).reshape(len(clips), 2)
+    for (shown, said), clip in zip(axes, clips, strict=True):
+        bare(shown).imshow(tile(np.stack(list(clip.strips.values()))))
+        shown.set_yticks([row * (side + GAP) + side / 2 for row in range(lines)], list(clip.strips))
+        shown.tick_params(length=0)
+        _two_answers(said, clip, names)
+    axes[-1, 1].set_xlabel("probability")
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def _two_answers(axes: Axes, clip: Lost, names: Sequence[str]) -> None:
+    places = np.arange(len(names))
+    axes.axhspan(clip.label - 0.5, clip.label + 0.5, color=FAINT, linewidth=0)
+    axes.barh(places - 0.2, clip.teacher, 0.4, color=ROLES["depth"], label="teacher, depth")
+    axes.barh(places + 0.2, clip.student, 0.4, color=ROLES["hallucination"], label="hallucination, RGB")
+    axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+    axes.set_yticks(places, [textwrap.shorten(name, 28, placeholder=" …") for name in names])
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+    axes.tick_params(axis="y", length=0)
+    axes.get_yticklabels()[clip.label].set_weight("bold")

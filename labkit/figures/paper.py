@@ -1,0 +1,276 @@
+"""Tables and figures by name, as `labkit reproduce fig4` makes them: what each needs, and how it is drawn.
+
+An exhibit draws from finished runs. `needs` tells which; `make_exhibit` writes the figure as SVG, PDF and
+PNG and its numbers as CSV. Seeds whose runs are missing are left out. Where models are compared, each
+comparison rests on every seed that all of its sides have, asked for or not, and its row says how many.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..analysis.claims import CLAIMS
+from ..analysis.effects import effects_table
+from ..analysis.verdicts import (
+    GAPS,
+    claims_table,
+    complete_seeds,
+    curves_of,
+    gaps_table,
+    iterations_saved,
+    running_median,
+    starts,
+    trainings_of,
+)
+from ..errors import LabError
+from ..experiments.discrepancies import DISCREPANCIES
+from ..experiments.targets import ALL_GROUPS, MAX_SEEDS, TARGETS, UPPER, Target, get_targets, results_table
+from ..files import write_text
+from ..lab import Lab
+from .curves import hallucination_curves
+from .pictures import strips
+from .results import claims_figure, effects_figure, results
+from .style import figures_folder, save_figure
+
+Drawing = tuple[Figure | None, pd.DataFrame | None]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One table or figure: the trainings it rests on, and `draw(lab, seeds)`, which trains nothing."""
+
+    name: str
+    caption: str  # its data are named when it is saved
+    draw: Callable[[Lab, int], Drawing]
+    trainings: tuple[str, ...] = ()
+    compared: tuple[tuple[str, ...], ...] = ()  # the trainings of each comparison in it
+    remark: Callable[[Lab, int], str] = lambda lab, seeds: ""  # what the runs add to its caption
+
+
+# -- Table 1 ---------------------------------------------------------------------------------------
+
+# Cited in Table 1: method, modality at test, cross-subject, cross-view; or a target of ours, bold in the paper.
+UNSUPERVISED, SUPERVISED, PRIVILEGED = "unsupervised", "supervised", "privileged information"
+TABLE1 = (
+    (UNSUPERVISED, "Luo et al.", "depth", 66.2, None),
+    (UNSUPERVISED, "Luo et al.", "RGB", 56.0, None),
+    (SUPERVISED, "HOG-2", "depth", 32.4, 22.3),
+    (SUPERVISED, "table2:1"),
+    (SUPERVISED, "table2:2"),
+    (SUPERVISED, "Deep RNN", "joints", 56.3, 64.1),
+    (SUPERVISED, "Deep LSTM", "joints", 60.7, 67.3),
+    (SUPERVISED, "Shahroudy et al., CVPR 2016", "joints", 62.93, 70.27),
+    (SUPERVISED, "Kim and Reiter", "joints", 74.3, 83.1),
+    (SUPERVISED, "Shahroudy et al., PAMI 2017", "RGB + depth", 74.86, None),
+    (SUPERVISED, "Liu et al.", "RGB + depth", 77.5, 84.5),
+    (SUPERVISED, "table2:8"),
+    (PRIVILEGED, "table2:3"),
+    (PRIVILEGED, "table2:13"),
+    (PRIVILEGED, "table2:15"),
+)
+
+
+def table1(lab: Lab, seeds: int = 1) -> pd.DataFrame:
+    """Table 1: what the paper cites, on NTU RGB+D, and its own rows beside ours on the lab's data and protocol.
+
+    Where we re-made a row, "ours" with its interval and seeds stands beside the paper's figures; rows that
+    are only cited have none. Accuracies in %.
+    """
+    made = [TARGETS[name] for _, name, *cited in TABLE1 if not cited]
+    ours = results_table(lab, seeds, made).set_index("target")
+    rows = []
+    for kind, name, *cited in TABLE1:
+        if cited:
+            row = dict(zip(("tested on", "paper cross-subject", "paper cross-view"), cited, strict=True))
+            rows.append({"kind": kind, "method": name, **row})
+            continue
+        target = TARGETS[name]
+        paper = {f"paper {protocol}": target.paper.get(protocol) for protocol in ("cross-subject", "cross-view")}
+        found = ours.loc[name, ["ours", "low", "high", "seeds"]].to_dict()
+        rows.append({"kind": kind, "method": target.title, "tested on": target.tested_on, **paper, "target": name,
+                     **found, "data": lab.data_name, "protocol": lab.split.name})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def table1_by_protocol(labs: Iterable[Lab], seeds: int = 1) -> pd.DataFrame:
+    """`table1` under every protocol, with the columns of `beside_paper`, but ("", "method" | "kind" | "tested on").
+
+    What is only cited, and under none of these protocols, is left out.
+    """
+    tables = {lab.split.name: table1(lab, seeds) for lab in labs}
+    parts = {"": next(iter(tables.values()))[["method", "kind", "tested on"]]}
+    for name, table in tables.items():
+        printed = table.get(f"paper {name}", pd.Series(np.nan, table.index))
+        parts[name] = table[["ours", "low", "high", "seeds"]].copy()
+        parts[name].insert(0, "paper", printed)
+    whole, made = pd.concat(parts, axis=1), next(iter(tables.values()))["target"].notna()
+    return whole[made | whole.xs("paper", axis=1, level=1).notna().any(axis=1)]
+
+
+# -- Table 2 and the supplement --------------------------------------------------------------------
+
+
+def beside_paper(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
+    """Each target under every protocol, the paper's figure beside ours; nothing is trained.
+
+    Rows by target; columns ("", "model"), then for each protocol (protocol, "paper" | "ours" | "low" | "high" |
+    "seeds"), where seeds are those that are finished.
+    """
+    chosen = list(targets or TARGETS.values())
+    tables = {lab.split.name: results_table(lab, seeds, chosen).set_index("target") for lab in labs}
+    parts = {"": next(iter(tables.values()))[["model"]]}
+    parts |= {name: table[["paper", "ours", "low", "high", "seeds"]] for name, table in tables.items()}
+    return pd.concat(parts, axis=1)
+
+
+# -- Fig. 3 and Fig. 4 -----------------------------------------------------------------------------
+
+
+def example_frames(lab: Lab, count: int = 6) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The middle frame of test clips of `count` classes: RGB, coloured depth (count,S,S,3) uint8, and their names."""
+    from ..clips import colorize_depth
+
+    rows = lab.clips.rows(lab.split.test)
+    first = {int(label): row for label, row in reversed(list(zip(lab.clips.labels[rows], rows, strict=True)))}
+    classes = sorted(first)
+    chosen = [classes[place] for place in np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
+    clips, middle = [first[label] for label in chosen], lab.clips.num_frames // 2
+    depth = colorize_depth(lab.clips.depth(clips)[:, [middle]])[:, 0]
+    return lab.clips.rgb(clips)[:, middle], depth, [lab.clips.class_names[label] for label in chosen]
+
+
+def _fig3(lab: Lab, seeds: int) -> Drawing:
+    rgb, depth, names = example_frames(lab)
+    return strips({"RGB": rgb, "depth": depth}, [textwrap.fill(name, 16) for name in names]), None
+
+
+FIG4 = {"with connections (row 13)": "hallucination", "without (row 14)": "hallucination_unconnected"}
+
+
+def _fig4(lab: Lab, seeds: int) -> Drawing:
+    curves: dict[str, list] = {label: [] for label in FIG4}
+    rows = []
+    for seed, pair in _fig4_curves(lab, seeds).items():
+        for label, curve in zip(FIG4, pair, strict=True):
+            curves[label].append(curve)
+            smooth = running_median(curve)
+            raw = pd.DataFrame(curve)["hall"].to_numpy()
+            rows.append(pd.DataFrame({"model": label, "seed": seed, "iteration": smooth.index, "hall": raw,
+                                      "smoothed": smooth.to_numpy()}))  # fmt: skip
+    if not rows:
+        raise LabError.mismatch(None, "finished runs of rows 13 and 14", "none", "make them: labkit reproduce fig4")
+    return hallucination_curves(curves), pd.concat(rows)
+
+
+def _fig4_curves(lab: Lab, seeds: int) -> dict[int, list[list[dict]]]:
+    trainings = tuple(FIG4.values())
+    return curves_of(lab, trainings, complete_seeds(lab, trainings, seeds))
+
+
+def _fig4_remark(lab: Lab, seeds: int) -> str:
+    """How much of the lead is there at the first iteration."""
+    pairs = list(_fig4_curves(lab, seeds).values())
+    if not pairs:
+        return ""
+    start, saved = starts(pairs), np.mean([iterations_saved(*pair) for pair in pairs])
+    return (f". Depth's signals flow in from the first iteration, where the loss is {start.first:.3g} with connections "
+            f"and {start.second:.3g} without: to the end of the run without it takes {saved:.0f} % fewer iterations, "
+            f"and {start.saved:.0f} % fewer if each is measured by its own start")  # fmt: skip
+
+
+# -- ours ------------------------------------------------------------------------------------------
+
+
+def _all_there(seeds: int) -> int:
+    """Of how many seeds a comparison takes those that all its sides have: what the runs say chooses none of them."""
+    return max(seeds, MAX_SEEDS)
+
+
+def _claims(lab: Lab, seeds: int) -> Drawing:
+    table = claims_table(lab, _all_there(seeds))
+    return claims_figure(table), table
+
+
+def _discrepancies(lab: Lab, seeds: int) -> Drawing:
+    table = effects_table(lab, _all_there(seeds))
+    measured = "difference" in table and table["difference"].notna().any()
+    return effects_figure(table) if measured else None, table
+
+
+def _overview(lab: Lab, seeds: int) -> Drawing:
+    table = results_table(lab, seeds, get_targets(["all"]))
+    return results(table), table
+
+
+def _gaps(lab: Lab, seeds: int) -> Drawing:
+    return None, gaps_table(lab, _all_there(seeds))
+
+
+def _comparing(name: str, caption: str, draw: Callable[[Lab, int], Drawing], compared: Iterable[tuple]) -> Exhibit:
+    """An exhibit of comparisons, each given by its trainings."""
+    pairs = tuple(compared)
+    return Exhibit(name, caption, draw, tuple(dict.fromkeys(sum(pairs, ()))), pairs)
+
+
+EXHIBITS: dict[str, Exhibit] = {
+    exhibit.name: exhibit
+    for exhibit in (
+        Exhibit("table1", "Table 1 of the paper with our rows", lambda lab, seeds: (None, table1(lab, seeds)),
+                trainings_of(name for _, name, *cited in TABLE1 if not cited)),
+        Exhibit("fig3", "Fig. 3 of the paper: aligned RGB and depth frames, one test clip each", _fig3),
+        Exhibit("fig4", "Fig. 4 of the paper: hallucination loss (eq. 3) in step 3 with and without connections; the "
+                "paper lowered the learning rate of the run without by ten on the way, here both follow one schedule",
+                _fig4, tuple(FIG4.values()), remark=_fig4_remark),
+        _comparing("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
+                   (claim.trainings for claim in CLAIMS)),
+        _comparing("gaps", "Share of the gap to RGB and depth, row 8 of the paper, that RGB-only models close", _gaps,
+                   (trainings_of((*pair, UPPER)) for pair in GAPS)),
+        _comparing("discrepancies", "What points on which the paper's text and code part do to accuracy",
+                   _discrepancies, (trainings_of((point.base, point.other)) for point in DISCREPANCIES if point.other)),
+        Exhibit("overview", "Every number of the paper beside ours", _overview,
+                trainings_of(name for name, target in TARGETS.items() if target.group in ALL_GROUPS)),
+    )
+}  # fmt: skip
+
+
+def needs(exhibits: Iterable[Exhibit], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
+    """What `graph.run_graph` is to make for these exhibits: each lab at each seed, with trainings."""
+    trainings = list(dict.fromkeys(name for exhibit in exhibits for name in exhibit.trainings))
+    return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)] if trainings else []
+
+
+def caption_of(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> str:
+    """What stands under it: what it shows, whose data, and how many seeds, where it rests on trainings."""
+    rests_on = f", seeds: {_how_many(exhibit, lab, seeds)}" if exhibit.trainings else ""
+    return f"{exhibit.caption}{exhibit.remark(lab, seeds)}. Ours: {lab.data_name}, {lab.split.name}{rests_on}."
+
+
+def _how_many(exhibit: Exhibit, lab: Lab, seeds: int) -> str:
+    """Seeds: of a comparison, all that its sides have; else those asked for, "up to" where runs are missing."""
+    if exhibit.compared:
+        counts = {len(complete_seeds(lab, trainings, _all_there(seeds))) for trainings in exhibit.compared}
+        some = sorted({min(counts), max(counts)})
+        return f"{' to '.join(map(str, some))}, all that each comparison has"
+    return f"{seeds}" if len(complete_seeds(lab, exhibit.trainings, seeds)) == seeds else f"up to {seeds}"
+
+
+def make_exhibit(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> list[Path]:
+    """Draw an exhibit from finished runs into the lab's folder of figures; the paths written.
+
+    Raises LabError where runs that it cannot do without are missing.
+    """
+    figure, table = exhibit.draw(lab, seeds)
+    folder = figures_folder(lab)
+    if figure is not None:
+        caption = caption_of(exhibit, lab, seeds)
+        return save_figure(figure, exhibit.name, folder, table, caption=caption, data_name=lab.data_name)
+    path = folder / f"{exhibit.name}.csv"
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return [path]

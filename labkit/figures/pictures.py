@@ -1,0 +1,216 @@
+"""Figures made of frames: a clip in both modalities, where joints fall, what a stream holds inside.
+
+Frames are uint8 RGB; depth comes already coloured (`clips.colorize_depth`). Frames of a row are laid side
+by side into one picture, so that a vector file holds a few pictures and not hundreds.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image
+
+from ..data.maps import BONES
+from .style import INK, PAGE, ROLES, bare, new_figure, styled
+
+LEGEND = (1.9, 3.0)  # inches that the two entries of `overlay` take below one another, and side by side
+GAP = 2  # white pixels between frames
+
+
+def tile(frames: np.ndarray) -> np.ndarray:
+    """(rows, T, H, W, 3) uint8 to one picture, with white gaps between frames."""
+    rows, count, height, width, _ = frames.shape
+    sheet = np.full((rows, height + GAP, count, width + GAP, 3), 255, np.uint8)
+    sheet[:, :height, :, :width] = frames.transpose(0, 2, 1, 3, 4)
+    return sheet.reshape(rows * (height + GAP), count * (width + GAP), 3)[:-GAP, :-GAP]
+
+
+def _caption_side(axes, count: int, height: int, labels: Sequence[str]) -> None:
+    """Names of the rows at the left of a tiled picture."""
+    axes.set_yticks([row * (height + GAP) + height / 2 for row in range(count)], labels)
+    axes.tick_params(length=0)
+
+
+@styled
+def contact_sheet(rgb: np.ndarray, depth_coloured: np.ndarray, names: Sequence[str]) -> Figure:
+    """One row a clip: its frames in RGB, then in depth. Both (clips, T, H, W, 3) uint8."""
+    clips, count, height, width, _ = rgb.shape
+    panel_width = (PAGE - 1.2) / 2  # the names take the rest
+    figure, axes = new_figure(PAGE, 0.3 + panel_width * clips * height / (count * width), columns=2)
+    for panel, frames, label in zip(axes[0], (rgb, depth_coloured), ("RGB", "depth"), strict=True):
+        bare(panel).imshow(tile(frames))
+        panel.set_xlabel(f"{label}, time →")
+    _caption_side(axes[0, 0], clips, height, [textwrap.fill(name, 18) for name in names])
+    return figure
+
+
+def clip_strip(rgb: np.ndarray, depth_coloured: np.ndarray, times: Sequence[object] = ()) -> Figure:
+    """One clip, RGB above depth, both (T, H, W, 3) uint8; `times` are labels under the frames."""
+    return strips({"RGB": rgb, "depth": depth_coloured}, times)
+
+
+@styled
+def strips(rows: Mapping[str, np.ndarray], times: Sequence[object] = ()) -> Figure:
+    """Named rows of frames of one size, each (T, H, W, 3) uint8; `times` are labels under the frames."""
+    frames = np.stack(list(rows.values()))
+    lines, count, height, width, _ = frames.shape
+    figure, axes = new_figure(PAGE, 0.3 + (PAGE - 0.7) * lines * height / (count * width))
+    bare(axes).imshow(tile(frames))
+    _caption_side(axes, lines, height, list(rows))
+    axes.set_xticks([frame * (width + GAP) + width / 2 for frame in range(len(times))], map(str, times))
+    return figure
+
+
+@styled
+def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[str, np.ndarray]) -> Figure:
+    """Joints over an RGB image (H, W, 3), one panel a method: where they are, where depth joints fall.
+
+    `color_xy` and each of `mapped_xy` (25, 2) in pixels of the image, NaN for a joint to leave out.
+    """
+    names = list(mapped_xy)
+    everything = np.concatenate([color_xy, *mapped_xy.values()])
+    low, high = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
+    margin = 0.12 * (high - low).max()
+    wide, tall = high - low + 2 * margin
+    panel_width = min(3.2 * wide / tall, PAGE / len(names))
+    width = max(panel_width * len(names), LEGEND[0])
+    columns = 2 if width >= LEGEND[1] else 1  # of the legend
+    height = panel_width * tall / wide + 0.8 - 0.15 * columns
+    figure, axes = new_figure(width, height, columns=len(names))
+    for panel, name in zip(np.atleast_2d(axes)[0], names, strict=True):
+        bare(panel).imshow(color_image)
+        _stick_figure(panel, color_xy, "white", "joint in the RGB image")
+        _stick_figure(panel, mapped_xy[name], ROLES["depth"], "depth joint, mapped")
+        panel.set(
+            xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), xlabel=name
+        )
+    handles, labels = panel.get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=True)
+    legend.get_frame().set(facecolor="#B0B0B0", edgecolor="none")
+    return figure
+
+
+def _stick_figure(axes, joints: np.ndarray, color: str, label: str) -> None:
+    for start, end in BONES:
+        axes.plot(*joints[[start, end]].T, color="black", linewidth=1.8, zorder=2)
+        axes.plot(*joints[[start, end]].T, color=color, linewidth=1.0, zorder=2)
+    axes.scatter(*joints.T, s=9, color=color, edgecolors="black", linewidths=0.4, zorder=3, label=label)
+
+
+@styled
+def feature_maps(
+    maps_by_role: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | None = None
+) -> Figure:
+    """Small multiples of maps (frames, h, w): one row a role, one column a frame, one scale a row.
+
+    `inputs` are frames (frames, H, W, 3) uint8 to show above the maps.
+    """
+    rows = [*(inputs or {}).items(), *maps_by_role.items()]
+    count = len(rows[0][1])
+    figure, axes = new_figure(min(PAGE, 0.7 + 0.9 * count), 0.9 * len(rows), len(rows), count)
+    axes = np.asarray(axes).reshape(len(rows), count)
+    for line, (name, pictures) in zip(axes, rows, strict=True):
+        limits = {} if pictures.ndim == 4 else {"vmin": pictures.min(), "vmax": pictures.max()}
+        for panel, picture in zip(line, pictures, strict=True):
+            bare(panel).imshow(picture, cmap="gray", **limits)
+        color = ROLES.get(name, INK) if pictures.ndim == 3 else INK
+        line[0].set_ylabel(name.replace("rgb", "RGB"), color=color, rotation=0, ha="right", va="center")
+    return figure
+
+
+@styled
+def answer_sheet(
+    frames: np.ndarray, numbers: Sequence[int], maps: np.ndarray, maps_name: str, answer: Sequence[tuple[str, float]]
+) -> Figure:
+    """A video's frames (T, S, S, 3) uint8, a stream's maps (T, h, w) over them, and the likeliest classes.
+
+    `numbers` are the frames' places in the video. The maps, dark where low and bright where high over all
+    frames, are stretched to the frames and drawn over them in grey. `answer` is (class, probability), best first.
+    """
+    figure = Figure(figsize=(PAGE, 0.5 + 2 * (PAGE - 0.7) / len(frames) + 0.22 * len(answer)), layout="constrained")
+    heights = [2 * (PAGE - 0.7) / len(frames), 0.3 + 0.22 * len(answer)]
+    top, bottom = figure.subplots(2, 1, height_ratios=heights)
+    rows = np.stack([frames, _mapped(frames, maps)])
+    bare(top).imshow(tile(rows))
+    _caption_side(top, 2, frames.shape[1], ["RGB", maps_name])
+    step = frames.shape[2] + GAP
+    top.set_xticks([step * place + step / 2 for place in range(len(frames))], [f"frame {number}" for number in numbers])
+    names, values = zip(*answer, strict=True)
+    places = -np.arange(len(answer))
+    values = [100 * value for value in values]
+    bottom.barh(places, values, color=ROLES["rgb_only"], height=0.7)
+    bottom.set(xlim=(0, 108), xlabel="probability, % (softmax, not calibrated)")
+    bottom.set_yticks(places, [textwrap.shorten(name, 40) for name in names])
+    for label in bottom.get_yticklabels():
+        label.set_parse_math(False)  # a name may hold a dollar sign
+    for place, value in zip(places, values, strict=True):
+        bottom.text(value + 1, place, f"{value:.0f} %", va="center", fontsize=7)
+    return figure
+
+
+def _mapped(frames: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Frames in grey under maps in magma, half and half: (T, S, S, 3) uint8."""
+    size = frames.shape[2], frames.shape[1]
+    heat = (maps - maps.min()) / max(float(np.ptp(maps)), 1e-9)
+    smooth = [Image.fromarray(one.astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for one in heat]
+    colours = colormaps["magma"](np.stack(smooth))[..., :3]
+    grey = frames.mean(axis=-1, keepdims=True) / 255
+    return np.clip(255 * (0.45 * grey + 0.55 * colours), 0, 255).astype(np.uint8)
+
+
+# -- the method, drawn -----------------------------------------------------------------------------
+
+_DEPTH, _RGB = ("depth", "depth", "depth"), ("rgb", "RGB", "RGB")  # role, name, what it sees
+_TEACHER = ("depth", "depth\n(frozen)", "depth")
+_HALLUCINATION = ("hallucination", "halluci-\nnation", "RGB")
+_STEPS = (  # name, the two streams, whether the left is multiplied into the right, what it learns from
+    ("Step 1: one stream each", (_DEPTH, _RGB), False, "labels, separately"),
+    ("Step 2: tied together", (_DEPTH, _RGB), True, "labels, on the mean"),
+    ("Step 3: hallucinate depth", (_TEACHER, _HALLUCINATION), True, "labels, soft targets, features"),
+    ("Step 4: RGB only", (_HALLUCINATION, _RGB), True, "labels, on the mean"),
+)
+
+
+@styled
+def method_diagram() -> Figure:
+    """The four training steps, left to right: which streams, what they see, what flows between them."""
+    figure, axes = new_figure(PAGE, 2.3, columns=len(_STEPS))
+    for panel, (title, streams, link, lesson) in zip(axes[0], _STEPS, strict=True):
+        bare(panel).set(xlim=(0, 10), ylim=(0, 10))
+        panel.text(5, 9.6, title, ha="center", va="center", weight="bold")
+        panel.text(5, 8.3, f"learns from\n{lesson}", ha="center", va="center", fontsize=7)
+        for x, (role, name, sees) in zip((2.5, 7.5), streams, strict=True):
+            _stream_box(panel, x, ROLES[role], name, sees)
+        if link:
+            for y in (3.6, 4.4, 5.2, 6.0):
+                _arrow(panel, (4.1, y), (5.9, y), ROLES[streams[0][0]])
+    handles = [
+        Line2D(
+            [], [], color=INK, marker=">", markersize=4, label="signal multiplied in, at four places (eq. 2)"
+        )
+    ]
+    figure.legend(handles=handles, loc="outside lower center")
+    return figure
+
+
+def _stream_box(axes, x: float, color: str, name: str, sees: str) -> None:
+    frozen = "frozen" in name
+    box = FancyBboxPatch((x - 1.5, 3.0), 3.0, 3.8, boxstyle="round,pad=0.05,rounding_size=0.4",
+                         facecolor=color + ("33" if frozen else "AA"), edgecolor=color,
+                         linestyle="--" if frozen else "-", linewidth=1.2)  # fmt: skip
+    axes.add_patch(box)
+    axes.text(x, 4.9, name, ha="center", va="center", fontsize=7.5)
+    axes.text(x, 0.9, f"{sees}\nframes", ha="center", va="center", fontsize=7)
+    _arrow(axes, (x, 1.8), (x, 2.9), INK)
+
+
+def _arrow(axes, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, color=color, linewidth=1.0)
+    )

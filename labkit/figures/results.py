@@ -1,0 +1,289 @@
+"""Figures of results: every target beside the paper's number, differences with their intervals, claims and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+
+from ..experiments.targets import TARGETS
+from .style import FAINT, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
+
+MANY = 25  # rows; more are set closer
+TWINS = ("control", "untaught", "oracle", "reading")  # groups of targets that belong to the row above, as controls do
+STRETCHED = 5  # points, up to which a stretched axis is linear
+_COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
+_CLAIM_COLUMNS = (4, 64, 92, 116)
+_LEVEL = PLAIN[2]  # of the ticks at a claim's level, beside intervals in ink
+
+
+def role_color(name: str) -> str:
+    """The colour of a target's role."""
+    return ROLES[TARGETS[name].role]
+
+
+def _twin(name: str) -> bool:
+    return TARGETS[name].group in TWINS or TARGETS[name].role == "control"
+
+
+def _homes(names: Sequence[str]) -> dict[str, str]:
+    """The row among these targets that each twin of one belongs to: "table2:8" for "control:8" and "start:flow-8"."""
+    homes: dict[str, str | None] = {}
+    for name in filter(_twin, names):
+        number = name.partition(":")[2].rpartition("-")[2]
+        homes[name] = next((owner for owner in (f"table2:{number}", f"suppl:{number}") if owner in names), None)
+    return {name: owner for name, owner in homes.items() if owner}
+
+
+def _twins_below(table: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with each twin right below the row it belongs to; one whose row is not there stays where it is."""
+    names = list(table["target"])
+    homes = _homes(names)
+    order = [place for place, name in enumerate(names) if name not in homes]
+    for name in reversed(homes):
+        order.insert(order.index(names.index(homes[name])) + 1, names.index(name))
+    return table.iloc[order]
+
+
+def _beside(axes: Axes, place: float, points: float, text: str, **look) -> None:
+    """Text in a row, that many points right of the plot."""
+    axes.annotate(text, (1, place), (points, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                  va="center_baseline", annotation_clip=False, **{"fontsize": 7, **look})  # fmt: skip
+
+
+def _key(label: str, color: str, **look) -> Line2D:
+    return Line2D([], [], color=color, label=label, **{"marker": "o", "markersize": 4.5, **look})
+
+
+_PAPER = _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+# -- accuracies ------------------------------------------------------------------------------------
+
+
+@styled
+def results(table: pd.DataFrame) -> Figure:
+    """Every target as a row: our accuracy with its 95 % interval, and the paper's, hollow, on its own data.
+
+    `table` as from `targets.results_table`; a row without a number of ours keeps its place, and controls,
+    oracles and other readings stand below their rows. Where there are several seeds, small dots are single
+    ones. Grey bands need RGB alone at test time; the dashed line is one RGB stream, what a camera without
+    depth gives.
+    """
+    table = _twins_below(table)
+    names = list(table["target"])
+    places = np.cumsum([0.72 if _twin(name) else 1.0 for name in names])
+    figure, axes = new_figure(PAGE, 0.85 + (0.25 if len(names) <= MANY else 0.17) * places[-1])
+    for place, (_, row) in zip(places, table.iterrows(), strict=True):
+        _result_row(axes, place, row)
+    baseline = table.loc[table["target"] == "table2:2", "ours"].dropna()
+    if len(baseline):
+        axes.axvline(baseline.iloc[0], color=ROLES["rgb"], linestyle="--", linewidth=0.8, zorder=1)
+    homes = _homes(names)
+    groups = [TARGETS[homes.get(name, name)].group for name in names]
+    for place, above, below, name in zip(places[1:], groups, groups[1:], names[1:], strict=False):
+        if above != below and not _twin(name):
+            axes.axhline(place - 0.5, color=FAINT, linewidth=0.8, zorder=1)
+    axes.set_yticks(places, ["↳ " * _twin(name) + model for name, model in zip(names, table["model"], strict=True)])
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+        label.set(color=role_color(name), weight="bold" if name == "table2:15" else "normal")
+    for points, head in zip(_COLUMNS, ("row", "ours", "paper", "sees at test"), strict=True):
+        _beside(axes, 0.25, points, head, style="italic")
+    axes.set(xlabel="accuracy on test clips (%)", ylim=(places[-1] + 0.6, 0.0))
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    key = [_key("ours, 95 % interval; dots: seeds" if _has_seeds(table) else "ours, 95 % interval", INK)]
+    if table["paper"].notna().any():
+        key.append(_PAPER)
+    if any(map(_twin, names)):
+        key.append(_key("control", ROLES["control"], marker="v"))
+    if len(baseline):
+        key.append(_key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8))
+    figure.legend(handles=key, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _has_seeds(table: pd.DataFrame) -> bool:
+    return "by seed" in table and bool((table["by seed"].fillna("") != "").any())
+
+
+def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
+    target = TARGETS[row["target"]]
+    color, marker = ROLES[target.role], MARKERS[target.role]
+    if row["tested on"].partition(" (")[0] == "RGB":  # flow is computed from it
+        half = 0.36 if _twin(target.name) else 0.5
+        axes.axhspan(place - half, place + half, color="#F4F4F4", linewidth=0, zorder=0)
+    if pd.notna(row["paper"]):
+        axes.plot(row["paper"], place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+    if pd.notna(row["ours"]):
+        axes.hlines(place, row["low"], row["high"], color=color, linewidth=1.6)
+        axes.plot(row["ours"], place, marker, color=color, markersize=5, zorder=3)
+        each = [float(value) for value in str(row.get("by seed") or "").split()]
+        if len(each) > 1:
+            axes.plot(each, [place] * len(each), ".", color=INK, markersize=2.5, zorder=4)
+    numbers = [f"{value:.1f}" if pd.notna(value) else "–" for value in (row["ours"], row["paper"])]
+    number = target.name.partition(":")[2] if target.group in ("table2", "suppl") else ""
+    for points, text in zip(_COLUMNS, (number, *numbers, row["tested on"]), strict=True):
+        _beside(axes, place, points, text)
+
+
+# -- differences -----------------------------------------------------------------------------------
+
+
+@styled
+def comparisons(table: pd.DataFrame) -> Figure:
+    """Paired differences with 95 % intervals around zero; `table` as from `targets.comparison_table`.
+
+    Filled: the interval excludes zero. Grey: the comparison with a control of equal capacity without depth.
+    A column "part" names what the difference stands for, and "paper" has the difference of the paper's numbers,
+    hollow.
+    """
+    figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
+    labels = [f"{TARGETS[row.target].title}\nminus {TARGETS[row.minus].title}" for row in table.itertuples()]
+    if "part" in table:
+        heads = [f"{part.strip()}: " for part in table["part"]]
+        labels = [head + label for head, label in zip(heads, labels, strict=True)]
+    colors = [role_color(row.minus if _twin(row.minus) else row.target) for row in table.itertuples()]
+    printed = table["paper"] if "paper" in table else pd.Series(np.nan, table.index)
+    for place, value in enumerate(printed):
+        if pd.notna(value):
+            axes.plot(value, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+    _differences(axes, table, labels, colors)
+    seen = dict.fromkeys(color for color, row in zip(colors, table.itertuples(), strict=True) if not _twin(row.minus))
+    key = [
+        tuple(_key("", color) for color in seen or (INK,)),  # the colour is the role's of the better model
+        _key("", ROLES["control"]),
+        _key("", INK, markerfacecolor="white"),
+    ]
+    labels = ["against another model (colour: the first one's role)", "against a control", "interval includes zero"]
+    if printed.notna().any():
+        key, labels = [*key, _PAPER], [*labels, _PAPER.get_label()]
+    figure.legend(key, labels, loc="outside upper center", ncols=4, columnspacing=1.2,
+                  handler_map={tuple: HandlerTuple(ndivide=None, pad=0.6)})  # fmt: skip
+    return figure
+
+
+@styled
+def class_gains(table: pd.DataFrame) -> Figure:
+    """Paired differences by class, largest first; `table` as from `probes.gains_by_class`. Filled: excludes zero."""
+    table = table.sort_values("difference", ascending=False)
+    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(table))
+    _differences(axes, table, list(table["class"]), [role_color(name) for name in table["target"]])
+    return figure
+
+
+@styled
+def effects_figure(table: pd.DataFrame) -> Figure:
+    """What deciding a point otherwise does to accuracy; `table` as from `effects.effects_table`. Filled: excludes zero.
+
+    Points without a difference are left out.
+    """
+    table = table.dropna(subset="difference")
+    figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
+    labels = [f"{row.number}  {row.point}\n{row.tried or TARGETS[row.other].title}" for row in table.itertuples()]
+    colors = [role_color(name) for name in table["base"]]
+    _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
+    return figure
+
+
+def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str],
+                 xlabel: str = "difference in accuracy (points)") -> None:  # fmt: skip
+    """A row each: the difference with its interval, filled where that excludes zero, and in print at the right."""
+    for place, (row, color) in enumerate(zip(table.itertuples(), colors, strict=True)):
+        _interval(axes, place, row.difference, row.low, row.high, color, filled=row.low > 0 or row.high < 0)
+        _beside(axes, place, 4, _signed(row.difference), fontsize=8)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(table)), labels)
+    axes.set(xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
+    _stretch(axes, table["difference"])
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+
+
+def _stretch(axes: Axes, values: pd.Series) -> None:
+    """Where a few effects dwarf the others, an axis that is logarithmic beyond 5 points, so that all can be read."""
+    sizes = pd.to_numeric(values).abs().dropna()
+    if len(sizes) < 4 or sizes.max() < 40 or sizes.median() > sizes.max() / 4:
+        return
+    axes.set_xscale("symlog", linthresh=STRETCHED, linscale=0.8)
+    low, high = (1.2 * end for end in axes.get_xlim())
+    axes.set_xlim(low, high)
+    ticks = [tick for tick in (-50, -10, -3, 0, 3, 10, 50) if low <= tick <= high]
+    axes.set_xticks(ticks, [str(tick).replace("-", "−") for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(f"{axes.get_xlabel()[:-1]}; logarithmic beyond ±{STRETCHED})")
+
+
+def _interval(axes: Axes, place: float, value: float, low: float, high: float, color: str, *, filled: bool,
+              marker: str = "o") -> None:  # fmt: skip
+    axes.hlines(place, low, high, color=color, linewidth=1.6)
+    axes.plot(value, place, marker, color=color, markersize=5.5, markerfacecolor=color if filled else "white")
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+
+@styled
+def claims_figure(table: pd.DataFrame) -> Figure:
+    """Each claim with its effect, interval and verdict; `table` is rows of one protocol of `verdicts.claims_table`.
+
+    Filled: decided. Effects that are no accuracies stand in print alone. A claim is about several models, so no
+    role's colour is used.
+    """
+    figure, axes = new_figure(PAGE, 1.1 + 0.19 * len(table))
+    for place, row in enumerate(table.itertuples()):
+        ours, points = row.by == "ours", row.unit == "points"
+        color = PLAIN[ours]
+        if points and pd.notna(row.paper):
+            axes.plot(row.paper, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+        if points and pd.notna(row.low):
+            decided = row.verdict in ("holds", "fails")
+            _interval(axes, place, row.effect, row.low, row.high, color, filled=decided, marker="v" if ours else "o")
+        if points and row.level:
+            axes.plot([-row.level, row.level], [place, place], "|", color=_LEVEL, markersize=9)
+        weight = "bold" if row.verdict in ("holds", "fails") else "normal"
+        verdict = f"{row.verdict}{_how_many(row)}"
+        for column, text in zip(_CLAIM_COLUMNS, (row.claim, _effect(row), f"{row.seeds}"), strict=False):
+            _beside(axes, place, column, text)
+        _beside(axes, place, _CLAIM_COLUMNS[-1], verdict, weight=weight)
+    for column, head in zip(_CLAIM_COLUMNS, ("claim", "effect", "seeds", "verdict"), strict=True):
+        _beside(axes, -0.9, column, head, style="italic")
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(table)), table["statement"])
+    axes.set(xlabel="effect with 95 % interval (points of accuracy)", ylim=(len(table) - 0.5, -1.4))
+    _stretch(axes, table.loc[table["unit"] == "points", "effect"])
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    key = (
+        _key("claim of the paper", PLAIN[0]),
+        _key("claim of ours", PLAIN[1], marker="v"),
+        _key("undecided", INK, markerfacecolor="white"),
+        _key("level other than 0", _LEVEL, linestyle="", marker="|", markersize=9),
+        _PAPER,
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=5)
+    return figure
+
+
+def _effect(row) -> str:
+    if pd.isna(row.effect):
+        return "–"
+    if row.unit == "points":
+        return _signed(row.effect)
+    return f"{row.effect:.2g} %" if row.unit.startswith("%") else f"{row.effect:.2g}"
+
+
+def _how_many(row) -> str:
+    if row.verdict != "undecided":
+        return ""
+    return f", takes {row.seeds_needed:.0f} seeds" if pd.notna(row.seeds_needed) else ", not by seeds"

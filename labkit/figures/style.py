@@ -1,0 +1,158 @@
+"""One look for every figure: sizes named after the page, one colour per role, byte-stable files.
+
+Figures are made without pyplot, so nothing is kept in a global list and no window or backend matters.
+The colours are those of Okabe and Ito, which people with any of the usual colour vision deficiencies
+can tell apart; roles also differ in their marker.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import LabError
+from ..files import write_bytes, write_text
+from ..lab import Lab
+
+COLUMN, PAGE = 3.5, 7.2  # inches: one column of a two-column page, and its whole width
+
+ROLES = {
+    "depth": "#0072B2",  # blue
+    "rgb": "#E69F00",  # orange
+    "hallucination": "#CC79A7",  # purple
+    "two_stream": "#009E73",  # green
+    "rgb_only": "#D55E00",  # vermilion: the model the paper is about
+    "other": "#56B4E9",  # sky blue: another published system
+    "control": "#4D4D4D",  # dark grey: the same capacity and budget, no depth
+    "paper": "#8C8C8C",  # grey, always hollow: a number that is not ours
+}
+MARKERS = {
+    "depth": "s", "rgb": "o", "hallucination": "D", "two_stream": "P", "rgb_only": "o", "control": "v", "other": "X",
+    "paper": "o",
+}  # fmt: skip
+
+INK, FAINT = "#222222", "#D9D9D9"
+PLAIN = (INK, "#882255", "#999933", "#332288", "#8B5A2B")  # of what has no role; most from Paul Tol's "muted"
+LAYOUT_PASSES = 3  # until labels outside the axes have their room
+DATA_SETS = ("puppets", "NTU", "paper")  # where numbers come from; every caption names one
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same letters
+    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8,
+    "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.4,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "axes.grid": False, "grid.color": FAINT, "grid.linewidth": 0.5, "axes.axisbelow": True,
+    "image.interpolation": "nearest", "figure.dpi": 150, "savefig.dpi": 200,
+    "svg.hashsalt": "labkit", "svg.fonttype": "path", "pdf.fonttype": 42,
+}  # fmt: skip
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorates every function that draws a figure: the lab's looks inside, the reader's outside.
+
+    The layout is settled before the figure is returned: each drawing would improve it a little more, and
+    so a figure that had been looked at would be saved with other bytes than one that had not.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*arguments, **options) -> Figure:
+        with rc_context(STYLE):
+            figure = draw(*arguments, **options)
+            if figure.get_layout_engine() is not None:
+                for _ in range(LAYOUT_PASSES):
+                    figure.draw_without_rendering()
+                figure.set_layout_engine("none")
+        return figure
+
+    return drawn
+
+
+def new_figure(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1, **grid):
+    """A figure of that size in inches and its axes: one `Axes`, or an array (rows, columns) of them."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **grid)
+    return figure, axes[0, 0] if axes.size == 1 else axes
+
+
+def bare(axes: Axes) -> Axes:
+    """Axes for a picture: no ticks, no frame."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def picture_bytes(figure: Figure, kind: str, caption: str = "", dpi: float | None = None) -> bytes:
+    """The figure as "svg", "pdf" or "png"; the same figure gives the same bytes on every day.
+
+    The caption rides inside the file; dates and program versions do not. `dpi` other than the style's is for
+    pictures on a screen.
+    """
+    metadata = {
+        "svg": {"Date": None, "Creator": None, "Description": caption},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": caption},
+        "png": {"Software": None, "Description": caption},
+    }[kind]
+    buffer = io.BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=dpi or STYLE["savefig.dpi"])
+    return buffer.getvalue()
+
+
+def check_caption(caption: str, *more: str) -> None:
+    """Raises LabError unless the caption says which data its numbers and pictures come from; `more` are their names."""
+    known = (*DATA_SETS, *filter(None, more))
+    if not any(name in caption for name in known):
+        expected = f"a caption that names its data ({', '.join(known)})"
+        raise LabError.mismatch(
+            None, expected, repr(caption), "say in the caption where the numbers come from"
+        )
+
+
+def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.DataFrame | None = None, *,
+                caption: str, data_name: str = "") -> list[Path]:  # fmt: skip
+    """Write NAME.svg, .pdf and .png, and the plotted numbers as NAME.csv; returns the paths.
+
+    Each file is replaced as a whole or not at all, and an unchanged figure is an unchanged file.
+    Raises LabError when the caption names no data set (`data_name` is one more that counts), or when a file cannot
+    be written.
+    """
+    check_caption(caption, data_name)
+    paths = [Path(folder, f"{name}.{kind}") for kind in ("svg", "pdf", "png")]
+    for path in paths:
+        write_bytes(path, picture_bytes(figure, path.suffix[1:], caption))
+    if data is not None:
+        paths.append(Path(folder, f"{name}.csv"))
+        write_text(paths[-1], data.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return paths
+
+
+# -- where figures and numbers go --------------------------------------------------------------------
+
+SHOWN = "mini"  # the profile whose figures are committed
+
+
+def home_of(lab: Lab) -> Path:
+    return lab.runs.root.parent
+
+
+def records_folder(lab: Lab) -> Path:
+    """HOME/runs/notebooks/PROFILE, with the data's name where it is not the embedded set."""
+    return lab.runs.root / "notebooks" / lab.series_name
+
+
+def figures_folder(lab: Lab) -> Path:
+    """HOME/figures for the committed figures; other profiles, data, protocols and seeds keep theirs elsewhere."""
+    if lab.series_name != SHOWN:
+        return records_folder(lab) / "figures"
+    usual = lab.split.name == "cross-subject" and lab.seed == 0
+    return home_of(lab) / "figures" / ("" if usual else f"{lab.split.name}-seed{lab.seed}")

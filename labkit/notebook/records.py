@@ -1,0 +1,102 @@
+"""What a notebook shows and leaves behind: tables to read, its numbers as JSON, its figures as files.
+
+A number of the smoke profile is never shown as a result, so its figures stay among the runs.
+"""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+from IPython import get_ipython
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+from PIL import Image as Picture
+
+from ..errors import LabError
+from ..figures.style import figures_folder, records_folder, save_figure
+from ..files import write_json
+from ..lab import Lab
+
+FEW_COLORS = 4096  # and fewer: lines, letters and their soft edges
+SCREEN = 120  # pixels an inch: letters in a figure are then about as large as those in the text around it
+
+
+def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
+    """Save a figure with its numbers (see `style.save_figure`), and show it with its caption."""
+    _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption, data_name=lab.data_name)
+    width = round(SCREEN * figure.get_figwidth())
+    display(Image(for_screen(png), width=width, alt=caption), Markdown(f"*{caption}*"))
+
+
+def for_screen(png: Path) -> bytes:
+    """The picture as a notebook keeps it: a drawing in 256 colours takes a third, a photograph keeps all of its."""
+    picture, small = Picture.open(png).convert("RGB"), BytesIO()
+    if picture.getcolors(FEW_COLORS) is not None:
+        picture = picture.quantize(256, dither=Picture.Dither.NONE)
+    picture.save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+WHOLE, PROBABLE = ("seeds", "seeds needed"), ("p", "p (Holm)")  # columns of counts, and of four digits
+
+
+def readable(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+    """A table for eyes: rounded, "low" and "high" as one interval, "–" for what is missing.
+
+    Rows that are only numbered are led by their first column. Columns may have two levels.
+    """
+    shown = {}
+    for name in table.columns:
+        above, label = (name[:-1], name[-1]) if isinstance(name, tuple) else ((), str(name))
+        label = label.replace("_", " ")
+        values, high = table[name], (*above, "high") if above else "high"
+        if label == "high":
+            continue
+        if label == "low" and high in table.columns:
+            label, ends = "95 % interval", zip(values, table[high], strict=True)
+            cells = ["–" if pd.isna(low) else f"{low:.{digits}f} to {top:.{digits}f}" for low, top in ends]
+        else:
+            places = 0 if label in WHOLE else 4 if label in PROBABLE else digits
+            cells = [_printed(value, places) for value in values]
+        shown[(*above, label) if above else label] = cells
+    frame = pd.DataFrame(shown, index=table.index)
+    if pd.api.types.is_integer_dtype(frame.index.dtype):
+        frame = frame.set_index(frame.columns[0])
+    return frame.rename_axis(index=None)
+
+
+def _printed(value: object, places: int) -> object:
+    if pd.isna(value):
+        return "–"
+    return f"{value:.{places}f}" if isinstance(value, float) else value
+
+
+def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:
+    """Write a notebook's numbers to NOTEBOOK.metrics.json and return them, to five digits, for the eye.
+
+    Raises LabError for a value that is not a finite number.
+    """
+    strange = {name: value for name, value in numbers.items() if not _is_finite(value)}
+    if strange:
+        fix = "look for the run that failed; its number must not be shown"
+        raise LabError.mismatch(None, f"finite numbers from {notebook}", strange, fix)
+    numbers = {name: float(value) for name, value in numbers.items()}
+    write_json(records_folder(lab) / f"{notebook}.metrics.json", numbers)
+    return {name: float(f"{value:.5g}") for name, value in numbers.items()}
+
+
+def skip_rest(reason: str) -> None:
+    """Say that the rest of a notebook is skipped, and let the cells below do nothing until the kernel is restarted."""
+    print(f"Skipped: {reason}")
+    if (shell := get_ipython()) is not None:
+        shell.input_transformers_cleanup.append(lambda lines: ["pass\n"])
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return math.isfinite(value)
+    except TypeError:
+        return False

@@ -1,0 +1,179 @@
+"""Interactive views for a notebook that somebody watches. Each has a static twin that carries the content.
+
+A `View` is one function that draws settings side by side, and the controls that choose a setting. Live it shows
+one of them, its twin a few. A view shows nothing live when nobody watches (see `progress.watched`), so that saved
+notebooks hold no widget. The pictures are PNG files in an image widget: no display backend, little to send.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ipywidgets import FloatSlider, HBox, Image, IntSlider, Layout, Play, SelectionSlider, VBox, jslink
+from matplotlib.figure import Figure
+from PIL import Image as Picture
+
+from ..errors import LabError
+from ..figures.pictures import GAP
+from ..figures.style import picture_bytes
+from ..progress import watched
+from .panels import shortened
+from .records import SCREEN
+
+Setting = dict[str, Any]
+SCREEN_DPI = 120
+KEPT = 200  # pictures of settings that were looked at, so that going back costs nothing
+_LOOK = {"style": {"description_width": "12em"}, "layout": Layout(width="38em", max_width="100%")}
+
+
+@dataclass(frozen=True)
+class Range:
+    """A slider over numbers; whole `step`s make whole numbers. `high` may depend on the setting so far."""
+
+    label: str
+    low: float
+    high: float | Callable[[Setting], float]
+    step: float = 1
+    start: float | None = None
+
+    def highest(self, setting: Setting) -> float:
+        return self.high(setting) if callable(self.high) else self.high
+
+    def first(self) -> float:
+        return self.low if self.start is None else self.start
+
+    def checked(self, name: str, value: Any, setting: Setting) -> float:
+        """`value`, or LabError for one outside."""
+        high = self.highest(setting)
+        if isinstance(value, str) or not self.low <= value <= high:
+            raise LabError.mismatch(None, f"{name} from {self.low:g} to {high:g}", repr(value), "move the slider back")
+        return value
+
+    def widget(self, setting: Setting) -> IntSlider | FloatSlider:
+        kind = IntSlider if isinstance(self.step, int) else FloatSlider
+        limits = {"min": self.low, "max": self.highest(setting), "step": self.step, "value": self.first()}
+        return kind(**limits, description=self.label, **_LOOK)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A slider over named options, which starts at the first of them.
+
+    A list to unfold would lose its keys: JupyterLab takes up, down and letters for itself, and moves to the next
+    cell or changes this one's kind. Left and right it leaves to a slider.
+    """
+
+    label: str
+    options: Sequence[Any]
+    start: Any = None
+
+    def first(self) -> Any:
+        return self.options[0] if self.start is None else self.start
+
+    def checked(self, name: str, value: Any, setting: Setting) -> Any:
+        """`value`, or LabError for one that is no option."""
+        if value not in list(self.options):
+            known = ", ".join(map(str, self.options))
+            raise LabError.mismatch(None, f"{name} among {known}", repr(value), "choose one of them")
+        return value
+
+    def widget(self, setting: Setting) -> SelectionSlider:
+        labels = shortened([f"{option:g}" if isinstance(option, float) else str(option) for option in self.options])
+        options = list(zip(labels, self.options, strict=True))
+        return SelectionSlider(options=options, value=self.first(), description=self.label, **_LOOK)
+
+
+class View:
+    """Something to look at under changing settings.
+
+    `draw` takes settings, {name of control: value}, and returns them in one figure side by side. `chosen` are
+    those of the twin; a control that one leaves out stands where it starts.
+    """
+
+    def __init__(self, draw: Callable[[Sequence[Setting]], Figure], controls: Mapping[str, Range | Choice],
+                 chosen: Sequence[Setting]):  # fmt: skip
+        self.draw, self.controls, self.chosen = draw, dict(controls), list(chosen)
+        self._pictures: dict[tuple, bytes] = {}
+
+    def setting(self, **changes: Any) -> Setting:
+        """The whole setting; LabError for a control there is not, or a value that it cannot take."""
+        if unknown := sorted(set(changes) - set(self.controls)):
+            known = ", ".join(self.controls)
+            raise LabError.mismatch(None, f"a control among {known}", ", ".join(unknown), "correct the name")
+        setting: Setting = {}
+        for name, control in self.controls.items():
+            setting[name] = control.checked(name, changes.get(name, control.first()), setting)
+        return setting
+
+    def twin(self) -> Figure:
+        """The chosen settings side by side, for everyone who has no kernel."""
+        return self.draw([self.setting(**changes) for changes in self.chosen])
+
+    def picture(self, **changes: Any) -> bytes:
+        """One setting as a PNG file; the last ones are kept."""
+        setting = self.setting(**changes)
+        key = tuple(setting.values())
+        if key not in self._pictures:
+            if len(self._pictures) >= KEPT:
+                del self._pictures[next(iter(self._pictures))]
+            self._pictures[key] = picture_bytes(self.draw([setting]), "png", dpi=SCREEN_DPI)
+        return self._pictures[key]
+
+    def live(self) -> VBox | None:
+        """The picture with its controls, for the last line of a cell; None when nobody watches."""
+        if not watched():
+            return None
+        bound = {name: control.widget(self.setting()) for name, control in self.controls.items()}
+        first = self.picture()
+        width = round(SCREEN / SCREEN_DPI * Picture.open(io.BytesIO(first)).width)  # as large as its twin
+        image = Image(value=first, format="png", layout=Layout(width=f"{width}px", max_width="100%", height="auto"))
+
+        def show(_change: object) -> None:
+            setting: Setting = {}
+            for name, control in self.controls.items():
+                if isinstance(control, Range) and callable(control.high):
+                    bound[name].max = control.highest(setting)  # takes the value along, if it lies outside now
+                setting[name] = bound[name].value
+            image.value = self.picture(**setting)
+
+        gc.collect()  # with torch loaded it takes half a second: better now than under somebody's hand
+        for widget in bound.values():
+            widget.observe(show, names="value")
+        return VBox([image, *bound.values()], layout=Layout(align_items="flex-start"))
+
+
+def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> VBox | None:
+    """A slider and a play button through all frames of a clip, RGB beside depth.
+
+    `rgb` (T, H, W, 3) and `depth_coloured` (T, h, w, 3) uint8 may differ in size. The static twin is
+    `pictures.clip_strip`.
+    """
+    if not watched():
+        return None
+    count = min(len(rgb), len(depth_coloured))
+    frames = [_png(rgb[t], depth_coloured[t], height) for t in range(count)]
+    image = Image(value=frames[0], format="png")
+    play = Play(max=count - 1, interval=120, description="play the clip")
+    slider = IntSlider(max=count - 1, description="frame")
+    jslink((play, "value"), (slider, "value"))
+    slider.observe(lambda change: setattr(image, "value", frames[change["new"]]), names="value")
+    return VBox([image, HBox([play, slider])], layout=Layout(align_items="flex-start"))
+
+
+def _png(rgb: np.ndarray, depth_coloured: np.ndarray, height: int) -> bytes:
+    """Both frames at one height, side by side, as a PNG file."""
+    gap = np.full((height, GAP, 3), 255, np.uint8)
+    sheet = np.hstack([_at_height(rgb, height), gap, _at_height(depth_coloured, height)])
+    buffer = io.BytesIO()
+    Picture.fromarray(sheet).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _at_height(frame: np.ndarray, height: int) -> np.ndarray:
+    width = round(height * frame.shape[1] / frame.shape[0])
+    return np.asarray(Picture.fromarray(frame).resize((width, height), Picture.Resampling.NEAREST))

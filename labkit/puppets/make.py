@@ -1,0 +1,213 @@
+"""The embedded RGB-D action set: puppets before two simulated Kinect v2 cameras, in NTU's own files.
+
+    ROOT/nturgb+d_rgb/<name>_rgb.avi                           MPEG-4, a key frame every 12 frames
+    ROOT/nturgb+d_depth_masked/<name>/MDepth-00000001.png ...  uint16 millimetres, background 0
+    ROOT/nturgb+d_skeletons/<name>.skeleton
+    ROOT/puppets/<name>.json                                   what a file name cannot say; written last
+    ROOT/puppets.csv, ROOT/puppets.json                        the records as a table; the manifest
+
+Every random draw is a function of the seed and of what it is for, so the set does not depend on the
+number of workers or on interruptions.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import PuppetsConfig, as_json
+from ..errors import LabError
+from ..files import locked, read_json, sha256_bytes, sha256_file, sha256_json, write_json, write_text
+from ..machine import available_cores
+from ..parallel import ordered_map
+from ..progress import Progress
+from .actions import ACTIONS
+from .clips import PUPPETS_VERSION, clip_files, clip_name, make_performance, recipe
+from .rendering import Camera
+from .sensors import AZIMUTHS
+
+NUM_SUBJECTS = 40
+# `index_sha256` of the default set when it was frozen. Another build of the codecs or of the maths library
+# may give other bytes of the same scenes; such a set is as good, but not the same to the bit.
+FROZEN_INDEX = "7120372b31a25f74b29866736347c1f786b83d237cf1533e44269fc4c0f8b090"
+_COLUMNS = (
+    "name", "action", "action_name", "cue", "subject", "camera", "object", "object_color", "handedness",
+    "frames",
+)  # fmt: skip
+_IN_A_RECORD = ("recipe", "bytes", "sha256", "geometry", "boxes")
+_FIX = "name another folder, or delete this one and run the same command again"
+_FIX_OTHER = "name another folder, such as a new one inside this"
+
+
+def make_puppets(
+    root: str | PathLike,
+    config: PuppetsConfig | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make the set under `root`, or what is missing of it, and return `root`.
+
+    1,440 clips by default: 12 actions x 40 subjects x 3 cameras. A clip counts as made once its record
+    in `puppets/` stands, which is written last. Raises LabError when `root` holds a set of another
+    config or version, cannot be written, or the disk is full; then run it again to continue.
+    """
+    root, config = Path(root), config or PuppetsConfig()
+    _check(config)
+    _claim(root, config)
+    if not _jobs(root, config)[0] and _is_complete(root):
+        return root
+    with locked(root / ".lock"):  # another that wants the same set waits for it
+        _sweep(root)
+        jobs, names = _jobs(root, config)
+        done = len(names) - sum(len(job[-1]) for job in jobs)
+        with Progress("puppets", len(names), "clips", done=done, show=progress) as bar:
+            for count in ordered_map(make_performance, jobs, workers or available_cores()):
+                bar.advance(count)
+        _finish(root, config, names)
+    return root
+
+
+def _jobs(root: Path, config: PuppetsConfig) -> tuple[list[tuple], list[str]]:
+    """What is left to do, one job a performance, and the names of all clips."""
+    made_by, jobs, names = recipe(config), [], []
+    for subject in config.subjects:
+        for action in ACTIONS:
+            clips = {camera: clip_name(subject, camera, action.number) for camera in config.cameras}
+            missing = tuple(camera for camera, name in clips.items() if not _is_made(root, name, made_by))
+            names += clips.values()
+            if missing:
+                jobs.append((root, config, action.number, subject, missing))
+    return jobs, sorted(names)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what a killed process left half-written; whole files never carry such names."""
+    for path in root.glob("*/.*.tmp"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check(config: PuppetsConfig) -> None:
+    """LabError for a config that names people or cameras there are not, or a scale too coarse to see."""
+    for what, found, known in (
+        ("subjects", config.subjects, range(1, NUM_SUBJECTS + 1)),
+        ("cameras", config.cameras, AZIMUTHS),
+        ("scale", (config.scale,), range(1, 17)),
+    ):
+        if not found or not set(found) <= set(known) or len(set(found)) < len(found):
+            expected = f"{what} among {list(known)}, each once"
+            raise LabError.mismatch(None, expected, found, f"set PuppetsConfig.{what}")
+
+
+def _claim(root: Path, config: PuppetsConfig) -> None:
+    """Write the manifest of an unfinished set, or LabError when `root` holds something else."""
+    path = root / "puppets.json"
+    wanted = {"version": PUPPETS_VERSION, "config": as_json(config)}
+    if not path.exists():
+        if there := sorted(item.name for item in root.glob("[!.]*")):
+            expected = "a new or an empty folder, or an embedded set"
+            raise LabError.mismatch(root, expected, ", ".join(there[:5]), _FIX_OTHER)
+        write_json(path, wanted | {"complete": False})
+        return
+    found = read_json(path)
+    for key, value in wanted.items():
+        if sha256_json(found.get(key)) != sha256_json(value):
+            raise LabError.mismatch(path, f"a set of {key} {value}", found.get(key), _FIX)
+
+
+def _is_made(root: Path, name: str, made_by: str) -> bool:
+    """The record stands and every part has the size it says."""
+    files = clip_files(root, name)
+    try:
+        record = read_record(root, name)
+        images = [image.stat().st_size for image in os.scandir(files["depth"])]
+        sizes = {part: files[part].stat().st_size for part in ("rgb", "skeleton")} | {"depth": sum(images)}
+    except (LabError, OSError):
+        return False
+    return record["recipe"] == made_by and record["bytes"] == sizes and record["frames"] == len(images)
+
+
+def _is_complete(root: Path) -> bool:
+    return read_json(root / "puppets.json").get("complete") is True and (root / "puppets.csv").exists()
+
+
+def _finish(root: Path, config: PuppetsConfig, names: list[str]) -> None:
+    """The table and the manifest, whose `index_sha256` covers the bytes of every clip."""
+    records = [read_record(root, name) for name in names]
+    rows = [_row(record) for record in records]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(root / "puppets.csv", text.getvalue())
+    index = {record["name"]: record["sha256"] for record in records}
+    manifest = {"version": PUPPETS_VERSION, "config": as_json(config), "complete": True, "clips": len(names)}
+    write_json(root / "puppets.json", manifest | {"index_sha256": sha256_json(index)})
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    """One line of the table: what was done, and the true geometry of both cameras."""
+    geometry = record["geometry"]
+    row = {column: record[column] for column in _COLUMNS} | geometry["viewpoint"]
+    for name in ("depth", "color"):
+        row |= {f"{name}_{key}": value for key, value in geometry[name].items() if key != "offset"}
+    return row | {"baseline": geometry["baseline"]}
+
+
+def read_record(root: str | PathLike, name: str) -> dict[str, Any]:
+    """All that is known of a clip beyond its files.
+
+    `boxes["depth"|"color"]["person"|"left_hand"|"right_hand"|"object"]` holds for each frame
+    [left, top, right, bottom) in pixels, or None when hidden; `geometry` both cameras as arguments of
+    `rendering.Camera`. Raises LabError when the record is missing or damaged.
+    """
+    path = clip_files(Path(root), name)["record"]
+    record = read_json(path)
+    missing = sorted({*_COLUMNS, *_IN_A_RECORD} - {*record}) if isinstance(record, dict) else ["all"]
+    if missing:
+        fix = f"delete {path} and run the command that made the set again"
+        raise LabError.mismatch(path, "a whole record of a clip", f"one without {', '.join(missing)}", fix)
+    return record
+
+
+def true_registration(record: dict[str, Any], xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and colour pixels, (..., 2) each, of points (..., 3) in metres, depth camera coordinates.
+
+    What an estimated registration is measured against; lift depth pixels with `Camera.unproject`.
+    """
+    depth, color = (Camera(**record["geometry"][name]) for name in ("depth", "color"))
+    return depth.project(xyz), color.project(xyz)
+
+
+def check_puppets(root: str | PathLike) -> str:
+    """Read every byte of the set again; its index hash, or LabError naming the first file that differs."""
+    root = Path(root)
+    manifest = read_json(root / "puppets.json")
+    index = {}
+    for path in sorted((root / "puppets").glob("S*.json")):
+        files, record = clip_files(root, path.stem), read_record(root, path.stem)
+        index[path.stem] = record["sha256"]
+        for part, expected in record["sha256"].items():
+            if _hash(files[part]) != expected:
+                fix = f"delete {path} and run the command that made the set again"
+                raise LabError.mismatch(files[part], f"content of hash {expected[:12]}", "another", fix)
+    expected, found = manifest.get("index_sha256"), sha256_json(index)
+    if found != expected:
+        raise LabError.mismatch(root / "puppets.json", f"index hash {expected}", found, _FIX)
+    return found
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return sha256_bytes(b"".join(image.read_bytes() for image in sorted(path.iterdir())))
+        return sha256_file(path)
+    except OSError:
+        return None
