@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from . import machine, processes
-from .analysis.metrics import wilson_interval
+from .experiments.statistics import wilson_interval
 from .config import TrainConfig
 from .feeds import Batch, Feed
 from .lab import Lab
