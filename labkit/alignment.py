@@ -10,13 +10,11 @@ Boxes are (left, top, right, bottom), real-valued, right and bottom excluded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from .data.skeletons import NUM_JOINTS, Skeleton
 from .errors import LabError
 
 Size = tuple[int, int]
@@ -114,50 +112,36 @@ def estimate_ratio(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarr
 
 
 def fit_alignment(
-    skeleton: Skeleton,
-    method: str = "ratio",
-    *,
-    depth_size: Size | None = None,
-    color_size: Size | None = None,
-    stand_in: Callable[[Size, Size], Alignment] | None = None,
+    depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio"
 ) -> Alignment:
-    """The alignment of one clip, from all bodies of all its frames.
+    """The alignment of one clip from its joints, arguments as in `pair_ratios` (supplement, section 2).
 
     "ratio": the paper's, one scale for both axes. "affine": one scale per axis, by robust least
     squares. (A full 2x3 map would fit the cameras' slight roll too, 0.1 px in the median on two NTU
-    clips, but a rolled frame cannot be cropped to a rectangle.) "none": no registration, both
-    images are resized as they are (needs the sizes).
+    clips, but a rolled frame cannot be cropped to a rectangle.)
 
-    Joints of state 2 are used, those of state 1 too where fewer than MIN_PAIRS pairs remain. Where
-    that is still too few, the result is `stand_in` of the sizes (by default `kinect_alignment`), with
-    `fallback` set, if they are given, else LabError. A ratio that is not positive and finite counts
-    as too few pairs.
+    Raises LabError for another method, where an axis has fewer than MIN_PAIRS pairs of joints, and
+    where most pairs of an axis are in opposite order in the two images.
     """
-    if method == "none" and depth_size and color_size:
-        return plain_alignment(depth_size, color_size)
     if method not in ("ratio", "affine"):
-        expected = 'method "ratio" or "affine", or "none" with both image sizes'
-        raise LabError.mismatch(skeleton.path, expected, repr(method), "use one of those")
-    depth_xy = skeleton.depth_xy.reshape(-1, NUM_JOINTS, 2)  # a row is one body in one frame
-    color_xy = skeleton.color_xy.reshape(-1, NUM_JOINTS, 2)
-    for least in (2, 1):
-        tracked = skeleton.state.reshape(-1, NUM_JOINTS) >= least
-        rx, ry = pair_ratios(depth_xy, color_xy, tracked)
-        if min(len(rx), len(ry)) >= MIN_PAIRS and min(np.median(rx), np.median(ry)) > 0:
-            return align_points(depth_xy, color_xy, tracked, method)
-    if depth_size and color_size:
-        return replace((stand_in or kinect_alignment)(depth_size, color_size), method=method)
-    expected = f"at least {MIN_PAIRS} pairs of tracked joints per axis, all in the same order"
-    raise LabError.mismatch(skeleton.path, expected, f"{len(rx)} and {len(ry)}", _FIX)
+        raise LabError.mismatch(None, 'method "ratio" or "affine"', repr(method), "use one of those")
+    rx, ry = pair_ratios(depth_xy, color_xy, tracked)
+    if min(len(rx), len(ry)) < MIN_PAIRS or min(np.median(rx), np.median(ry)) <= 0:
+        expected = f"at least {MIN_PAIRS} pairs of tracked joints per axis, all in the same order"
+        raise LabError.mismatch(None, expected, f"{len(rx)} and {len(ry)}", _FIX)
+    return align_points(depth_xy, color_xy, tracked, method)
 
 
 def align_points(
     depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio"
 ) -> Alignment:
-    """As `fit_alignment`, from arrays as in `pair_ratios`; without a fallback."""
+    """As `fit_alignment`, from as few points as there are.
+
+    The offset is the median over joints of depth - color / ratio; the paper does not say which.
+    """
     ratio = estimate_ratio(depth_xy, color_xy, tracked)
     valid = _usable(depth_xy, color_xy, tracked)
-    depth, color = depth_xy[valid], color_xy[valid]  # (joints, 2)
+    depth, color = np.asarray(depth_xy, float)[valid], np.asarray(color_xy, float)[valid]  # (joints, 2)
     scale = np.full(2, ratio)
     offset = np.median(depth - color / scale, axis=0)
     if method == "affine":

@@ -24,6 +24,7 @@ from labkit.alignment import (
     plain_alignment,
     registration_error,
 )
+from labkit.data.registration import align_clip
 from labkit.data.skeletons import Skeleton, single_body
 
 # Three joints worked out by hand.
@@ -106,7 +107,7 @@ def test_ratio_ignores_shifts_and_scales_with_colour(depth_shift, color_shift, f
 def test_both_fits_register_what_resizing_does_not(method, scale):
     skeleton = filmed(scale=scale)
     sizes = (round(512 / scale), round(424 / scale)), (1920 // scale, 1080 // scale)
-    alignment = fit_alignment(skeleton, method)
+    alignment = fit_alignment(*skeleton.joints(), method)
     assert not alignment.fallback and alignment.method == method
     assert alignment.ratio == pytest.approx(1060 / 365, rel=0.01)
     error = registration_error(alignment, skeleton.depth_xy, skeleton.color_xy)
@@ -121,7 +122,7 @@ def test_both_fits_register_what_resizing_does_not(method, scale):
 
 def test_without_parallax_the_ratio_is_exact():
     skeleton = filmed(baseline=0)
-    alignment = fit_alignment(skeleton)
+    alignment = fit_alignment(*skeleton.joints())
     assert alignment.ratio == pytest.approx(1060 / 365, rel=1e-9)
     np.testing.assert_allclose(alignment.to_depth((960, 540)), (256, 212), atol=1e-6)
     assert alignment.residual_px < 1e-6
@@ -135,12 +136,12 @@ def test_affine_recovers_a_known_map_among_outliers():
     wrong = rng.random(color.shape[:-1]) < 0.2
     color[wrong] += rng.uniform(100, 900, (wrong.sum(), 2))  # all to one side
     damaged = replace(skeleton, color_xy=color)
-    alignment = fit_alignment(damaged, "affine")
+    alignment = fit_alignment(*damaged.joints(), "affine")
     np.testing.assert_allclose(alignment.scale, scale, rtol=1e-8)
     np.testing.assert_allclose(alignment.offset, offset, atol=1e-6)
     right = registration_error(alignment, skeleton.depth_xy[~wrong], color[~wrong])
     assert right.max() < 1e-6
-    one_scale = fit_alignment(damaged, "ratio")
+    one_scale = fit_alignment(*damaged.joints(), "ratio")
     error = registration_error(one_scale, skeleton.depth_xy[~wrong], color[~wrong])
     assert np.median(error) > 1  # one scale for both axes cannot describe this map
 
@@ -151,7 +152,7 @@ def test_affine_is_as_good_as_least_squares_under_noise():
     noise = np.random.default_rng(0).normal(size=skeleton.depth_xy.shape) * 0.5
     noisy = replace(skeleton, color_xy=(skeleton.depth_xy - offset) * scale)
     noisy = replace(noisy, depth_xy=skeleton.depth_xy + noise)
-    alignment = fit_alignment(noisy, "affine")
+    alignment = fit_alignment(*noisy.joints(), "affine")
     np.testing.assert_allclose(alignment.scale, scale, rtol=2e-3)
     np.testing.assert_allclose(alignment.offset, offset, atol=0.4)
 
@@ -160,7 +161,7 @@ def test_affine_keeps_the_ratio_where_most_joints_share_a_column():
     skeleton = filmed(baseline=0, seed=6)
     depth, color = skeleton.depth_xy.copy(), skeleton.color_xy.copy()
     depth[:, :, :15, 0], color[:, :, :15, 0] = 300.1, 1088.7
-    alignment = fit_alignment(replace(skeleton, depth_xy=depth, color_xy=color), "affine")
+    alignment = fit_alignment(*replace(skeleton, depth_xy=depth, color_xy=color).joints(), "affine")
     assert alignment.scale[1] == pytest.approx(1060 / 365, rel=1e-9)
     assert alignment.scale[0] == pytest.approx(1060 / 365, rel=0.02)
 
@@ -171,23 +172,26 @@ def with_states(skeleton: Skeleton, state: np.ndarray) -> Skeleton:
 
 def test_untracked_joints_have_no_say():
     skeleton = filmed()
-    expected = fit_alignment(skeleton)
+    expected = fit_alignment(*skeleton.joints())
     rng = np.random.default_rng(0)
     state, color = skeleton.state.copy(), skeleton.color_xy.copy()
     lost = rng.random(state.shape) < 0.7
     state[lost], color[lost] = rng.integers(0, 2, lost.sum()), rng.uniform(0, 1000, (lost.sum(), 2))
     color[lost & (state == 0)] = np.nan
-    alignment = fit_alignment(replace(with_states(skeleton, state), color_xy=color))
+    alignment = fit_alignment(*replace(with_states(skeleton, state), color_xy=color).joints())
     assert alignment.ratio == pytest.approx(expected.ratio, rel=2e-3)
     assert alignment.residual_px < 0.6
 
 
+KINECT = {"depth_size": KINECT_DEPTH, "color_size": KINECT_COLOR}
+
+
 def test_inferred_joints_serve_where_too_few_are_tracked():
     skeleton = filmed()
-    state = np.ones_like(skeleton.state)
-    assert fit_alignment(with_states(skeleton, state)).scale == fit_alignment(skeleton).scale
+    expected, state = fit_alignment(*skeleton.joints()), np.ones_like(skeleton.state)
+    assert align_clip(with_states(skeleton, state), "ratio", **KINECT) == expected
     state[0, 0, :4] = 2  # 6 pairs: still too few
-    assert fit_alignment(with_states(skeleton, state)).scale == fit_alignment(skeleton).scale
+    assert align_clip(with_states(skeleton, state), "ratio", **KINECT) == expected
 
 
 @pytest.mark.parametrize("method", ["ratio", "affine"])
@@ -201,13 +205,13 @@ def test_too_few_joints_fall_back_openly_or_fail(method):
     mirrored = replace(skeleton, color_xy=-skeleton.color_xy)
     far = replace(skeleton, color_xy=skeleton.color_xy * 1e300)
     for poor in (with_states(skeleton, few), nobody, zeros, mirrored, far):
-        with pytest.raises(LabError, match=r"at least 10 pairs of tracked joints.*found.*depth_size"):
-            fit_alignment(poor, method)
-        fallback = fit_alignment(poor, method, depth_size=KINECT_DEPTH, color_size=KINECT_COLOR)
+        with pytest.raises(LabError, match=r"at least 10 pairs of tracked joints.*found.*Fix"):
+            fit_alignment(*poor.joints(), method)
+        fallback = align_clip(poor, method, **KINECT)
         assert fallback.fallback and fallback.method == method and fallback.ratio == 2.88
         assert np.isnan(fallback.residual_px)
         with pytest.raises(LabError, match="shaped like"):
-            fit_alignment(poor, method, depth_size=(640, 480), color_size=KINECT_COLOR)
+            align_clip(poor, method, depth_size=(640, 480), color_size=KINECT_COLOR)
 
 
 def test_fallback_scales_with_the_resolution():
@@ -220,12 +224,13 @@ def test_fallback_scales_with_the_resolution():
         np.testing.assert_allclose(np.divide(box, size * 2), np.divide(small_box, small_size * 2), atol=1e-9)
 
 
-def test_the_message_names_the_file_and_the_methods():
+def test_an_unknown_method_is_named_with_the_file():
     skeleton = replace(filmed(), path="S001C001P001R001A001.skeleton")
-    for method in ("none", "homography"):
-        with pytest.raises(LabError, match=rf"A001.skeleton: expected method.*{method}.*Fix"):
-            fit_alignment(skeleton, method)
-    plain = fit_alignment(skeleton, "none", depth_size=KINECT_DEPTH, color_size=KINECT_COLOR)
+    with pytest.raises(LabError, match=r"expected method.*homography.*Fix"):
+        fit_alignment(*skeleton.joints(), "homography")
+    with pytest.raises(LabError, match=r"A001.skeleton: expected method.*homography.*Fix"):
+        align_clip(skeleton, "homography", **KINECT)
+    plain = align_clip(skeleton, "none", **KINECT)
     assert plain.method == "none" and np.isnan(plain.residual_px)
     assert plain.crop_boxes(KINECT_DEPTH, KINECT_COLOR) == ((0, 0, 512, 424), (0, 0, 1920, 1080))
 

@@ -316,7 +316,7 @@ def made(prepared, root, tmp_path):
 def test_store_holds_what_a_slow_computation_gives(pristine, prepared):
     name = NAMES[5]
     paths, row = paths_of(pristine, name), prepared.rows([name])
-    alignment = fit_alignment(read_skeleton(paths["skeleton"]))
+    alignment = fit_alignment(*read_skeleton(paths["skeleton"]).joints())
     (left, top, right, bottom), color_box = alignment.crop_boxes((85, 70), (320, 180))
     frames = [0, 3, 6, 9, 13]
     for place, frame in enumerate(frames):

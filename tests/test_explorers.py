@@ -35,7 +35,7 @@ def alignment():
     depth = np.zeros((30, 36), np.uint16)
     depth[8:25, 10:20] = rng.integers(1500, 2500, (17, 10))
     color = rng.integers(0, 256, (60, 90, 3), np.uint8)
-    return explorers.alignment(color, depth, skeleton, 1, fit_alignment(skeleton))
+    return explorers.alignment(color, depth, skeleton, 1, fit_alignment(*skeleton.joints()))
 
 
 def loss():

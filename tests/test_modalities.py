@@ -75,7 +75,7 @@ def test_each_map_is_that_of_its_frame_and_crop(pristine, prepared):
     name, frames = NAMES[2], [0, 3, 6, 9, 13]
     paths, row = paths_of(pristine, name), prepared.rows([NAMES[2]])
     skeleton, boxes = read_skeleton(paths["skeleton"]), read_boxes(pristine / "boxes" / f"{name}.json")["color"]
-    depth_box, color_box = fit_alignment(skeleton).crop_boxes(DEPTH, COLOR)
+    depth_box, color_box = fit_alignment(*skeleton.joints()).crop_boxes(DEPTH, COLOR)
     film = [crop_color(frame, color_box, FLOW_SIDE) for frame in read_video(paths["rgb"])]
     images = {modality: prepared.images(modality, row)[0] for modality in ALL}
     for place, frame in enumerate(frames):
@@ -167,7 +167,7 @@ def test_boxes_in_depth_pixels_serve_as_well(root, tmp_path):
     write_sidecar(root, NAMES[0], image="depth")
     store = prepare(root, tmp_path / "s", CONFIG, progress=False)
     boxes = read_boxes(root / "boxes" / f"{NAMES[0]}.json")["depth"]
-    depth_box, _ = fit_alignment(read_skeleton(paths_of(root, NAMES[0])["skeleton"])).crop_boxes(DEPTH, COLOR)
+    depth_box, _ = fit_alignment(*read_skeleton(paths_of(root, NAMES[0])["skeleton"]).joints()).crop_boxes(DEPTH, COLOR)
     here = {group: of_frame[6] for group, of_frame in boxes.items()}
     assert np.array_equal(store.images("layout", [0])[0, 2], layout_map(here, depth_box, 16))
 

@@ -171,7 +171,7 @@ def test_the_papers_alignment_works_on_the_set_and_its_error_can_be_measured(tin
     depth, color = sensors(12)
     for name in pd.read_csv(tiny / "puppets.csv")["name"][:8]:
         skeleton = read_skeleton(clip_files(tiny, name)["skeleton"])
-        alignment = fit_alignment(skeleton, "ratio")
+        alignment = fit_alignment(*skeleton.joints(), "ratio")
         assert alignment.residual_px < 1
         expected = (color.fx / depth.fx + color.fy / depth.fy) / 2
         assert np.mean(alignment.ratio) == pytest.approx(expected, rel=0.04)

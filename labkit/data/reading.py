@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..alignment import Alignment, Size, align_pair, crop_color, fit_alignment, kinect_alignment, plain_alignment
+from ..alignment import Alignment, Size, align_pair, crop_color, kinect_alignment, plain_alignment
 from ..clips import sample_frames
 from ..config import ClipConfig
 from ..errors import LabError
 from .frames import Frames, pair_frames
 from .maps import FLOW_SIDE, flow_map, flow_pair, layout_map, read_boxes, skeleton_map
+from .registration import align_clip
 from .roots import SETTINGS, SIDECARS, Entry
 from .skeletons import Skeleton, read_skeleton
 
@@ -78,7 +79,7 @@ def _alignment(entry: Entry, skeleton: Skeleton | None, config: ClipConfig, size
                stand_in: StandIn) -> Alignment:  # fmt: skip
     """By the joints where there are some, unless the images are registered already."""
     if skeleton is not None and not entry.recording.registered:
-        return fit_alignment(skeleton, config.alignment, **sizes, stand_in=stand_in)
+        return align_clip(skeleton, config.alignment, **sizes, stand_in=stand_in)
     (width, height), (color_width, color_height) = sizes["depth_size"], sizes["color_size"]
     if entry.recording.registered and abs(width * color_height - height * color_width) > max(color_width, color_height):
         found = f"depth {width}x{height}, RGB {color_width}x{color_height}"

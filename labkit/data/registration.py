@@ -11,16 +11,44 @@ the set seldom changes them, and clips that were cropped by them need not be mad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..alignment import NOMINAL, Alignment, Size, kinect_alignment
+from ..alignment import NOMINAL, Alignment, Size, fit_alignment, kinect_alignment, plain_alignment
+from ..errors import LabError
+from .skeletons import Skeleton
 
 ENOUGH = 10  # clips, below which a median is not trusted
 RATIO_STEP, OFFSET_STEP = 0.001, 0.1  # colour px per depth px; depth px
+
+
+def align_clip(
+    skeleton: Skeleton,
+    method: str,
+    *,
+    depth_size: Size,
+    color_size: Size,
+    stand_in: Callable[[Size, Size], Alignment] = kinect_alignment,
+) -> Alignment:
+    """The alignment of one clip, from all bodies of all its frames, for images (width, height) of these sizes.
+
+    "ratio" and "affine": see `alignment.fit_alignment`. "none": both images are resized as they are. Joints
+    of state 2 are used, those of state 1 too where the former are too few. Where these are too few as well, the
+    result is `stand_in` of the sizes, with `fallback` set. Raises LabError for another method.
+    """
+    if method == "none":
+        return plain_alignment(depth_size, color_size)
+    if method not in ("ratio", "affine"):
+        raise LabError.mismatch(skeleton.path, 'method "ratio", "affine" or "none"', repr(method), "use one of those")
+    for least_state in (2, 1):
+        try:
+            return fit_alignment(*skeleton.joints(least_state), method)
+        except LabError:
+            continue
+    return replace(stand_in(depth_size, color_size), method=method)
 
 
 class View(NamedTuple):

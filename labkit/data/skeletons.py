@@ -59,6 +59,18 @@ class Skeleton:
     path: str | None = None  # where it was read from, for messages
 
     @property
+    def tracked(self) -> np.ndarray:
+        """(T, bodies, 25) bool: joints that the sensor saw."""
+        return self.state == 2
+
+    def joints(self, least_state: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `alignment` takes: depth_xy and color_xy (N, 25, 2), tracked (N, 25); a row is a body in a frame."""
+        def rows(values: np.ndarray) -> np.ndarray:
+            return values.reshape(-1, NUM_JOINTS, *values.shape[3:])
+
+        return rows(self.depth_xy), rows(self.color_xy), rows(self.state) >= least_state
+
+    @property
     def num_frames(self) -> int:
         return len(self.state)
 
