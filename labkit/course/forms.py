@@ -51,7 +51,7 @@ _NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\b")
 _SOLUTION = re.compile(_FOLDED.format("Solution", "solution"), re.DOTALL)
 _FENCE = re.compile(r"^```python\n(.+?)^```$", re.DOTALL | re.MULTILINE)
 _FORM = "**7.1** (difficulty 2 of 3, 10 minutes) task, folded hint, folded solution"
-_FIX = "write it as the first lines of labkit/course.py show"
+_FIX = "write it as the first lines of labkit/course/forms.py show"
 NBGRADER_SCHEMA = 3
 _ANSWER = "*Your answer:*"
 
@@ -209,7 +209,7 @@ def _graded_cells(exercise: Exercise, prose: NotebookNode, code: NotebookNode) -
     yield code
     (call,) = ast.parse(exercise.check).body
     names = ", ".join(ast.unparse(part) for part in (call.value.func, *call.value.args))
-    graded = f"from labkit import checks, tutor\n\ntutor.grade({names})"
+    graded = f"from labkit.notebook import checks, tutor\n\ntutor.grade({names})"
     hidden = f"### BEGIN HIDDEN TESTS\n{graded}\n### END HIDDEN TESTS"
     text = f"# exercise {exercise.number} is graded here\n{hidden}"
     test = nbformat.v4.new_code_cell(text, id=f"{prose.id}-grade")
