@@ -114,7 +114,7 @@ def test_a_second_call_starts_nothing(local, fits, capsys, monkeypatch):
 def test_looking_at_finished_results_is_quick_and_loads_no_torch(local):
     """3 s on an idle machine; processor time is what a busy one can be held to."""
     code = (
-        "import sys; from tiny import tiny_lab; from labkit import graph, targets\n"
+        "import sys; from tiny import tiny_lab; from labkit.experiments import graph, targets\n"
         f"lab = tiny_lab({str(local[0].runs.root.parent)!r}, epochs=4)\n"
         "report = graph.run_graph([(lab, ['rgb_only'])])\n"
         "table = targets.results_table(lab, 1, targets.get_targets(['table2:15', 'table2:1']))\n"
@@ -298,7 +298,7 @@ def test_a_run_is_looked_at_once_however_many_targets_read_it(local, monkeypatch
 SLOW = """
 import os, time
 import torch
-from labkit import fitting
+from labkit import fit as fitting
 
 torch.set_num_threads(1)
 fitting.CHECKPOINT_SECONDS = 0.0
@@ -329,7 +329,7 @@ def wait_for_step(lab, training: str, step: int) -> int:
 def test_ctrl_c_leaves_everything_resumable(local, tmp_path, fits):
     lab = tiny_lab(tmp_path, epochs=4)
     script = (
-        f"{SLOW}\nfrom labkit import cli, graph, targets; from tiny import tiny_lab\n"
+        f"{SLOW}\nfrom labkit.cli import main as cli; from labkit.experiments import graph, targets; from tiny import tiny_lab\n"
         f"lab = tiny_lab({str(tmp_path)!r}, epochs=4)\n"
         "cli.app.cli = lambda **_: graph.run_graph([(lab, ['rgb_only'])])\n"
         "raise SystemExit(cli.main(['reproduce']))"
@@ -369,7 +369,7 @@ def test_local_processes_train_at_the_same_time_and_leave_together(local, tmp_pa
     (tmp_path / "sitecustomize.py").write_text(SLOW, encoding="utf-8")
     path = os.pathsep.join(map(str, (tmp_path, TESTS.parent, TESTS)))
     script = (
-        "from labkit import cli, graph; from tiny import tiny_lab\n"
+        "from labkit.cli import main as cli; from labkit.experiments import graph; from tiny import tiny_lab\n"
         "if __name__ == '__main__':\n"
         f"    lab = tiny_lab({str(tmp_path)!r}, epochs=4)\n"
         "    cli.app.cli = lambda **_: graph.run_graph([(lab, ['rgb_only'])], workers=2, threads=1)\n"
