@@ -22,7 +22,7 @@ from labkit import fit as fitting
 from labkit.cli import main as cli
 from labkit.data.protocols import Split
 from labkit.errors import LabError
-from labkit.experiments import executors, standings, targets, trainings
+from labkit.experiments import executors, run_states, targets, trainings
 from labkit.experiments.graph import plan, run_graph
 from labkit.experiments.trainings import TRAININGS, Training, make
 from labkit.files import sha256_file
@@ -255,22 +255,22 @@ def test_an_executor_that_is_not_there_is_one_clear_line(tmp_path, capsys, monke
 def test_states_in_words(tmp_path):
     lab = tiny_lab(tmp_path)
     run = make("depth", replace(lab, dry=True))
-    assert standings.standing(run) == (None, "missing")
+    assert run_states.state_of(run) == (None, "missing")
     with run.lock():
         run.set_state("running")
-        assert standings.standing(run) == (None, "running")
-    assert standings.standing(run) == (None, "interrupted")
-    assert standings.combined(["done", "missing", "done"]) == "2 of 3"
-    assert standings.combined(["done", "failed: why", "missing"]) == "1 of 3; failed: why"
+        assert run_states.state_of(run) == (None, "running")
+    assert run_states.state_of(run) == (None, "interrupted")
+    assert run_states.combined(["done", "missing", "done"]) == "2 of 3"
+    assert run_states.combined(["done", "failed: why", "missing"]) == "1 of 3; failed: why"
 
 
 def test_the_command_names_what_is_not_the_default(tmp_path):
     lab = tiny_lab(tmp_path)
     given = "labkit reproduce table2:1 suppl:8a --profile tiny --protocol tiny"
-    assert standings.command_for(["table2:1", "suppl:8a"], lab) == given
+    assert run_states.command_for(["table2:1", "suppl:8a"], lab) == given
     usual = Split("cross-subject", (), (), ())
     ntu = replace(lab, profile=config.MINI, split=usual, data_name="NTU RGB+D")
-    assert standings.command_for(["fig4"], ntu, seeds=3) == "labkit reproduce fig4 --seeds 3 --data ROOT"
+    assert run_states.command_for(["fig4"], ntu, seeds=3) == "labkit reproduce fig4 --seeds 3 --data ROOT"
 
 
 def test_tidy_results_have_a_row_a_protocol_target_and_seed(local):
@@ -357,7 +357,7 @@ def test_local_processes_of_which_one_is_killed_come_to_the_same_bits(local, tmp
     with pytest.raises(LabError, match="expected living worker processes, found that one died"):
         run_graph([(lab, ["rgb_only"])], workers=2, threads=1)
     killer.join()
-    states = [standings.standing(make(name, replace(lab, dry=True)))[1] for name in ("two_stream", "rgb_only")]
+    states = [run_states.state_of(make(name, replace(lab, dry=True)))[1] for name in ("two_stream", "rgb_only")]
     assert states == ["interrupted", "missing"]
     report = run_graph([(lab, ["rgb_only"])], workers=2, threads=1)
     assert (report.counts()["already there"], report.counts()["run"]) == (2, 3) and digests(lab) == digests(local[0])

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabError
-from ..experiments.standings import look
+from ..experiments.run_states import look
 from ..experiments.statistics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
 from ..experiments.targets import TARGETS, UPPER, answers_of_seeds
 from ..lab import Lab

@@ -18,7 +18,7 @@ from ..lab import Lab
 from ..runs import PREDICTIONS, Run
 from .graph import run_graph
 from .rows import ALL_GROUPS, EXHIBIT_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
-from .standings import combined, look, over_seeds, standing
+from .run_states import combined, look, over_seeds, state_of
 from .statistics import Interval, gap_closed, paired_bootstrap
 from .trainings import make
 
@@ -86,7 +86,7 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     seeds. Nothing is trained; what is missing stays empty.
     """
     chosen = list(targets or TARGETS.values())
-    found = [_standings(look(one, trainings)) for one, trainings in needs(chosen, [lab], seeds)]
+    found = [_states(look(one, trainings)) for one, trainings in needs(chosen, [lab], seeds)]
     rows = []
     for target in chosen:
         seen = [by_training[target.training] for by_training in found]
@@ -114,7 +114,7 @@ def tidy(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None =
     chosen, rows = list(targets or TARGETS.values()), []
     for lab, trainings in needs(chosen, labs, seeds):
         runs = look(lab, trainings)
-        found = _standings(runs)
+        found = _states(runs)
         for target in chosen:
             outputs, _ = found[target.training]
             if outputs:
@@ -125,9 +125,9 @@ def tidy(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None =
     return pd.DataFrame(rows, columns=TIDY)
 
 
-def _standings(runs: dict[str, Run | LabError]) -> dict[str, tuple[dict | None, str]]:
+def _states(runs: dict[str, Run | LabError]) -> dict[str, tuple[dict | None, str]]:
     """Each run is looked at once, however many targets read it."""
-    return {name: standing(run) for name, run in runs.items()}
+    return {name: state_of(run) for name, run in runs.items()}
 
 
 def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:

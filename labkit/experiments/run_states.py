@@ -28,7 +28,7 @@ def look(lab: Lab, trainings: Iterable[str]) -> dict[str, Run | LabError]:
     return found
 
 
-def standing(run: Run | LabError) -> tuple[dict | None, str]:
+def state_of(run: Run | LabError) -> tuple[dict | None, str]:
     """A finished run's outputs by reading, each with its "test": accuracy, correct, total; else None. And its state.
 
     The states: "done", "missing", "running", "interrupted", "failed: reason", "impossible: reason".
