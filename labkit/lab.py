@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from .config import Profile, PuppetsConfig, get_profile
-from .data import datasets
-from .data.catalog import PUPPETS, find_dataset
-from .data.datasets import ClipStore, Index, Split
+from .data.index import Index
+from .data.prepare import prepare
+from .data.sets import PUPPETS, find_dataset
+from .data.splits import Split
+from .data.store import ClipStore
 from .files import sha256_json
 from .machine import find_home
 from .parallel import join_launch, refuse_without_main_guard
@@ -81,7 +83,7 @@ def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subj
              progress: bool = True) -> Lab:  # fmt: skip
     """The bench on a data root; its clip store is made first where it is missing.
 
-    `data` is any root that `catalog.find_dataset` recognises, by default the one that the environment
+    `data` is any root that `data.sets.find_dataset` recognises, by default the one that the environment
     names in LABKIT_DATA, else the embedded set, which is made where it is missing. `home` is the folder
     that holds `notebooks/`, `data/` and `runs/`; by default it is found from the current folder upwards.
     Modalities that the data set has no files for are left out. Raises LabError for an unknown profile,
@@ -99,7 +101,7 @@ def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subj
         make_puppets(root, chosen.puppets, progress=progress)
     index = found.index(root)
     chosen = with_possible(chosen, index)
-    store = datasets.prepare(index, store_path(root, chosen, base), chosen.clips, progress=progress)
+    store = prepare(index, store_path(root, chosen, base), chosen.clips, progress=progress)
     split = found.split(protocol or found.usual(store), store)
     return Lab(store, split, RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
 

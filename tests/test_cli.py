@@ -20,7 +20,7 @@ from labkit.cli import data as data_commands
 from labkit.cli import main as cli
 from labkit.config import PuppetsConfig
 from labkit.course import notebooks, series
-from labkit.data.datasets import ClipStore
+from labkit.data.store import ClipStore
 from labkit.experiments import graph, targets
 from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore

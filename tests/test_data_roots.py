@@ -15,9 +15,9 @@ from tiny import tiny_profile
 from labkit import lab as labs
 from labkit.cli import main as cli
 from labkit.config import PROFILES
-from labkit.data.catalog import find_dataset
-from labkit.data.datasets import prepare
-from labkit.data.roots import Recording
+from labkit.data.index import Recording
+from labkit.data.prepare import prepare
+from labkit.data.sets import find_dataset
 from labkit.errors import LabError
 from labkit.experiments import targets, trainings
 from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab, open_labs

@@ -24,20 +24,24 @@ from PIL import Image
 from labkit import files, lab
 from labkit.alignment import fit_alignment
 from labkit.config import MINI, ClipConfig, PuppetsConfig
-from labkit.data import datasets, sources, store
-from labkit.data.catalog import find_dataset
-from labkit.data.datasets import NTU60, ClipStore, Split, cross_subject, cross_view, first_third, prepare
-from labkit.data.media import read_video_whole
-from labkit.data.protocols import (
+from labkit.data import prepare as preparation
+from labkit.data import store
+from labkit.data.index import ClipName
+from labkit.data.prepare import prepare
+from labkit.data.sets import MISSING_LIST, NTU60, NTU_ACTIONS, find_dataset
+from labkit.data.skeletons import read_skeleton, single_body, write_skeleton
+from labkit.data.splits import (
     CS_TRAIN_SUBJECTS,
     CS_VALIDATION_SUBJECT,
-    MISSING_LIST,
-    NTU_ACTIONS,
-    ClipName,
+    Split,
     compositional,
+    cross_subject,
+    cross_view,
+    first_third,
     held_out_pairs,
 )
-from labkit.data.skeletons import read_skeleton, single_body, write_skeleton
+from labkit.data.store import ClipStore
+from labkit.data.video import read_video_whole
 from labkit.errors import LabError
 from labkit.puppets.actions import ACTIONS, SHAPES
 from labkit.puppets.clips import cast_object
@@ -334,7 +338,7 @@ def test_store_holds_what_a_slow_computation_gives(pristine, prepared):
 
 
 def test_store_gathers_rows_in_any_order(prepared, monkeypatch, pristine, tmp_path):
-    monkeypatch.setattr(datasets, "MAX_SHARD_CLIPS", 5)
+    monkeypatch.setattr(preparation, "MAX_SHARD_CLIPS", 5)
     split_up = prepare(pristine, tmp_path / "s", CONFIG, progress=False)
     assert len(split_up.shards) == 3 and len(prepared.shards) == 1 and len(split_up) == 12
     rows = np.array([11, 0, 4, 5, 4])
@@ -424,8 +428,8 @@ def test_a_root_without_a_usable_clip_is_refused(root, tmp_path):
 
 
 def test_nothing_is_done_twice(made, root, monkeypatch):
-    monkeypatch.setattr(datasets, "read_aligned", None)
-    monkeypatch.setattr(sources, "sha256_file", None)  # unchanged sizes and times: sources are not even read
+    monkeypatch.setattr(preparation, "read_aligned", None)
+    monkeypatch.setattr(preparation, "sha256_file", None)  # unchanged sizes and times: sources are not even read
     again = prepare(root, made, CONFIG, progress=False)
     assert again.built == 0 and len(again) == 12
 
@@ -437,7 +441,7 @@ def test_touched_files_are_hashed_but_not_prepared_again(made, root, prepared, m
     again = prepare(root, made, CONFIG, progress=False)
     assert again.built == 0 and again.fingerprint == prepared.fingerprint
     assert {path.name: path.stat().st_mtime_ns for path in made.glob("*.npy")} == before
-    monkeypatch.setattr(sources, "sha256_file", None)
+    monkeypatch.setattr(preparation, "sha256_file", None)
     assert prepare(root, made, CONFIG, progress=False).built == 0  # the new times are remembered
 
 
@@ -525,7 +529,7 @@ def test_only_clips_whose_stand_in_has_moved_are_made_again(sparse, tmp_path, mo
     store_dir = tmp_path / "store"
     first = prepare(sparse, store_dir, CONFIG, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "read_aligned", None)
+        patch.setattr(preparation, "read_aligned", None)
         assert prepare(sparse, store_dir, CONFIG, progress=False).built == 0
         for path in sparse.rglob("*.skeleton"):
             os.utime(path)
@@ -578,12 +582,12 @@ def test_a_store_of_nine_frames_lies_beside_and_holds_the_even_five(prepared, pr
 
 KILLED = """
 import os, signal, sys
-from labkit import datasets, store
+from labkit.data import prepare as preparation, store
 from labkit.config import ClipConfig
-datasets.MAX_SHARD_CLIPS = 4
-module, name, left = {"shard": (datasets, "write_shard", 2), "manifest": (store, "write_sealed", 1),
-                      "array": (store.np, "save", 3), "index": (datasets, "write_sealed", 0),
-                      "cleaning": (datasets, "remove_leftovers", 0)}[sys.argv[3]] 
+preparation.MAX_SHARD_CLIPS = 4
+module, name, left = {"shard": (preparation, "write_shard", 2), "manifest": (store, "write_sealed", 1),
+                      "array": (store.np, "save", 3), "index": (preparation, "write_sealed", 0),
+                      "cleaning": (preparation, "remove_leftovers", 0)}[sys.argv[3]] 
 original, calls = getattr(module, name), []
 def killed(*arguments, **named):
     calls.append(name)
@@ -593,7 +597,7 @@ def killed(*arguments, **named):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*arguments, **named)
 setattr(module, name, killed)
-datasets.prepare(sys.argv[1], sys.argv[2], ClipConfig(size=16), progress=False)
+preparation.prepare(sys.argv[1], sys.argv[2], ClipConfig(size=16), progress=False)
 """
 
 
@@ -607,7 +611,7 @@ def test_a_killed_preparation_resumes(pristine, prepared, tmp_path, monkeypatch,
     if point != "cleaning":
         with pytest.raises(LabError):
             ClipStore(tmp_path / "store")
-    monkeypatch.setattr(datasets, "MAX_SHARD_CLIPS", 4)
+    monkeypatch.setattr(preparation, "MAX_SHARD_CLIPS", 4)
     resumed = prepare(pristine, tmp_path / "store", CONFIG, progress=False)
     assert resumed.fingerprint == prepared.fingerprint and resumed.built == 12 - finished
     assert np.array_equal(resumed.depth(range(12)), prepared.depth(range(12)))
@@ -615,7 +619,7 @@ def test_a_killed_preparation_resumes(pristine, prepared, tmp_path, monkeypatch,
 
 
 def test_two_processes_prepare_once(pristine, tmp_path):
-    script = "import sys; from labkit.data.datasets import prepare; from labkit.config import ClipConfig;"
+    script = "import sys; from labkit.data.prepare import prepare; from labkit.config import ClipConfig;"
     script += "print(prepare(sys.argv[1], sys.argv[2], ClipConfig(size=16), progress=False).built)"
     command = [sys.executable, "-c", script, str(pristine), str(tmp_path / "store")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -624,7 +628,7 @@ def test_two_processes_prepare_once(pristine, tmp_path):
 
 READER = """
 import sys, numpy as np
-from labkit.store import ClipStore
+from labkit.data.store import ClipStore
 opened, rng = ClipStore(sys.argv[1]), np.random.default_rng(int(sys.argv[2]))
 sums = np.zeros(len(opened), np.int64)
 for _ in range(20):
@@ -647,7 +651,7 @@ def test_several_processes_read_at_once_while_another_prepares_again(made, root,
 
 def test_stores_of_more_shards_than_files_may_be_open(pristine, prepared, tmp_path, monkeypatch):
     """A set of NTU's size has 500 shards of two arrays; only the last used ones stay open, verified once."""
-    monkeypatch.setattr(datasets, "MAX_SHARD_CLIPS", 1)
+    monkeypatch.setattr(preparation, "MAX_SHARD_CLIPS", 1)
     monkeypatch.setattr(store, "MAX_MAPPED", 5)
     made = prepare(pristine, tmp_path / "store", CONFIG, progress=False)
     assert len(made.shards) == 12

@@ -27,7 +27,8 @@ from labkit import LabError, clips, lab, trainers
 from labkit.cli import main as cli
 from labkit.cli.export import PNG_HEAD
 from labkit.config import PuppetsConfig
-from labkit.data import datasets
+from labkit.data.prepare import prepare
+from labkit.data.splits import cross_subject
 from labkit.export.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
 from labkit.export.package import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only, speed_ratio
 from labkit.export.prediction import predict_video
@@ -48,8 +49,8 @@ def bench(tmp_path_factory):
     profile = replace(tiny_profile(epochs=1), puppets=PUPPETS)
     profile = replace(profile, clips=replace(profile.clips, modalities=("rgb", "depth")))
     root = make_puppets(lab.puppets_root(home, PUPPETS), PUPPETS, workers=1, progress=False)
-    store = datasets.prepare(root, lab.store_path(root, profile), profile.clips, workers=1, progress=False)
-    here = lab.Lab(store, datasets.cross_subject(store), RunStore(home / "runs"), profile, root=root)
+    store = prepare(root, lab.store_path(root, profile), profile.clips, workers=1, progress=False)
+    here = lab.Lab(store, cross_subject(store), RunStore(home / "runs"), profile, root=root)
     rgb, depth = trainers.train_stream(here, "rgb"), trainers.train_stream(here, "depth")
     both = trainers.train_two_stream(here, depth, rgb)
     taught = trainers.distill_hallucination(here, both)

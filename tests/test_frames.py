@@ -15,7 +15,7 @@ from replicas import write_depth_video
 from scipy.io import savemat
 
 from labkit.data.frames import Frames, natural, pair_frames, read_mat_depth, read_picture
-from labkit.data.media import MAX_VIDEO_PIXELS, check_video, read_depth, read_video_whole
+from labkit.data.video import MAX_VIDEO_PIXELS, check_video, read_depth, read_video_whole
 from labkit.errors import LabError
 
 RNG = np.random.default_rng(0)

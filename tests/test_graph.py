@@ -20,7 +20,7 @@ from tiny import tiny_lab
 from labkit import config, machine
 from labkit import fit as fitting
 from labkit.cli import main as cli
-from labkit.data.protocols import Split
+from labkit.data.splits import Split
 from labkit.errors import LabError
 from labkit.experiments import executors, run_states, targets, trainings
 from labkit.experiments.graph import plan, run_graph

@@ -20,11 +20,11 @@ from replicas import write_pair, write_ucla, write_utd
 
 from labkit.cli import main as cli
 from labkit.config import ClipConfig, PuppetsConfig, get_profile
-from labkit.data import catalog
-from labkit.data.catalog import find_dataset
-from labkit.data.datasets import prepare
-from labkit.data.inspection import inspect
+from labkit.data import sets
+from labkit.data.check import inspect
 from labkit.data.ntu import MISSING_LIST
+from labkit.data.prepare import prepare
+from labkit.data.sets import find_dataset
 from labkit.data.skeletons import Skeleton, read_skeleton, write_skeleton
 from labkit.lab import with_possible
 from labkit.puppets.make import make_puppets
@@ -428,5 +428,5 @@ def test_a_clean_set_passes_and_hostile_names_stay_text(tmp_path, capsys):
 
 
 def test_published_names_are_known():
-    assert set(catalog.NTU60_SET.published) - {"clips"} <= set(catalog.NTU60_SET.protocols)
-    assert set(catalog.NTU120_SET.published) - {"clips"} <= set(catalog.NTU120_SET.protocols)
+    assert set(sets.NTU60_SET.published) - {"clips"} <= set(sets.NTU60_SET.protocols)
+    assert set(sets.NTU120_SET.published) - {"clips"} <= set(sets.NTU120_SET.protocols)

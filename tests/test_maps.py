@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.clips import STILL, flip_clip
-from labkit.data import maps
-from labkit.data.maps import BONES, FLOW_GAP, dense_flow, flow_map, flow_pair, layout_map, read_boxes, skeleton_map
+from labkit.data import modalities
+from labkit.data.modalities import (
+    BONES,
+    FLOW_GAP,
+    dense_flow,
+    flow_map,
+    flow_pair,
+    layout_map,
+    read_boxes,
+    skeleton_map,
+)
 from labkit.errors import LabError
 from labkit.puppets.body import JOINT, JOINTS, MIRROR
 
@@ -172,7 +181,7 @@ def test_a_flipped_skeleton_is_the_map_of_the_mirrored_person():
     flipped = flip_clip(drawn[None, None], True, "skeleton")[0, 0].astype(float)
     again = skeleton_map(mirrored, np.full((2, 25), 2), WHOLE, 64)
     assert np.abs(flipped - again).mean() < 2 and np.abs(drawn - 1.0 * again).mean() > 20
-    sides = [maps.SIDE_OF_JOINT[joint] for joint in range(25)]
+    sides = [modalities.SIDE_OF_JOINT[joint] for joint in range(25)]
     assert sides == [{"left": 0, "right": 1}.get(name.split()[0], 2) for name in JOINTS]
 
 

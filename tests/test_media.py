@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from ntu_files import assert_mendable, write_depth, write_depth_frames, write_video
 from PIL import Image
 
-from labkit.data import media
-from labkit.data.media import (
-    count_frames,
-    depth_files,
-    read_depth,
-    read_depth_frames,
-    read_video,
-    read_video_whole,
-)
+from labkit.data import video as video_files
+from labkit.data.video import count_frames, depth_files, read_depth, read_depth_frames, read_video, read_video_whole
 from labkit.errors import LabError
 
 FRAMES = 40
@@ -55,9 +48,9 @@ def test_seeking_gives_the_pixels_of_a_whole_decode(video, indices):
 def test_seeking_decodes_only_the_groups_it_needs(video, monkeypatch):
     path, _ = video
     fed = []
-    decode = media._decode
+    decode = video_files._decode
     monkeypatch.setattr(
-        media, "_decode", lambda codec, packets: fed.append(len(packets)) or decode(codec, packets)
+        video_files, "_decode", lambda codec, packets: fed.append(len(packets)) or decode(codec, packets)
     )
     read_video(path, [0, 14, 39])
     assert [count for count in fed if count] == [1, 3, 4]  # key frames lie at 0, 12, 24, 36
@@ -128,7 +121,7 @@ def test_other_files_under_a_video_name_are_refused(video, tmp_path, monkeypatch
         with pytest.raises(LabError) as caught:
             read_video(tmp_path / name)
         assert_mendable(caught.value, tmp_path / name)
-    monkeypatch.setattr(media, "MAX_VIDEO_PIXELS", 320 * 180 - 1)
+    monkeypatch.setattr(video_files, "MAX_VIDEO_PIXELS", 320 * 180 - 1)
     with pytest.raises(LabError, match="320x180"):
         read_video(video[0], [0])
 
@@ -155,7 +148,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     header = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 16, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (tmp_path / "bomb.png").write_bytes(bomb)
-    monkeypatch.setattr(media.Image, "open", lambda *_, **__: pytest.fail("the decoder was called"))
+    monkeypatch.setattr(video_files.Image, "open", lambda *_, **__: pytest.fail("the decoder was called"))
     with pytest.raises(LabError, match="40000x40000") as caught:
         read_depth(tmp_path / "bomb.png")
     assert_mendable(caught.value, tmp_path / "bomb.png")

@@ -15,12 +15,13 @@ from ntu_files import COLOR, DEPTH, paths_of, write_clip
 from labkit.alignment import crop_color, fit_alignment
 from labkit.clips import STILL
 from labkit.config import PROFILES, ClipConfig
-from labkit.data import datasets, sources
-from labkit.data.datasets import NTU60, ClipStore, prepare
-from labkit.data.maps import FLOW_SIDE, flow_map, layout_map, read_boxes, skeleton_map
-from labkit.data.media import read_video
+from labkit.data import prepare as preparation
+from labkit.data.modalities import FLOW_SIDE, flow_map, layout_map, read_boxes, skeleton_map
+from labkit.data.prepare import prepare
+from labkit.data.sets import NTU60
 from labkit.data.skeletons import read_skeleton
-from labkit.data.store import ARRAYS
+from labkit.data.store import ARRAYS, ClipStore
+from labkit.data.video import read_video
 from labkit.errors import LabError
 
 ALL = ("rgb", "depth", "flow", "skeleton", "layout")
@@ -130,7 +131,7 @@ def test_modalities_come_and_go(made, root, prepared, monkeypatch):
     assert np.array_equal(fewer.images("flow", range(4)), prepared.images("flow", range(4)))
     (root / "boxes" / f"{NAMES[0]}.json").unlink()  # no layout is asked for
     assert prepare(root, made, replace(CONFIG, modalities=("rgb", "flow")), progress=False).built == 0
-    monkeypatch.setattr(datasets, "MAX_SHARD_CLIPS", 3)
+    monkeypatch.setattr(preparation, "MAX_SHARD_CLIPS", 3)
     four = prepare(root, made, replace(CONFIG, modalities=ALL[:4]), progress=False)
     assert four.built == 4 and four.fingerprint == prepared.fingerprint_of(ALL[:4])
     assert len(list(made.glob("*.npy"))) == 2 * 4
@@ -177,12 +178,12 @@ def test_what_is_known_of_a_clip(made, root, prepared, monkeypatch):
     known = numbers | {"object": "cup", "handedness": "left"}  # but not the sidecar's other keys
     assert prepared.about([NAMES[2]]) == NTU60.index(root).about([NAMES[2]]) == [known]
     write_sidecar(root, NAMES[2], object="ball", handedness="left")
-    monkeypatch.setattr(datasets, "read_aligned", None)  # no pixel is made again
+    monkeypatch.setattr(preparation, "read_aligned", None)  # no pixel is made again
     again = prepare(root, made, CONFIG, progress=False)
     assert again.built == 0 and again.fingerprint == prepared.fingerprint
     assert again.about([NAMES[2], NAMES[0]]) == [known | {"object": "ball"}, known | {"subject": 1}]
     assert ClipStore(made).about([NAMES[2]])[0]["object"] == "ball"
-    monkeypatch.setattr(sources, "sha256_file", None)  # and the next call reads no source
+    monkeypatch.setattr(preparation, "sha256_file", None)  # and the next call reads no source
     assert prepare(root, made, CONFIG, progress=False).built == 0
     for where in (again, NTU60.index(root)):
         with pytest.raises(LabError, match="S009"):
@@ -214,9 +215,9 @@ def test_damage_in_any_array_is_found_and_mended(made, root, prepared):
 
 
 def test_a_store_of_an_older_version_is_told_from_a_damaged_one(made, root, prepared):
-    index = datasets.ClipStore(made)
+    index = ClipStore(made)
     content = {"shards": [], "labels": [], "class_names": [], "excluded": {}, "config": {"size": 16}}
-    datasets.write_sealed(made / "index.json", content)
+    preparation.write_sealed(made / "index.json", content)
     with pytest.raises(LabError, match="older one") as caught:
         ClipStore(made)
     assert "prepare" in caught.value.fix and len(index) == 4

@@ -14,12 +14,12 @@ from ntu_files import paths_of, write_clip, write_depth
 from replicas import FRAMES, content, save_picture, write_pair, write_ucla, write_utd, write_uwa
 
 from labkit.config import ClipConfig
-from labkit.data import catalog
-from labkit.data.catalog import find_dataset
-from labkit.data.datasets import prepare
+from labkit.data import sets
 from labkit.data.ntu import MISSING_LIST_120, NTU60, NTU120, NTU120_ACTIONS, TWO_PEOPLE
 from labkit.data.other_sets import UCLA, UTD, UWA, UWA_MISMATCHED
-from labkit.data.protocols import CS_TRAIN_SUBJECTS, CS_TRAIN_SUBJECTS_120, cross_setup, cross_subject_120, hold_out
+from labkit.data.prepare import prepare
+from labkit.data.sets import find_dataset
+from labkit.data.splits import CS_TRAIN_SUBJECTS, CS_TRAIN_SUBJECTS_120, cross_setup, cross_subject_120, hold_out
 from labkit.errors import LabError
 from labkit.files import write_text
 
@@ -386,7 +386,7 @@ def test_what_is_not_recognised_is_one_line_that_says_what_was_looked_for(tmp_pa
 
 
 def test_published_counts_add_up():
-    for data in (catalog.NTU60_SET, catalog.NTU120_SET):
+    for data in (sets.NTU60_SET, sets.NTU120_SET):
         found, usable = data.published["clips"]
         assert found - usable == {"NTU60": 302, "NTU120": 535}[data.name]
         for name, parts in data.published.items():

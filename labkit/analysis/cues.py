@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from ..data.protocols import NTU_ACTIONS
+from ..data.sets import NTU_ACTIONS
 from ..errors import LabError
 from ..experiments.statistics import confusion
 from ..experiments.targets import TARGETS, comparison_table, predictions

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..config import Profile
-    from ..data.inspection import Inspection
+    from ..data.check import Inspection
 
 data = SubcommandApp()
 UNITS = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001}  # millimetres
@@ -60,14 +60,15 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         workers: Processes that share the work; by default one per core.
     """
     from .. import config, files, lab
-    from ..data import catalog, inspection
+    from ..data.check import COLUMNS, inspect
+    from ..data.sets import find_dataset
     from ..puppets import make as puppets
 
     at_least_one(workers=workers)
     path = csv or lab.beside(root, "check.csv")
-    _check_table(path, inspection.COLUMNS)
-    found = inspection.inspect(
-        catalog.find_dataset(root), root, config.get_profile(profile).clips,
+    _check_table(path, COLUMNS)
+    found = inspect(
+        find_dataset(root), root, config.get_profile(profile).clips,
         mode="quick" if quick else "full", workers=workers,
     )  # fmt: skip
     files.write_text(path, found.to_csv())
@@ -138,21 +139,24 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
         workers: Processes that share the work; by default one per core.
     """
     from .. import config, lab
-    from ..data import catalog, datasets, registration_report, roots
+    from ..data import prepare as preparation
+    from ..data.index import changed_settings
+    from ..data.registration import alignment_rows
+    from ..data.sets import find_dataset
 
     at_least_one(workers=workers)
     unit = None if depth_unit is None else millimetres(depth_unit)
     given = {"depth_unit": unit, "registered": registered, "depth_is": depth_is}
     changes = {key: value for key, value in given.items() if value is not None}
     chosen = _with_frames(config.get_profile(profile), frames)
-    known = catalog.find_dataset(root)  # a wrong root is told before anything is written
-    with roots.changed_settings(root if root.is_dir() else root.parent, **changes):
+    known = find_dataset(root)  # a wrong root is told before anything is written
+    with changed_settings(root if root.is_dir() else root.parent, **changes):
         index = known.index(root)
         folder = store or lab.store_path(root, chosen)
-        clips = datasets.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
+        clips = preparation.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
     _print_excluded(clips.excluded)
-    _show_alignment(registration_report.alignment_rows(clips.records), len(clips))
+    _show_alignment(alignment_rows(clips.records), len(clips))
 
 
 @data.command
@@ -173,7 +177,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
         frames: Frames a clip keeps, where it is not the profile's number.
     """
     from .. import config, files, lab
-    from ..data import registration_report
+    from ..data import registration
     from ..data.store import INDEX, ClipStore
 
     folder = store or lab.store_path(root, _with_frames(config.get_profile(profile), frames))
@@ -182,7 +186,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
         raise LabError.mismatch(figure, "a name that ends in .svg, .pdf or .png", figure.name, "name it so")
     clips = ClipStore(folder)
-    rows = registration_report.alignment_rows(clips.records)
+    rows = registration.alignment_rows(clips.records)
     _show_alignment(rows, len(clips), all_outliers=True)
     path = csv or lab.beside(root, "alignment.csv")
     _check_table(path, rows.columns)
@@ -206,13 +210,13 @@ def _with_frames(profile: Profile, frames: int | None) -> Profile:
 
 
 def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = False) -> None:
-    from ..data import registration_report
+    from ..data import registration
 
     if rows.empty:
         print(f"no clip was registered by joints: in all {clips} the whole RGB image lies on the whole depth image, "
               "as if one camera had taken both")  # fmt: skip
         return
-    table, far = registration_report.by_view(rows), registration_report.outliers(rows)
+    table, far = registration.by_view(rows), registration.outliers(rows)
     print(table.rename(columns=PIXELS).to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     shown = far if all_outliers else far.head(5)
     for row in shown.itertuples():

@@ -136,14 +136,14 @@ def doctor(home: Path | None = None) -> None:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     from .. import files, machine
-    from ..data import datasets
+    from ..data.sets import NTU60
 
     base = machine.find_home(home)
     facts = machine.describe(base)
     for name, value in (facts | facts.pop("packages") | {"home": base}).items():
         print(f"{name:<24} {value if value != [] else 'none'}")
     for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
-        index = datasets.NTU60.index(root)
+        index = NTU60.index(root)
         print(f"{'data':<24} {root.relative_to(base)}: {len(index)} clips, {len(index.excluded)} excluded")
     for path in sorted(base.glob("runs/speed/speed-*.json")):
         found = files.read_json(path)

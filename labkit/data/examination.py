@@ -1,7 +1,7 @@
 """Looking at one clip of a data root: what is wrong with it, and what somebody should know.
 
-A clip is excluded for the reasons for which `datasets.prepare` excludes it, since both read with
-`reading.read_aligned`; whatever else is found is a remark.
+A clip is excluded for the reasons for which `prepare` excludes it, since both read with
+`modalities.read_aligned`; whatever else is found is a remark.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..config import ClipConfig
 from ..errors import LabError
 from ..files import check_plain, read_json, sha256_bytes, sha256_file, sha256_json
 from .frames import Frames
-from .media import check_video
-from .reading import read_aligned
-from .roots import Entry
+from .index import Entry
+from .modalities import read_aligned
 from .skeletons import Skeleton, body_spread, read_skeleton
+from .video import check_video
 
 Verdict = Literal["used", "remark", "excluded"]
 Mode = Literal["quick", "full"]

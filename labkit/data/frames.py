@@ -24,7 +24,7 @@ from PIL import Image
 
 from ..errors import LabError
 from ..files import check_plain
-from .media import (
+from .video import (
     DEPTH_NAME,
     FETCH,
     MAX_DEPTH_PIXELS,

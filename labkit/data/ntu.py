@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import LabError
 from ..files import names_in
-from .roots import ClipName, Index, make_index, read_settings
+from .index import ClipName, Index, make_index, read_settings
 
 NTU_ACTIONS = (
     "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop", "pickup", "throw",

@@ -15,8 +15,8 @@ from itertools import combinations
 from pathlib import Path
 
 from ..files import names_in
-from .protocols import HasFacts, Split, hold_out, make_split, refuse_ids
-from .roots import Index, make_index, read_settings
+from .index import Index, make_index, read_settings
+from .splits import HasFacts, Split, hold_out, make_split, refuse_ids
 
 UCLA_CLASSES = {
     1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash", 4: "walk around", 5: "sit down",

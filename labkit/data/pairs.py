@@ -7,7 +7,7 @@ depth and, where known, split, skeleton, registered, subject, camera; paths are 
 empty cell of these is as good as no column: a clip without a skeleton is not registered by joints, and
 registered (true or false) says of one clip what labkit.json says of all.
 
-Depth has 16 bits and 0 means no reading. ROOT/labkit.json may say more (`roots.Settings`): millimetres per
+Depth has 16 bits and 0 means no reading. ROOT/labkit.json may say more (`index.Settings`): millimetres per
 count, whether the two images are registered, clips to leave out, the name of the data set.
 """
 
@@ -24,8 +24,8 @@ from typing import Any
 from ..errors import LabError
 from ..files import names_in, sha256_json
 from .frames import natural
-from .protocols import HasFacts, Split, hold_out, make_split
-from .roots import SETTINGS, Index, Settings, make_index, read_settings
+from .index import SETTINGS, Index, Settings, make_index, read_settings
+from .splits import HasFacts, Split, hold_out, make_split
 
 TABLE = "clips.csv"
 ENDINGS = {"color": "rgb", "rgb": "rgb", "depth": "depth"}  # what follows the last _ of a stem

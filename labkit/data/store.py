@@ -203,7 +203,7 @@ class ClipStore:
         return self._fingerprints[chosen]
 
     def about(self, ids: Iterable[str]) -> list[dict[str, str | int]]:
-        """What is known of each clip beside its pixels: see `roots.Entry.about`."""
+        """What is known of each clip beside its pixels: see `index.Entry.about`."""
         return [self.records[row]["about"] for row in self.rows(ids)]
 
     def rows(self, ids: Iterable[str]) -> np.ndarray:

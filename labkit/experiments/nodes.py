@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..data.datasets import ClipStore
+from ..data.store import ClipStore
 from ..errors import LabError
 from ..lab import Lab
 from ..runs import RunStore

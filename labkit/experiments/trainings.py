@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import ClipConfig, DistillConfig, Profile
-from ..data.catalog import find_dataset
-from ..data.datasets import ClipStore, prepare
-from ..data.store import INDEX
+from ..data.prepare import prepare
+from ..data.sets import find_dataset
+from ..data.store import INDEX, ClipStore
 from ..errors import LabError
 from ..lab import Lab, store_path
 from ..runs import Run, RunSpec

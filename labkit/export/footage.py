@@ -17,7 +17,7 @@ import numpy as np
 from ..alignment import Box, crop_color
 from ..clips import sample_frames
 from ..data.frames import PICTURES, read_picture
-from ..data.media import CONTAINERS, FETCH, MAX_VIDEO_PIXELS, open_video
+from ..data.video import CONTAINERS, FETCH, MAX_VIDEO_PIXELS, open_video
 from ..errors import LabError
 
 # Kinds that hold their own frames. Play lists and picture sequences, which name other files, are not among them.
@@ -224,7 +224,7 @@ def _watched(capture, camera: int, seconds: float, size: int, crop: Mapping | No
 
 
 def average_crop(records: Sequence[Mapping]) -> dict | None:
-    """The `crop` of `crop_box` from the records of clips (`reading.read_aligned`); None where none tells it."""
+    """The `crop` of `crop_box` from the records of clips (`modalities.read_aligned`); None where none tells it."""
     crops = [record["crop"] for record in records if "crop" in record]
     if not crops:
         return None

@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import __version__
 from ..config import ClipConfig, ModelConfig, Profile
-from ..data.catalog import PUPPETS, find_dataset
-from ..data.datasets import ClipStore
-from ..data.roots import read_settings
+from ..data.index import read_settings
+from ..data.sets import PUPPETS, find_dataset
+from ..data.store import ClipStore
 from ..errors import LabError
 from ..experiments.statistics import paired_bootstrap
 from ..lab import PROTOCOLS, Lab, store_path

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from ..data.maps import BONES
+from ..data.modalities import BONES
 from .style import INK, PAGE, ROLES, bare, new_figure, styled
 
 LEGEND = (1.9, 3.0)  # inches that the two entries of `overlay` take below one another, and side by side

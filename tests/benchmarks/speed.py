@@ -22,7 +22,7 @@ from torchvision.models import get_model
 
 from labkit.backbones import Backbone
 from labkit.config import MINI, PAPER, Profile
-from labkit.data.media import read_video, read_video_whole
+from labkit.data.video import read_video, read_video_whole
 from labkit.fit import Task, Training, train_step
 from labkit.model import Stream, TwoStream, build_stream, freeze
 

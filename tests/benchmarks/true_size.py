@@ -26,10 +26,11 @@ import numpy as np
 
 from labkit.clips import sample_frames
 from labkit.config import PAPER, Profile, PuppetsConfig
-from labkit.data.catalog import find_dataset
-from labkit.data.datasets import ClipStore, prepare
-from labkit.data.inspection import inspect
-from labkit.data.media import count_frames, read_video, read_video_whole
+from labkit.data.check import inspect
+from labkit.data.prepare import prepare
+from labkit.data.sets import find_dataset
+from labkit.data.store import ClipStore
+from labkit.data.video import count_frames, read_video, read_video_whole
 from labkit.files import sha256_json
 from labkit.lab import Lab, with_possible
 from labkit.puppets.make import make_puppets

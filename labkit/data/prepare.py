@@ -10,7 +10,7 @@ Clips with too few joints wait for a second pass, when it is known what is usual
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,18 +20,17 @@ from typing import NoReturn
 
 import numpy as np
 
-from .catalog import find_dataset
 from ..config import ClipConfig
 from ..errors import LabError
-from ..files import locked, sha256_json
+from ..files import locked, sha256_file, sha256_json
 from ..machine import available_cores
 from ..parallel import ordered_map
 from ..progress import Progress
-from .protocols import NTU60, Entry, Index, Split, compositional, cross_subject, cross_view, first_third
-from .reading import read_aligned, too_few
+from .frames import Frames
+from .index import Entry, Index, Recording
+from .modalities import read_aligned, read_boxes, too_few
 from .registration import Medians, Usual, View, stand_in, still_stands
-from .roots import Recording
-from .sources import source_hashes, stamp_of
+from .sets import find_dataset
 from .store import (
     ARRAYS,
     INDEX,
@@ -45,11 +44,6 @@ from .store import (
     write_sealed,
     write_shard,
 )
-
-__all__ = [
-    "NTU60", "ClipStore", "Entry", "Index", "Split", "compositional", "cross_subject", "cross_view",
-    "first_third", "prepare", "read_aligned",
-]  # fmt: skip
 
 PIXELS_VERSION = 3  # raise it when a change to this code alters what is stored for the same files
 MAX_SHARD_CLIPS = 256
@@ -84,7 +78,7 @@ class _Waits(Exception):
 
 def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, clips: ClipConfig | None = None,
             *, workers: int | None = None, progress: bool = True) -> ClipStore:  # fmt: skip
-    """The store of all usable clips of an index (or of a data root that `catalog` knows), made or brought up to date.
+    """The store of all usable clips of an index (or of a data root that `sets` knows), made or brought up to date.
 
     Per clip: `clips.stored_frames` evenly spaced frames over the shorter of RGB and depth, cropped to
     what both cameras see (`clips.alignment`) and resized to `clips.size`, in each of
@@ -282,3 +276,35 @@ def _look(task: _Task) -> _Outcome:
 
 def _wait(*_: object) -> NoReturn:
     raise _Waits
+
+
+# -- is a clip still the same? ------------------------------------------------------------------
+
+
+def stamp_of(entry: Entry) -> str:
+    """Names, sizes and modification times of a clip's files and what the index knows of it, as one hash."""
+    seen: list = [entry.facts]
+    for modality, path in sorted(entry.files.items()):
+        if os.path.isdir(path):
+            files = sorted(os.scandir(path), key=lambda item: item.name)
+        else:
+            files = Frames(Path(path)).files if "*" in os.path.basename(path) else (Path(path),)
+        stats = [(file.name, file.stat()) for file in files]
+        seen.append([modality, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]])
+    return sha256_json(seen)
+
+
+def source_hashes(entry: Entry, modalities: Collection[str]) -> dict[str, str]:
+    """SHA-256 of each file; of a folder, over the names and hashes of its images.
+
+    Of a sidecar only the boxes count, and only for the layout: the rest makes no pixel.
+    """
+    paths = entry.paths
+    boxes = paths.pop("boxes", None)
+    hashes = {
+        modality: sha256_file(path)
+        if path.is_file()
+        else sha256_json([[file.name, sha256_file(file)] for file in Frames(path).files])
+        for modality, path in paths.items()
+    }
+    return hashes | ({"boxes": sha256_json(read_boxes(boxes))} if boxes and "layout" in modalities else {})

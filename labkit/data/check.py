@@ -1,7 +1,7 @@
 """Looking at every clip of a data root before anything is trained on it.
 
 `inspect` never stops at the first fault. Each clip found ends as used, used with a remark, or excluded,
-for the same reasons as in `datasets.prepare`, since both read with `reading.read_aligned`; so
+for the same reasons as in `prepare`, since both read with `modalities.read_aligned`; so
 excluded + used = found. A remark is for somebody to judge: name such clips under "exclude" in
 ROOT/labkit.json to leave them out.
 """
@@ -20,15 +20,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .catalog import DataSet
 from ..config import ClipConfig
 from ..errors import LabError, printable
-from .examination import Finding, Job, Mode, Verdict, examine, relative
 from ..machine import available_cores
 from ..parallel import ordered_map
 from ..progress import Progress
-from .protocols import Split
-from .roots import Entry, Index
+from .examination import Finding, Job, Mode, Verdict, examine, relative
+from .index import Entry, Index
+from .sets import DataSet
+from .splits import Split
 
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
 COLUMNS = tuple(column.name for column in fields(Finding))  # of the table
@@ -97,7 +97,7 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
             workers: int | None = None, progress: bool = True) -> Inspection:  # fmt: skip
     """Look at every clip of a data root.
 
-    "quick" reads names, headers and frame counts; "full" reads each clip as `datasets.prepare` would
+    "quick" reads names, headers and frame counts; "full" reads each clip as `prepare` would
     with `config`, decodes every other frame too, judges the skeletons and compares contents. Raises
     LabError only when the root holds no such data set, or when a worker process dies.
     """

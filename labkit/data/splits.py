@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import LabError
+from .index import SIDECARS, ClipName, Entry, Index
 from .ntu import MISSING_LIST, NTU, NTU60, NTU120, NTU_ACTIONS
-from .roots import SIDECARS, ClipName, Entry, Index
 
 __all__ = [
     "MISSING_LIST", "NTU", "NTU60", "NTU120", "NTU_ACTIONS", "ClipName", "Entry", "Index", "Split",

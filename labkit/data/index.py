@@ -3,7 +3,7 @@
 An `Index` is a plain value, so another data set needs only its own way to fill it: see `ntu`,
 `other_sets` and `pairs`. What names cannot tell, a sidecar may: `boxes/<clip id>.json`, or
 `puppets/<clip id>.json` of the embedded set, with the keys of ABOUT, if known, and "boxes" (see
-`maps.read_boxes`). ROOT/labkit.json may hold `Settings`.
+`modalities.read_boxes`). ROOT/labkit.json may hold `Settings`.
 """
 
 from __future__ import annotations

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import other_sets, pairs, protocols
 from ..errors import LabError
 from ..files import names_in
-from .ntu import NTU60, NTU120, TWO_PEOPLE
-from .protocols import HasFacts, Split
-from .roots import Entry, Index
+from . import other_sets, pairs, splits
+from .index import Entry, Index
+from .ntu import MISSING_LIST, NTU60, NTU120, NTU_ACTIONS, TWO_PEOPLE
+from .splits import HasFacts, Split
 
+__all__ = ["MISSING_LIST", "NTU60", "NTU120", "NTU_ACTIONS", "PUPPETS", "DataSet", "find_dataset"]
 USUAL = "cross-subject"
 
 
@@ -66,9 +67,9 @@ NTU60_SET = DataSet(
     "NTU60",
     NTU60.index,
     {
-        "cross-subject": protocols.cross_subject,
-        "cross-view": protocols.cross_view,
-        "compositional": protocols.compositional,
+        "cross-subject": splits.cross_subject,
+        "cross-view": splits.cross_view,
+        "compositional": splits.compositional,
     },
     {"clips": (56_880, 56_578), "cross-subject": (40_091, 16_487), "cross-view": (37_646, 18_932)},
     TWO_PEOPLE,
@@ -78,9 +79,9 @@ NTU120_SET = DataSet(
     "NTU120",
     NTU120.index,
     {
-        "cross-subject": protocols.cross_subject_120,
-        "cross-setup": protocols.cross_setup,
-        "cross-view": lambda clips: protocols.cross_view(clips, NTU120),
+        "cross-subject": splits.cross_subject_120,
+        "cross-setup": splits.cross_setup,
+        "cross-view": lambda clips: splits.cross_view(clips, NTU120),
     },
     {"clips": (114_480, 113_945), "cross-subject": (63_026, 50_919), "cross-setup": (54_468, 59_477)},
     TWO_PEOPLE,
