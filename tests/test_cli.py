@@ -27,7 +27,7 @@ from labkit.runs import RunStore
 
 
 def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "labkit.cli.main", *arguments]
+    command = [sys.executable, "-m", "labkit.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, **options)
 
 
@@ -56,7 +56,7 @@ def test_help_answers_at_once():
         return min(times)
 
     bare = best("-c", "pass")
-    assert best("-m", "labkit.cli.main", "--help") < max(0.3, 12 * bare)
+    assert best("-m", "labkit.cli", "--help") < max(0.3, 12 * bare)
 
 
 def test_version():
@@ -101,9 +101,9 @@ def test_a_wrong_word_is_status_2(arguments):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_it_with_their_status(number, status):
     code = (
-        "import time; from labkit import cli, machine\n"
+        "import time; from labkit import machine; from labkit.cli.main import main\n"
         "machine.find_home = lambda home: print('ready', flush=True) or time.sleep(60)\n"
-        "raise SystemExit(cli.main(['doctor']))"
+        "raise SystemExit(main(['doctor']))"
     )
     runner = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -117,8 +117,8 @@ def test_signals_end_it_with_their_status(number, status):
 
 @pytest.mark.parametrize("flags", [[], ["-u"]])
 def test_a_reader_that_has_enough_is_no_traceback(flags):
-    command = [sys.executable, *flags, "-c", "import sys; from labkit import cli; sys.stdin.read(); "
-               "raise SystemExit(cli.main(['doctor']))"]  # fmt: skip
+    command = [sys.executable, *flags, "-c", "import sys; from labkit.cli.main import main; sys.stdin.read(); "
+               "raise SystemExit(main(['doctor']))"]  # fmt: skip
     runner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     runner.stdout.close()
     _, errors = runner.communicate("", timeout=100)

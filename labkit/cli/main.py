@@ -203,7 +203,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("labkit: interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + signal.SIGINT
-
-
-if __name__ == "__main__":
-    sys.exit(main())

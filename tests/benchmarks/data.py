@@ -85,7 +85,7 @@ def preparing(home: Path, index: Index, profile: Profile) -> Rows:
     for number in range(3):
         for workers in times:
             store = home / f"prepared{number}-{workers}"
-            command = [sys.executable, "-m", "labkit.cli.main", "data", "prepare", str(index.root), "--profile", "mini"]
+            command = [sys.executable, "-m", "labkit.cli", "data", "prepare", str(index.root), "--profile", "mini"]
             command += ["--store", str(store), "--workers", str(workers)]
             taken, _ = seconds(lambda: subprocess.run(command, check=True, capture_output=True), time.perf_counter)
             assert len(ClipStore(store)) == len(index)

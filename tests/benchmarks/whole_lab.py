@@ -96,7 +96,7 @@ def notebooks() -> Rows:
         copies = list(copy_notebooks(home / "notebooks"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LABKIT_")}
         variables = {**kept, "OMP_NUM_THREADS": "1", "BENCH_TIMES": str(times)}
-        command = [sys.executable, "-m", "labkit.cli.main", "run", "--profile", "smoke", "--home", str(home)]
+        command = [sys.executable, "-m", "labkit.cli", "run", "--profile", "smoke", "--home", str(home)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         wall, done = seconds(lambda: subprocess.run(command, env=variables, check=False), time.perf_counter)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
