@@ -273,7 +273,7 @@ def test_public_names_are_documented(path):
 @pytest.mark.parametrize("path", MODULES, ids=ids)
 def test_modules_and_functions_fit_a_reader(path):
     source = path.read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= 320
+    assert len(source.splitlines()) <= 500
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name

@@ -16,7 +16,7 @@ from ntu_files import assert_mendable, write_depth, write_depth_frames, write_vi
 from PIL import Image
 
 from labkit.data import video as video_files
-from labkit.data.video import count_frames, depth_files, read_depth, read_depth_frames, read_video, read_video_whole
+from labkit.data.video import Frames, count_frames, read_depth, read_depth_frames, read_video, read_video_whole
 from labkit.errors import LabError
 
 FRAMES = 40
@@ -172,7 +172,7 @@ def test_every_flipped_bit_and_cut_of_a_depth_image_is_noticed(tmp_path):
 
 def test_depth_frames_are_counted_from_zero(tmp_path):
     depth = write_depth_frames(tmp_path / "clip", 12)
-    names = [path.name for path in depth_files(tmp_path / "clip")]
+    names = [path.name for path in Frames(tmp_path / "clip").files]
     assert names[::11] == ["MDepth-00000001.png", "MDepth-00000012.png"]
     assert np.array_equal(read_depth_frames(tmp_path / "clip", [0, 11, 11, 4]), depth[[0, 11, 11, 4]])
     assert np.array_equal(read_depth_frames(tmp_path / "clip"), depth)
@@ -186,8 +186,8 @@ def test_a_gap_in_the_depth_frames_is_noticed(tmp_path, gone):
     for number in range(1, 9):
         if gone in (number, None):
             (tmp_path / "clip" / f"MDepth-{number:08d}.png").unlink()
-    with pytest.raises(LabError, match=f"number {gone or 1} missing") as caught:
-        depth_files(tmp_path / "clip")
+    with pytest.raises(LabError, match=f"number {gone} missing" if gone else "images, found none") as caught:
+        _ = Frames(tmp_path / "clip").files
     assert_mendable(caught.value, tmp_path / "clip")
 
 

@@ -16,10 +16,10 @@ from labkit import trainers
 from labkit.cli import main as cli
 from labkit.config import ClipConfig
 from labkit.data import sets
-from labkit.data.frames import Frames
 from labkit.data.prepare import prepare
 from labkit.data.sets import find_dataset
 from labkit.data.skeletons import single_body, write_skeleton
+from labkit.data.video import Frames
 from labkit.errors import LabError
 from labkit.experiments.targets import get_targets, results_table
 from labkit.export.footage import read_footage

@@ -16,11 +16,10 @@ import numpy as np
 from ..config import ClipConfig
 from ..errors import LabError
 from ..files import check_plain, read_json, sha256_bytes, sha256_file, sha256_json
-from .frames import Frames
 from .index import Entry
 from .modalities import read_aligned
 from .skeletons import Skeleton, body_spread, read_skeleton
-from .video import check_video
+from .video import Frames, check_video
 
 Verdict = Literal["used", "remark", "excluded"]
 Mode = Literal["quick", "full"]

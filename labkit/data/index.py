@@ -44,7 +44,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip: its class, and where each modality lies (what `frames.Frames` reads)."""
+    """One clip: its class, and where each modality lies (what `video.Frames` reads)."""
 
     id: str
     name: ClipName | None  # of NTU's clips

@@ -1,7 +1,7 @@
 """One clip from its files to aligned pixels in all modalities asked for.
 
 RGB and depth are cropped to what both cameras see. Frames are evenly spaced over those that the two share
-(`frames.pair_frames`): recordings differ by a frame or more. A frame of the skeleton or of the boxes is the
+(`video.pair_frames`): recordings differ by a frame or more. A frame of the skeleton or of the boxes is the
 one of the same number; where the skeleton ends before, its last one.
 
 Other modalities are maps, drawn: a picture of one frame, uint8 (S,S,3), of what the crop shows, so that it
@@ -29,10 +29,10 @@ from ..clips import STILL, sample_frames
 from ..config import ClipConfig
 from ..errors import LabError
 from ..files import read_json
-from .frames import Frames, pair_frames
 from .index import SIDECARS, Entry
 from .registration import align_entry
 from .skeletons import Skeleton, read_skeleton
+from .video import Frames, pair_frames
 
 # Chosen against the joints of the embedded set, whose faster ones move by 6 % of the side per frame: from
 # a frame to its neighbour DIS finds 64 % of that; from there to the third, 8 %, since limbs are lost.

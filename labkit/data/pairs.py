@@ -1,7 +1,7 @@
 """Any pair of RGB and depth: folders of a class each, or a table of clips.
 
 Folders: ROOT/<class>/<stem>_color.* and <stem>_depth.*, where a clip is two images, two folders of
-images or two videos (`frames.Frames`); ROOT/train, ROOT/validation and ROOT/test may stand before the
+images or two videos (`video.Frames`); ROOT/train, ROOT/validation and ROOT/test may stand before the
 classes. A table: ROOT/clips.csv (or a CSV file given as the root) with the columns clip, label, rgb,
 depth and, where known, split, skeleton, registered, subject, camera; paths are relative to the table. An
 empty cell of these is as good as no column: a clip without a skeleton is not registered by joints, and
@@ -23,9 +23,9 @@ from typing import Any
 
 from ..errors import LabError
 from ..files import names_in, sha256_json
-from .frames import natural
 from .index import SETTINGS, Index, Settings, make_index, read_settings
 from .splits import HasFacts, Split, hold_out, make_split
+from .video import natural
 
 TABLE = "clips.csv"
 ENDINGS = {"color": "rgb", "rgb": "rgb", "depth": "depth"}  # what follows the last _ of a stem

@@ -26,7 +26,6 @@ from ..files import locked, sha256_file, sha256_json
 from ..machine import available_cores
 from ..parallel import ordered_map
 from ..progress import Progress
-from .frames import Frames
 from .index import Entry, Index, Recording
 from .modalities import read_aligned, read_boxes, too_few
 from .registration import Medians, Usual, View, stand_in, still_stands
@@ -44,6 +43,7 @@ from .store import (
     write_sealed,
     write_shard,
 )
+from .video import Frames
 
 PIXELS_VERSION = 3  # raise it when a change to this code alters what is stored for the same files
 MAX_SHARD_CLIPS = 256

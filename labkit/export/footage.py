@@ -16,8 +16,7 @@ import numpy as np
 
 from ..alignment import Box, crop_color
 from ..clips import sample_frames
-from ..data.frames import PICTURES, read_picture
-from ..data.video import CONTAINERS, FETCH, MAX_VIDEO_PIXELS, open_video
+from ..data.video import CONTAINERS, FETCH, MAX_VIDEO_PIXELS, PICTURES, open_video, read_picture
 from ..errors import LabError
 
 # Kinds that hold their own frames. Play lists and picture sequences, which name other files, are not among them.
