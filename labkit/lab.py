@@ -14,8 +14,7 @@ import numpy as np
 from .config import Profile, PuppetsConfig, get_profile
 from .data.index import Index
 from .data.prepare import prepare
-from .data.sets import PUPPETS, find_dataset
-from .data.splits import Split
+from .data.splits import PUPPETS, Split, find_dataset
 from .data.store import ClipStore
 from .files import sha256_json
 from .machine import find_home
@@ -83,7 +82,7 @@ def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subj
              progress: bool = True) -> Lab:  # fmt: skip
     """The bench on a data root; its clip store is made first where it is missing.
 
-    `data` is any root that `data.sets.find_dataset` recognises, by default the one that the environment
+    `data` is any root that `data.splits.find_dataset` recognises, by default the one that the environment
     names in LABKIT_DATA, else the embedded set, which is made where it is missing. `home` is the folder
     that holds `notebooks/`, `data/` and `runs/`; by default it is found from the current folder upwards.
     Modalities that the data set has no files for are left out. Raises LabError for an unknown profile,

@@ -17,7 +17,7 @@ from labkit.cli import main as cli
 from labkit.config import PROFILES
 from labkit.data.index import Recording
 from labkit.data.prepare import prepare
-from labkit.data.sets import find_dataset
+from labkit.data.splits import find_dataset
 from labkit.errors import LabError
 from labkit.experiments import targets, trainings
 from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab, open_labs

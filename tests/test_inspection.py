@@ -20,12 +20,12 @@ from replicas import write_pair, write_ucla, write_utd
 
 from labkit.cli import main as cli
 from labkit.config import ClipConfig, PuppetsConfig, get_profile
-from labkit.data import sets
+from labkit.data import splits
 from labkit.data.check import inspect
-from labkit.data.ntu import MISSING_LIST
 from labkit.data.prepare import prepare
-from labkit.data.sets import find_dataset
+from labkit.data.sets import MISSING_LIST
 from labkit.data.skeletons import Skeleton, read_skeleton, write_skeleton
+from labkit.data.splits import find_dataset
 from labkit.lab import with_possible
 from labkit.puppets.make import make_puppets
 
@@ -428,5 +428,5 @@ def test_a_clean_set_passes_and_hostile_names_stay_text(tmp_path, capsys):
 
 
 def test_published_names_are_known():
-    assert set(sets.NTU60_SET.published) - {"clips"} <= set(sets.NTU60_SET.protocols)
-    assert set(sets.NTU120_SET.published) - {"clips"} <= set(sets.NTU120_SET.protocols)
+    for known in splits.DATA_SETS.values():
+        assert set(known.published) - {"clips"} <= set(known.protocols)

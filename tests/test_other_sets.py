@@ -14,12 +14,17 @@ from ntu_files import paths_of, write_clip, write_depth
 from replicas import FRAMES, content, save_picture, write_pair, write_ucla, write_utd, write_uwa
 
 from labkit.config import ClipConfig
-from labkit.data import sets
-from labkit.data.ntu import MISSING_LIST_120, NTU60, NTU120, NTU120_ACTIONS, TWO_PEOPLE
-from labkit.data.other_sets import UCLA, UTD, UWA, UWA_MISMATCHED
+from labkit.data import splits
 from labkit.data.prepare import prepare
-from labkit.data.sets import find_dataset
-from labkit.data.splits import CS_TRAIN_SUBJECTS, CS_TRAIN_SUBJECTS_120, cross_setup, cross_subject_120, hold_out
+from labkit.data.sets import MISSING_LIST_120, NTU60, NTU120, NTU120_ACTIONS, TWO_PEOPLE, UCLA, UTD, UWA, UWA_MISMATCHED
+from labkit.data.splits import (
+    CS_TRAIN_SUBJECTS,
+    CS_TRAIN_SUBJECTS_120,
+    cross_setup,
+    cross_subject_120,
+    find_dataset,
+    hold_out,
+)
 from labkit.errors import LabError
 from labkit.files import write_text
 
@@ -78,7 +83,7 @@ def utd_official():
 
 def test_utd_counts_are_the_published_ones():
     clips = utd_official()
-    split = UTD.protocols["cross-subject"](ids(*clips))
+    split = splits.DATA_SETS[UTD.name].protocols["cross-subject"](ids(*clips))
     assert (len(clips), len(split.train) + len(split.validation), len(split.test)) == (861, 431, 430)
     assert parts_are_apart(split) and len(split.validation) == 27
     assert {UTD.parse(clip)["subject"] for clip in split.test} == {2, 4, 6, 8}
@@ -87,8 +92,8 @@ def test_utd_counts_are_the_published_ones():
 
 def test_uwa_has_the_paper_s_split_and_twelve_more():
     clips = [f"a{a:02d}_s{s:02d}_v{v:02d}_e01" for a in (1, 30) for s in range(1, 11) for v in range(1, 5)]
-    assert len(UWA.protocols) == 13
-    for name, protocol in UWA.protocols.items():
+    assert len(splits.DATA_SETS[UWA.name].protocols) == 13
+    for name, protocol in splits.DATA_SETS[UWA.name].protocols.items():
         split = protocol(ids(*clips))
         views = [{UWA.parse(clip)["camera"] for clip in part} for part in (split.train, split.validation, split.test)]
         assert parts_are_apart(split) and views[1] <= views[0] and not views[0] & views[2] and len(views[2]) == 1
@@ -102,12 +107,12 @@ def test_ucla_holds_out_a_view_and_five_per_cent_of_each_class():
     people = [f"s{s:02d}_e{e:02d}" for s in range(1, 11) for e in (0, 1)]
     clips = [f"v{v}_a{a:02d}_{who}" for v in (1, 2, 3) for a in (1, 12) for who in people]
     for name, test in (("cross-view", 3), ("cross-view-1", 1), ("cross-view-2", 2)):
-        split = UCLA.protocols[name](ids(*clips))
+        split = splits.DATA_SETS[UCLA.name].protocols[name](ids(*clips))
         assert {UCLA.parse(clip)["camera"] for clip in split.test} == {test} and parts_are_apart(split)
         assert [sum(f"a{a:02d}" in clip for clip in split.validation) for a in (1, 12)] == [2, 2]  # of 40
     assert UCLA.parse("v1_a07_s01_e00") is None  # the raw numbers have gaps
     with pytest.raises(LabError, match="N-UCLA"):
-        UCLA.protocols["cross-view"](ids("a1_s1_t1"))
+        splits.DATA_SETS[UCLA.name].protocols["cross-view"](ids("a1_s1_t1"))
 
 
 def test_held_out_clips_depend_on_names_alone():
@@ -386,7 +391,7 @@ def test_what_is_not_recognised_is_one_line_that_says_what_was_looked_for(tmp_pa
 
 
 def test_published_counts_add_up():
-    for data in (sets.NTU60_SET, sets.NTU120_SET):
+    for data in (splits.DATA_SETS["NTU60"], splits.DATA_SETS["NTU120"]):
         found, usable = data.published["clips"]
         assert found - usable == {"NTU60": 302, "NTU120": 535}[data.name]
         for name, parts in data.published.items():

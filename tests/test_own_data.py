@@ -15,10 +15,10 @@ from tiny import tiny_profile
 from labkit import trainers
 from labkit.cli import main as cli
 from labkit.config import ClipConfig
-from labkit.data import sets
+from labkit.data import splits
 from labkit.data.prepare import prepare
-from labkit.data.sets import find_dataset
 from labkit.data.skeletons import single_body, write_skeleton
+from labkit.data.splits import find_dataset
 from labkit.data.video import Frames
 from labkit.errors import LabError
 from labkit.experiments.targets import get_targets, results_table
@@ -64,7 +64,7 @@ def test_without_a_protocol_sets_of_people_are_divided_by_people(tmp_path):
     write_utd(tmp_path, ["a1_s1_t1"])
     data = find_dataset(tmp_path)
     assert data.usual(data.index(tmp_path)) == "cross-subject"  # even where these clips cannot be
-    assert next(iter(sets.NUMBERED[0][1].protocols)) == "cross-view"
+    assert next(iter(splits.DATA_SETS["N-UCLA"].protocols)) == "cross-view"
 
 
 def test_without_a_figure_of_the_paper_the_table_holds_numbers_that_are_missing(tmp_path):
@@ -104,7 +104,7 @@ def test_the_card_of_people_still_does(tmp_path):
 
 
 def test_every_data_set_of_people_is_known_to_the_card():
-    named = [sets.PUPPETS, sets.NTU60_SET, sets.NTU120_SET, *(data for _, data in sets.NUMBERED)]
+    named = [splits.PUPPETS, *splits.DATA_SETS.values()]
     assert {data.name for data in named} == set(OF_ACTIONS)
 
 

@@ -61,7 +61,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     """
     from .. import config, files, lab
     from ..data.check import COLUMNS, inspect
-    from ..data.sets import find_dataset
+    from ..data.splits import find_dataset
     from ..puppets import make as puppets
 
     at_least_one(workers=workers)
@@ -142,7 +142,7 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     from ..data import prepare as preparation
     from ..data.index import changed_settings
     from ..data.registration import alignment_rows
-    from ..data.sets import find_dataset
+    from ..data.splits import find_dataset
 
     at_least_one(workers=workers)
     unit = None if depth_unit is None else millimetres(depth_unit)

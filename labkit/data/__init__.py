@@ -1,6 +1,7 @@
 """Any RGB-D recording, to a store of aligned clips.
 
-Imports the front room alone. Start with `prepare`, which makes the store: it asks `sets` which data set lies in
-a folder, reads every clip as `registration` and `maps` say, and keeps it in `store`. `check` looks at every
-clip of a folder first; `splits` divides the clips.
+Imports the front room alone. Start with `prepare`, which makes the store: `splits` tells which data set lies in a
+folder and how its clips are divided, `index` and `sets` list the clips, `video` and `skeletons` read their files,
+`modalities` and `registration` make aligned pixels of them, `store` keeps these. `check` looks at every clip of a
+folder before that.
 """

@@ -27,8 +27,7 @@ from ..parallel import ordered_map
 from ..progress import Progress
 from .examination import Finding, Job, Mode, Verdict, examine, relative
 from .index import Entry, Index
-from .sets import DataSet
-from .splits import Split
+from .splits import DataSet, Split
 
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
 COLUMNS = tuple(column.name for column in fields(Finding))  # of the table

@@ -29,7 +29,7 @@ from ..progress import Progress
 from .index import Entry, Index, Recording
 from .modalities import read_aligned, read_boxes, too_few
 from .registration import Medians, Usual, View, stand_in, still_stands
-from .sets import find_dataset
+from .splits import find_dataset
 from .store import (
     ARRAYS,
     INDEX,

@@ -1,131 +1,343 @@
-"""The data sets the lab knows, and how a data root is recognised.
+"""The data sets whose clip names are numbers: NTU RGB+D 60 and 120, N-UCLA, UWA3DII and UTD-MHAD.
 
-NTU RGB+D 60 and 120 and the embedded set by their folders nturgb+d_rgb and so on; N-UCLA by view_1,
-view_2, view_3; UTD-MHAD by RGB (or RGB-part1 and so on) full of a1_s1_t1_color.avi beside Depth; UWA3DII by folders
-a01_s01_v01_e00; a table of clips by clips.csv; and any folder of classes by names that end in _color
-and _depth.
+NTU's names SsssCcccPpppRrrrAaaa (Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2020) carry all that the official
+protocols need. The embedded set has the same layout and names.
+
+None of the other three says where a joint lies in both images, so their pictures are resized and not registered,
+as the paper's code does for UWA3DII. Distances are in millimetres in all of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import LabError
 from ..files import names_in
-from . import other_sets, pairs, splits
-from .index import Entry, Index
-from .ntu import MISSING_LIST, NTU60, NTU120, NTU_ACTIONS, TWO_PEOPLE
-from .splits import HasFacts, Split
+from .index import ClipName, Index, make_index, read_settings
 
-__all__ = ["MISSING_LIST", "NTU60", "NTU120", "NTU_ACTIONS", "PUPPETS", "DataSet", "find_dataset"]
-USUAL = "cross-subject"
+NTU_ACTIONS = (
+    "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop", "pickup", "throw",
+    "sitting down", "standing up", "clapping", "reading", "writing", "tear up paper", "wear jacket",
+    "take off jacket", "wear a shoe", "take off a shoe", "wear on glasses", "take off glasses",
+    "put on a hat/cap", "take off a hat/cap", "cheer up", "hand waving", "kicking something",
+    "reach into pocket", "hopping", "jump up", "make a phone call", "playing with phone/tablet",
+    "typing on a keyboard", "pointing to something with finger", "taking a selfie",
+    "check time (from watch)", "rub two hands together", "nod head/bow", "shake head", "wipe face",
+    "salute", "put the palms together", "cross hands in front", "sneeze/cough", "staggering", "falling",
+    "touch head (headache)", "touch chest", "touch back", "touch neck", "nausea or vomiting condition",
+    "use a fan/feeling warm", "punching/slapping other person", "kicking other person",
+    "pushing other person", "pat on back", "point finger at the other person", "hugging other person",
+    "giving something to other person", "touch other person's pocket", "handshaking",
+    "walking towards each other", "walking apart from each other",
+)  # fmt: skip
+NTU120_ACTIONS = (
+    *NTU_ACTIONS, "put on headphone", "take off headphone", "shoot at the basket", "bounce ball",
+    "tennis bat swing", "juggling table tennis balls", "hush", "flick hair", "thumb up", "thumb down",
+    "make ok sign", "make victory sign", "staple book", "counting money", "cutting nails", "cutting paper",
+    "snapping fingers", "open bottle", "sniff", "squat down", "toss a coin", "fold paper", "ball up paper",
+    "play magic cube", "apply cream on face", "apply cream on hand back", "put on bag", "take off bag",
+    "put something into a bag", "take something out of a bag", "open a box", "move heavy objects", "shake fist",
+    "throw up cap/hat", "hands up", "cross arms", "arm circles", "arm swings", "running on the spot",
+    "butt kicks", "cross toe touch", "side kick", "yawn", "stretch oneself", "blow nose",
+    "hit other person with something", "wield knife towards other person", "knock over other person",
+    "grab other person's stuff", "shoot at other person with a gun", "step on foot", "high-five",
+    "cheers and drink", "carry something with other person", "take a photo of other person",
+    "follow other person", "whisper in other person's ear", "exchange things with other person",
+    "support somebody with hand", "finger-guessing game",
+)  # fmt: skip
+TWO_PEOPLE = frozenset((*range(50, 61), *range(106, 121)))  # actions that take two
+# Published by the data set's authors: 302 clips of the 60 classes, 535 of all 120.
+MISSING_LIST = "NTU_RGBD_samples_with_missing_skeletons.txt"
+MISSING_LIST_120 = "NTU_RGBD120_samples_with_missing_skeletons.txt"
+UCLA_CLASSES = {
+    1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash", 4: "walk around", 5: "sit down",
+    6: "stand up", 8: "donning", 9: "doffing", 11: "throw", 12: "carry",
+}  # fmt: skip
+UWA_CLASSES = dict(enumerate((
+    "one hand waving", "one hand punching", "two hand waving", "two hand punching", "sitting down", "standing up",
+    "vibrating", "falling down", "holding chest", "holding head", "holding back", "walking", "irregular walking",
+    "lying down", "turning around", "drinking", "phone answering", "bending", "jumping jack", "running",
+    "picking up", "putting down", "kicking", "jumping", "dancing", "mopping floor", "sneezing",
+    "sitting down on chair", "squatting", "coughing",
+), start=1))  # fmt: skip
+UTD_CLASSES = dict(enumerate((
+    "swipe left", "swipe right", "wave", "front clap", "throw", "cross arms", "basketball shoot", "draw x",
+    "draw circle clockwise", "draw circle counter clockwise", "draw triangle", "bowling", "front boxing",
+    "baseball swing", "tennis forehand swing", "arm curl", "tennis serve", "two hand push", "knock on door",
+    "catch", "pick up and throw", "jogging in place", "walking in place", "sit to stand", "stand to sit",
+    "forward lunge", "squat",
+), start=1))  # fmt: skip
+UWA_MISMATCHED = frozenset((  # RGB and depth show different recordings; ActionMAE leaves them out
+    "a21_s02_v04_e01", "a06_s06_v04_e01", "a02_s06_v03_e01", "a07_s02_v02_e01", "a16_s06_v02_e01",
+))  # fmt: skip
+
+Found = dict[str, dict[str, str]]  # file by clip id, by modality
+
+
+# -- NTU RGB+D -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A way to index a root, the protocols of its clips, and what was published about their number."""
+class NTU:
+    """A release of NTU RGB+D: the largest number of each part of a name, and where modalities lie."""
 
     name: str
-    index: Callable[[str | os.PathLike], Index]
-    protocols: Mapping[str, Callable[[HasFacts], Split]]
-    # "clips": found and usable; a protocol: training (with validation) and test clips that are usable
-    published: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    actions_of_two: frozenset[int] = frozenset()
-
-    def protocol(self, name: str) -> Callable[[HasFacts], Split]:
-        """LabError with the names there are for another one."""
-        if name not in self.protocols:
-            expected = f"a protocol of {self.name}: {', '.join(self.protocols)}"
-            raise LabError.mismatch(None, expected, repr(name), "use one of those names")
-        return self.protocols[name]
-
-    def split(self, name: str, clips: HasFacts) -> Split:
-        return self.protocol(name)(clips)
-
-    def usual(self, clips: HasFacts) -> str:
-        """The protocol where none is named: cross-subject, or the first of its own that can divide these clips."""
-        if USUAL in self.protocols:
-            return USUAL
-        return next((name for name in self.protocols if self.divides(name, clips)), next(iter(self.protocols)))
-
-    def divides(self, name: str, clips: HasFacts) -> bool:
-        """Whether a protocol can divide these clips; "given" cannot where neither folders nor table do."""
-        try:
-            return bool(self.split(name, clips))
-        except LabError:
-            return False
-
-    def two_people(self, entry: Entry) -> bool:
-        """Whether the clip's action takes two."""
-        return entry.name is not None and entry.name.action in self.actions_of_two
-
-
-NTU60_SET = DataSet(
-    "NTU60",
-    NTU60.index,
-    {
-        "cross-subject": splits.cross_subject,
-        "cross-view": splits.cross_view,
-        "compositional": splits.compositional,
-    },
-    {"clips": (56_880, 56_578), "cross-subject": (40_091, 16_487), "cross-view": (37_646, 18_932)},
-    TWO_PEOPLE,
-)
-PUPPETS = replace(NTU60_SET, name="puppets", published={})
-NTU120_SET = DataSet(
-    "NTU120",
-    NTU120.index,
-    {
-        "cross-subject": splits.cross_subject_120,
-        "cross-setup": splits.cross_setup,
-        "cross-view": lambda clips: splits.cross_view(clips, NTU120),
-    },
-    {"clips": (114_480, 113_945), "cross-subject": (63_026, 50_919), "cross-setup": (54_468, 59_477)},
-    TWO_PEOPLE,
-)
-NUMBERED = tuple(  # in the order in which a root is tried; UWA3DII is looked for three levels deep
-    (known, DataSet(known.name, known.index, known.protocols, known.published))
-    for known in (other_sets.UCLA, other_sets.UTD, other_sets.UWA)
-)
-TABLE = DataSet("table", pairs.index_table, pairs.PROTOCOLS)
-FOLDERS = DataSet("paired folders", pairs.index_folders, pairs.PROTOCOLS)
-
-
-def find_dataset(root: str | os.PathLike) -> DataSet:
-    """The data set that lies at `root`, recognised by names alone.
-
-    Raises LabError when there is nothing, or nothing that the lab knows.
-    """
-    root = Path(root)
-    if root.is_file() and root.suffix.lower() == ".csv":
-        return TABLE
-    if not root.is_dir():
-        fix = "give the folder of a data set, or a CSV file of clips"
-        raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "nothing", fix)
-    names = set(names_in(root))
-    if any(name.startswith(("nturgb+d_", "nturgbd_")) for name in names):
-        return _which_ntu(root, names)
-    if pairs.TABLE in names:
-        return replace(TABLE, index=lambda root: pairs.index_table(Path(root, pairs.TABLE)))
-    for known, dataset in NUMBERED:
-        if known.lies_at(root):
-            return dataset
-    if pairs.looks_paired(root):
-        return FOLDERS
-    expected = (
-        "a data set: nturgb+d_rgb/, view_1/a01_s01_e00/, RGB/a1_s1_t1_color.avi, a01_s01_v01_e00/, clips.csv, "
-        "or <class>/<stem>_color.* beside <stem>_depth.*"
+    limits: ClipName
+    class_names: tuple[str, ...]
+    missing_lists: tuple[str, ...]
+    modalities: dict[str, tuple[str, str]] = field(  # folder stem, and what follows the clip's name
+        default_factory=lambda: {
+            "rgb": ("nturgb+d_rgb", "_rgb.avi"),
+            "depth": ("nturgb+d_depth_masked", ""),
+            "skeleton": ("nturgb+d_skeletons", ".skeleton"),
+        }
     )
-    shown = ", ".join(sorted(names)[:8]) or "an empty folder"
-    fix = "give the folder that holds these, or list the clips in clips.csv (clip, label, rgb, depth)"
-    raise LabError.mismatch(root, expected, shown, fix)
+
+    def parse(self, clip_id: str) -> ClipName | None:
+        """The numbers in a clip's name, or None where it is not a name of this release."""
+        match = _NAME.fullmatch(clip_id)
+        if match is None:
+            return None
+        name = ClipName(*map(int, match.groups()))
+        inside = all(1 <= value <= limit for value, limit in zip(name, self.limits, strict=True))
+        return name if inside else None
+
+    def index(self, root: str | os.PathLike) -> Index:
+        """Scan a data root; reads folders and names only, no clip.
+
+        Each modality lies in one folder, as in `nturgb+d_rgb/`, or in one per archive, named as it is:
+        `nturgbd_rgb_s001/nturgb+d_rgb/` (see `_is_folder_of`). Clips that lack a modality, occur
+        twice, stand on the published list of missing skeletons (if that file lies in the root) or in
+        labkit.json are excluded with the reason. Raises LabError when the root or a modality has no
+        folder.
+        """
+        root, strangers, twice = Path(root), [], {}
+        found = {modality: self._scan(root, modality, strangers, twice) for modality in self.modalities}
+        settings = read_settings(root)
+        known = {clip: [f"{modality} found twice" for modality in modalities] for clip, modalities in twice.items()}
+        for clip in self._listed_as_missing(root):
+            known.setdefault(clip, []).append("on the published list of missing skeletons")
+        for clip, reason in settings.exclude.items():
+            known.setdefault(clip, []).append(reason)
+        names = {clip: self.parse(clip) for files in found.values() for clip in files}
+        embedded = (root / "puppets.json").is_file()
+        return make_index(
+            root, found, {clip: name.action for clip, name in names.items()},
+            dict(enumerate(self.class_names, start=1)), known={clip: "; ".join(why) for clip, why in known.items()},
+            strangers=strangers, names=names, data_name=settings.name or ("puppets" if embedded else self.name),
+            recording=settings.recording,
+        )  # fmt: skip
+
+    def clips(self, root: Path, modality: str) -> list[str]:
+        """The ids that have a file of this modality."""
+        return list(self._scan(root, modality, [], {}))
+
+    def _scan(self, root: Path, modality: str, strangers: list[str], twice: dict[str, list[str]]) -> dict[str, str]:
+        """Files of one modality by clip id; other names go to `strangers`, second files to `twice`."""
+        stem, suffix = self.modalities[modality]
+        found: dict[str, str] = {}
+        for folder in _folders(root, stem):
+            for name in names_in(folder):
+                clip, path = name.removesuffix(suffix), os.path.join(folder, name)
+                if (suffix and clip == name) or self.parse(clip) is None:
+                    strangers.append(f"{folder.relative_to(root).as_posix()}/{name}")
+                elif found.setdefault(clip, path) != path:
+                    twice.setdefault(clip, []).append(modality)
+        return found
+
+    def _listed_as_missing(self, root: Path) -> frozenset[str]:
+        """The ids on the lists that lie in the root or among the skeletons."""
+        listed: set[str] = set()
+        for folder in (root, *_folders(root, self.modalities["skeleton"][0])):
+            for name in self.missing_lists:
+                if (folder / name).is_file():
+                    text = (folder / name).read_text(encoding="utf-8", errors="replace")
+                    listed.update(filter(self.parse, text.split()))
+        return frozenset(listed)
 
 
-def _which_ntu(root: Path, names: set[str]) -> DataSet:
-    """NTU60 unless a clip's name is one of NTU120 alone."""
-    if "puppets.json" in names:
-        return PUPPETS
-    return NTU120_SET if any(NTU60.parse(clip) is None for clip in NTU120.clips(root, "rgb")) else NTU60_SET
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
+
+NTU60 = NTU("NTU60", ClipName(17, 3, 40, 2, 60), NTU_ACTIONS, (MISSING_LIST, MISSING_LIST_120))
+NTU120 = NTU("NTU120", ClipName(32, 3, 106, 2, 120), NTU120_ACTIONS, (MISSING_LIST, MISSING_LIST_120))
+
+
+def _is_folder_of(stem: str, name: str) -> bool:
+    """Whether a folder's name is `stem` (nturgb+d_rgb) or what an archive of that modality unpacks to.
+
+    The archives spell it with and without the +, nturgbd_rgb_s001 and nturgb+d_depth_masked_s001; some
+    hold several set-ups (_s001_to_s017), and widespread scripts want those of NTU 120 in nturgb+d_skeletons120.
+    """
+    name = re.sub("^nturgbd_", "nturgb+d_", name)
+    return name in (stem, f"{stem}120") or name.startswith(f"{stem}_s")
+
+
+def _folders(root: Path, stem: str) -> list[Path]:
+    """The folders of one modality, in order, each with or without `stem` inside."""
+    try:
+        names = sorted(item.name for item in os.scandir(root) if item.is_dir())
+    except OSError as error:
+        fix = "give the folder that holds nturgb+d_rgb and its siblings"
+        raise LabError.mismatch(root, "a data root", error.strerror, fix) from error
+    chosen = [root / name for name in names if _is_folder_of(stem, name)]
+    if not chosen:
+        fix = "unpack this modality into the root, or make the embedded set: labkit data make"
+        raise LabError.mismatch(root, f"a folder {stem}", ", ".join(names[:8]) or "no folder", fix)
+    return [folder / stem if (folder / stem).is_dir() else folder for folder in chosen]
+
+
+# -- the others ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NumberedSet:
+    """A data set whose clip ids are numbers behind letters, as in a01_s02_v03_e00."""
+
+    name: str
+    ids: re.Pattern[str]  # named groups; "action" among them
+    classes: Mapping[int, str]
+    lies_at: Callable[[Path], bool]  # whether a folder looks like a root of this set
+    scan: Callable[[Path, list[str]], Found]  # files of a root; strange names go to the list
+    excluded: Mapping[str, str] = field(default_factory=dict)  # reason by clip id, known beforehand
+
+    def parse(self, clip_id: str) -> dict[str, int] | None:
+        """The numbers in a clip's id, or None where it is not one of this set's."""
+        match = self.ids.fullmatch(clip_id)
+        numbers = {key: int(value) for key, value in match.groupdict().items()} if match else {}
+        return numbers if numbers.get("action") in self.classes else None
+
+    def index(self, root: str | os.PathLike) -> Index:
+        """Scan a data root; reads names only, no clip. Clips without RGB or depth are excluded."""
+        root, strangers = Path(root), []
+        found = self.scan(root, strangers)
+        named = {clip: self.parse(clip) for files in found.values() for clip in files}
+        strangers += sorted(clip for clip, numbers in named.items() if numbers is None)
+        found = {
+            modality: {clip: file for clip, file in files.items() if named[clip] is not None}
+            for modality, files in found.items()
+        }
+        facts = {clip: numbers for clip, numbers in named.items() if numbers is not None}
+        settings = read_settings(root)
+        return make_index(
+            root, found, {clip: numbers["action"] for clip, numbers in facts.items()}, self.classes,
+            known=dict(self.excluded) | settings.exclude, strangers=strangers, facts=facts,
+            data_name=settings.name or self.name, recording=settings.recording,
+        )  # fmt: skip
+
+
+def _scan_ucla(root: Path, strangers: list[str]) -> Found:
+    """view_V/aAA_sSS_eEE/frame_N_tc_T_{rgb.jpg,depth.png}; the id of a clip is vV_aAA_sSS_eEE."""
+    found: Found = {"rgb": {}, "depth": {}}
+    for view in (1, 2, 3):
+        for folder in _subfolders(_ucla_base(root) / f"view_{view}", strangers, root):
+            clip, names = f"v{view}_{folder.name}", names_in(folder)
+            for modality, ending in (("rgb", "_rgb.jpg"), ("depth", "_depth.png")):
+                if any(name.startswith("frame_") and name.endswith(ending) for name in names):
+                    found[modality][clip] = str(folder / f"frame_*{ending}")
+            if not names:
+                found["rgb"][clip] = str(folder / "frame_*_rgb.jpg")  # found, and excluded for want of depth
+    return found
+
+
+def _ucla_base(root: Path) -> Path:
+    return root / "multiview_action" if (root / "multiview_action").is_dir() else root
+
+
+def _subfolders(folder: Path, strangers: list[str], root: Path) -> Iterator[Path]:
+    for path in (folder / name for name in _listed(folder)):
+        if path.is_dir() and re.fullmatch(r"a\d+_s\d+_e\d+", path.name, re.ASCII):
+            yield path
+        else:
+            strangers.append(path.relative_to(root).as_posix())
+
+
+UCLA = NumberedSet(
+    "N-UCLA",
+    re.compile(r"v(?P<camera>[123])_a(?P<action>\d\d)_s(?P<subject>\d\d)_e(?P<replication>\d\d)", re.ASCII),
+    UCLA_CLASSES,
+    lambda root: any((_ucla_base(root) / f"view_{view}").is_dir() for view in (1, 2, 3)),
+    _scan_ucla,
+)
+
+_UWA_CLIP = re.compile(r"a\d\d_s\d\d_v\d\d_e\d\d", re.ASCII)
+
+
+def _scan_uwa(root: Path, strangers: list[str]) -> Found:
+    """Folders aAA_sSS_vVV_eEE of RGB ("001,.jpg") and of depth ("001.png"), up to three levels down.
+
+    Depth decides which clips there are; their RGB lies under the same id or, as the paper's code has
+    it, under the one whose last digit is 1.
+    """
+    places: Found = {"rgb": {}, "depth": {}}
+    for parent in _parents(root, _UWA_CLIP):
+        kind = "depth" if "depth" in parent.relative_to(root.parent).as_posix().lower() else "rgb"
+        for folder in sorted(parent.iterdir()):
+            if folder.is_dir() and _UWA_CLIP.fullmatch(folder.name):
+                places[kind][folder.name] = str(folder / ("*.png" if kind == "depth" else "*,.jpg"))
+            else:
+                strangers.append(folder.relative_to(root).as_posix())
+    rgb, taken = {}, set()
+    for clip in places["depth"]:
+        source = clip if clip in places["rgb"] else f"{clip[:-1]}1"
+        if source in places["rgb"]:
+            rgb[clip] = places["rgb"][source]
+            taken.add(source)
+    unused = {clip: file for clip, file in places["rgb"].items() if clip not in taken}
+    return {"rgb": rgb | unused, "depth": places["depth"]}
+
+
+def _parents(root: Path, names: re.Pattern[str], depth: int = 3) -> Iterator[Path]:
+    """The folders, `root` or up to `depth` levels below, that hold a folder of such a name."""
+    try:
+        folders = sorted(path for path in root.iterdir() if path.is_dir())
+    except OSError:
+        return
+    if any(names.fullmatch(folder.name) for folder in folders):
+        yield root
+    elif depth:
+        for folder in folders:
+            yield from _parents(folder, names, depth - 1)
+
+
+UWA = NumberedSet(
+    "UWA3DII",
+    re.compile(r"a(?P<action>\d\d)_s(?P<subject>\d\d)_v(?P<camera>0[1-4])_e(?P<replication>\d\d)", re.ASCII),
+    UWA_CLASSES,
+    lambda root: any(True for _ in _parents(root, _UWA_CLIP)),
+    _scan_uwa,
+    dict.fromkeys(UWA_MISMATCHED, "RGB and depth are known to show different recordings"),
+)
+
+
+def _scan_utd(root: Path, strangers: list[str]) -> Found:
+    """RGB/aA_sS_tT_color.avi and Depth/aA_sS_tT_depth.mat; of two files of one clip the second is a stranger."""
+    found: Found = {"rgb": {}, "depth": {}}
+    for modality, stem, ending in (("rgb", "RGB", "_color.avi"), ("depth", "Depth", "_depth.mat")):
+        for path in (folder / name for folder in _utd_folders(root, stem) for name in _listed(folder)):
+            clip = path.name.removesuffix(ending)
+            if clip == path.name or found[modality].setdefault(clip, str(path)) != str(path):
+                strangers.append(path.relative_to(root).as_posix())
+    return found
+
+
+def _utd_folders(root: Path, stem: str) -> list[Path]:
+    """`stem`, or the parts that its archives unpack to, RGB-part1 to RGB-part4; the files may lie one level deeper."""
+    names = [name for name in _listed(root) if re.fullmatch(rf"{stem}(-part\d+)?", name, re.ASCII)]
+    return [root / name / name if (root / name / name).is_dir() else root / name for name in names]
+
+
+def _listed(folder: Path) -> list[str]:
+    return names_in(folder) if folder.is_dir() else []
+
+
+UTD = NumberedSet(
+    "UTD-MHAD",
+    re.compile(r"a(?P<action>\d{1,2})_s(?P<subject>[1-8])_t(?P<replication>[1-4])", re.ASCII),
+    UTD_CLASSES,
+    lambda root: bool(_scan_utd(root, [])["rgb"] and _utd_folders(root, "Depth")),
+    _scan_utd,
+)

@@ -1,25 +1,41 @@
-"""Which clips train, validate and test.
+"""Which clips train, validate and test; and which data set lies in a folder, so by which protocols it is divided.
 
 A protocol divides the clips of an `Index` or of a `ClipStore` into a `Split`, by what is known of them
-and nothing else: the same clips are always divided alike.
+and nothing else: the same clips are always divided alike. Where no validation clips were published, `hold_out`
+sets some of the training clips aside.
+
+`find_dataset` knows NTU RGB+D 60 and 120 and the embedded set by their folders nturgb+d_rgb and so on; N-UCLA by
+view_1, view_2, view_3; UTD-MHAD by RGB (or RGB-part1 and so on) full of a1_s1_t1_color.avi beside Depth; UWA3DII by
+folders a01_s01_v01_e00; a table of clips by clips.csv; and any folder of classes by names that end in _color
+and _depth.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import LabError
-from .index import SIDECARS, ClipName, Entry, Index
-from .ntu import MISSING_LIST, NTU, NTU60, NTU120, NTU_ACTIONS
-
-__all__ = [
-    "MISSING_LIST", "NTU", "NTU60", "NTU120", "NTU_ACTIONS", "ClipName", "Entry", "Index", "Split",
-    "compositional", "cross_setup", "cross_subject", "cross_subject_120", "cross_view", "first_third",
-]  # fmt: skip
+from ..files import names_in, sha256_json
+from .index import (
+    CLIPS_TABLE,
+    SIDECARS,
+    SPLITS,
+    ClipName,
+    Entry,
+    Index,
+    index_folders,
+    index_table,
+    looks_paired,
+)
+from .sets import NTU, NTU60, NTU120, TWO_PEOPLE, UCLA, UTD, UWA, NumberedSet
 
 # Cross-subject trains on these 20 of the 40 people, cross-view on these two of the three cameras.
 CS_TRAIN_SUBJECTS = frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38))
@@ -30,6 +46,10 @@ CS_TRAIN_SUBJECTS_120 = CS_TRAIN_SUBJECTS | {  # 53 of 106 people (NTU RGB+D 120
 }  # fmt: skip
 CS_VALIDATION_SUBJECT = 1  # paper's supplement; released code
 CV_VALIDATION_SHARE = 0.05  # released code: int(0.05 * 37,646) // 60 = 31 clips per class
+UCLA_TEST_VIEW = 3  # views 1 and 2 train (Wang et al., CVPR 2014)
+UTD_TRAIN_SUBJECTS = frozenset((1, 3, 5, 7))  # Chen et al., ICIP 2015
+TEST_SHARE = 0.3  # of a "random" split, where nobody gave one
+USUAL = "cross-subject"
 COMPOSITIONAL_OTHERS = 2  # objects that remain of an action, and actions that remain of an object
 
 
@@ -55,11 +75,17 @@ class HasFacts(HasIds, Protocol):
     def about(self, ids: Iterable[str]) -> list[dict[str, Any]]: ...
 
 
-def cross_subject(clips: HasIds, dataset: NTU = NTU60) -> Split:
-    """20 people train, 20 others test; of the training people, subject 1 validates (supplement)."""
-    names = _names(clips, dataset)
-    train, test = _divide(names, lambda name: name.subject in CS_TRAIN_SUBJECTS)
-    validation = [clip for clip in train if names[clip].subject == CS_VALIDATION_SUBJECT]
+Division = Callable[[HasFacts], Split]
+
+
+# -- protocols by numbers in names ----------------------------------------------------------------
+
+
+def cross_subject(clips: HasIds) -> Split:
+    """NTU RGB+D 60: 20 people train, 20 others test; of the training people, subject 1 validates (supplement)."""
+    numbers = _numbers(clips, NTU60)
+    train, test = _divide(numbers, lambda n: n["subject"] in CS_TRAIN_SUBJECTS)
+    validation = [clip for clip in train if numbers[clip]["subject"] == CS_VALIDATION_SUBJECT]
     return make_split("cross-subject", train, validation, test)
 
 
@@ -68,35 +94,84 @@ def cross_view(clips: HasIds, dataset: NTU = NTU60) -> Split:
 
     As released: names of a class sorted, the generator seeded with 0 afresh for every class.
     """
-    names = _names(clips, dataset)
-    train, test = _divide(names, lambda name: name.camera in CV_TRAIN_CAMERAS)
-    classes = sorted({name.action for name in names.values()})
+    numbers = _numbers(clips, dataset)
+    train, test = _divide(numbers, lambda n: n["camera"] in CV_TRAIN_CAMERAS)
+    classes = sorted({n["action"] for n in numbers.values()})
     per_class = int(CV_VALIDATION_SHARE * len(train)) // max(len(classes), 1)
     validation = []
     for action in classes:
-        mine = [clip for clip in train if names[clip].action == action]
+        mine = [clip for clip in train if numbers[clip]["action"] == action]
         chosen = np.random.RandomState(0).choice(len(mine), min(per_class, len(mine)), replace=False)
         validation += [mine[number] for number in chosen]
     return make_split("cross-view", train, validation, test)
 
 
 def cross_subject_120(clips: HasIds) -> Split:
-    """53 of the 106 people of NTU RGB+D 120 train; no validation clips were published, see `hold_out`."""
-    return _split_120(clips, "cross-subject", lambda name: name.subject in CS_TRAIN_SUBJECTS_120)
+    """53 of the 106 people of NTU RGB+D 120 train."""
+    return _by_numbers(clips, NTU120, "cross-subject", lambda n: n["subject"] in CS_TRAIN_SUBJECTS_120)
 
 
 def cross_setup(clips: HasIds) -> Split:
-    """NTU RGB+D 120: setups with an even number train, the others test; validation by `hold_out`."""
-    return _split_120(clips, "cross-setup", lambda name: name.setup % 2 == 0)
+    """NTU RGB+D 120: setups with an even number train, the others test."""
+    return _by_numbers(clips, NTU120, "cross-setup", lambda n: n["setup"] % 2 == 0)
 
 
-def _split_120(clips: HasIds, name: str, trains: Callable[[ClipName], bool]) -> Split:
-    names = _names(clips, NTU120)
-    train, test = _divide(names, trains)
-    return make_split(name, train, hold_out({clip: names[clip].action for clip in train}), test)
+def ucla_cross_view(clips: HasIds, test_view: int = UCLA_TEST_VIEW) -> Split:
+    """One of the three views tests, the other two train."""
+    name = "cross-view" if test_view == UCLA_TEST_VIEW else f"cross-view-{test_view}"
+    return _by_numbers(clips, UCLA, name, lambda n: n["camera"] != test_view)
 
 
-def compositional(clips: HasFacts, dataset: NTU = NTU60) -> Split:
+def utd_cross_subject(clips: HasIds) -> Split:
+    """Subjects 1, 3, 5, 7 train, the others test."""
+    return _by_numbers(clips, UTD, "cross-subject", lambda n: n["subject"] in UTD_TRAIN_SUBJECTS)
+
+
+def uwa_views(clips: HasIds, train: tuple[int, ...], test: int) -> Split:
+    """Some of the four views train and one tests; clips of other views are in no part."""
+    name = "cross-view" if train == (1, 2, 3) else _uwa_name(train, test)
+    return _by_numbers(clips, UWA, name, lambda n: n["camera"] in train, lambda n: n["camera"] == test)
+
+
+def _uwa_name(train: tuple[int, ...], test: int) -> str:
+    return f"views-{''.join(map(str, train))}-{test}"
+
+
+def _uwa_protocols() -> dict[str, Division]:
+    """The paper's code trains on views 1 to 3 and tests on 4; others use pairs of views, 12 in all."""
+    divisions = [(pair, test) for pair in combinations(range(1, 5), 2) for test in range(1, 5) if test not in pair]
+    return {"cross-view": partial(uwa_views, train=(1, 2, 3), test=4)} | {
+        _uwa_name(pair, test): partial(uwa_views, train=pair, test=test) for pair, test in divisions
+    }
+
+
+def _numbers(clips: HasIds, dataset: NTU | NumberedSet) -> dict[str, dict[str, int]]:
+    """The numbers in each clip's name, in the order of the ids; LabError where a name is none of the set's."""
+    numbers = {clip: dataset.parse(clip) for clip in sorted(clips.ids)}
+    if strange := [clip for clip, found in numbers.items() if found is None]:
+        fix = "use a protocol of the data set these clips belong to"
+        raise LabError.mismatch(None, f"clips of {dataset.name}", repr(strange[0]), fix)
+    return {clip: found._asdict() if isinstance(found, ClipName) else found for clip, found in numbers.items()}
+
+
+def _divide(numbers: Mapping[str, dict], trains: Callable[[dict], bool]) -> tuple[list[str], list[str]]:
+    train = [clip for clip, found in numbers.items() if trains(found)]
+    return train, [clip for clip, found in numbers.items() if not trains(found)]
+
+
+def _by_numbers(clips: HasIds, dataset: NTU | NumberedSet, name: str, trains: Callable[[dict], bool],
+                tests: Callable[[dict], bool] | None = None) -> Split:  # fmt: skip
+    """A split by what the names say, with validation by `hold_out`; what does not train is tested, or what `tests`."""
+    numbers = _numbers(clips, dataset)
+    train, rest = _divide(numbers, trains)
+    test = [clip for clip in rest if tests is None or tests(numbers[clip])]
+    return make_split(name, train, hold_out({clip: numbers[clip]["action"] for clip in train}), test)
+
+
+# -- by objects -----------------------------------------------------------------------------------
+
+
+def compositional(clips: HasFacts) -> Split:
     """Some pairs of action and object are tested and never trained; subject 1's other clips validate.
 
     Actions in the order of their numbers, objects in the order of their names: the i-th action holds out
@@ -108,13 +183,13 @@ def compositional(clips: HasFacts, dataset: NTU = NTU60) -> Split:
     measures whether an action is known apart from the object it was seen with, not whether it is
     known of strangers. Raises LabError when objects are not recorded, or too few to hold a pair out.
     """
-    names = _names(clips, dataset)
-    pairs = {clip: (names[clip].action, thing) for clip, thing in _objects(clips, list(names)).items()}
-    others = {pairs[clip] for clip, name in names.items() if name.subject != CS_VALIDATION_SUBJECT}
+    numbers = _numbers(clips, NTU60)
+    pairs = {clip: (numbers[clip]["action"], thing) for clip, thing in _objects(clips, list(numbers)).items()}
+    others = {pairs[clip] for clip, n in numbers.items() if n["subject"] != CS_VALIDATION_SUBJECT}
     held_out = held_out_pairs(set(pairs.values()), others)
-    test = [clip for clip in names if pairs[clip] in held_out]
-    train = [clip for clip in names if pairs[clip] not in held_out]
-    validation = [clip for clip in train if names[clip].subject == CS_VALIDATION_SUBJECT]
+    test = [clip for clip in numbers if pairs[clip] in held_out]
+    train = [clip for clip in numbers if pairs[clip] not in held_out]
+    validation = [clip for clip in train if numbers[clip]["subject"] == CS_VALIDATION_SUBJECT]
     return make_split("compositional", train, validation, test)
 
 
@@ -152,23 +227,44 @@ def first_third(split: Split) -> Split:
     return Split(f"{split.name}, first third", kept, split.validation, split.test)
 
 
-def _names(clips: HasIds, dataset: NTU) -> dict[str, ClipName]:
-    """Parsed names by id, in the order of the ids."""
-    names = {clip: dataset.parse(clip) for clip in sorted(clips.ids)}
-    refuse_ids([clip for clip, name in names.items() if name is None], "clip ids like S001C001P001R001A001")
-    return names
+# -- any clips ------------------------------------------------------------------------------------
 
 
-def refuse_ids(strange: Sequence[str], expected: str) -> None:
-    """LabError when there is an id that does not belong to the data set of a protocol."""
-    if strange:
-        fix = "use a protocol of the data set these clips belong to"
-        raise LabError.mismatch(None, expected, repr(strange[0]), fix)
+def given_split(clips: HasFacts) -> Split:
+    """The split that folders or table give. Without validation clips, some training clips are held out.
+
+    Clips that no part claims are in none. Raises LabError when there is nothing to train or test on.
+    """
+    about = dict(zip(clips.ids, clips.about(clips.ids), strict=True))
+    parts = {part: [clip for clip, facts in about.items() if facts.get("split") == part] for part in SPLITS.values()}
+    validation = parts["validation"] or hold_out({clip: _label(about[clip]) for clip in parts["train"]})
+    return make_split("given", [*parts["train"], *parts["validation"]], validation, parts["test"])
 
 
-def _divide(names: dict[str, ClipName], trains: Callable[[ClipName], bool]) -> tuple[list[str], list[str]]:
-    train = [clip for clip, name in names.items() if trains(name)]
-    return train, [clip for clip, name in names.items() if not trains(name)]
+def random_split(clips: HasFacts) -> Split:
+    """30 % of the clips of each class test, drawn by a hash of their ids; all others train.
+
+    Where subjects are known, 30 % of the subjects test instead, so that nobody is in both parts. Clips
+    of one scene may well be: a split that somebody thought about is worth more than this one.
+    """
+    about = dict(zip(clips.ids, clips.about(clips.ids), strict=True))
+    by_subject = all(facts.get("subject") for facts in about.values())
+    groups: dict[str, dict[str, list[str]]] = {}
+    for clip, facts in about.items():
+        stratum, unit = ("", str(facts["subject"])) if by_subject else (_label(facts), clip)
+        groups.setdefault(stratum, {}).setdefault(unit, []).append(clip)
+    test = [clip for units in groups.values() for unit in _drawn(units) for clip in units[unit]]
+    train = sorted(set(about) - set(test))
+    return make_split("random", train, hold_out({clip: _label(about[clip]) for clip in train}), test)
+
+
+def _drawn(units: Mapping[str, object]) -> list[str]:
+    order = sorted(units, key=lambda unit: sha256_json(["test", unit]))
+    return order[: max(1, round(TEST_SHARE * len(order)))] if len(order) > 1 else []
+
+
+def _label(facts: Mapping[str, object]) -> str:
+    return str(facts["label"])
 
 
 def hold_out(keys: Mapping[str, Hashable]) -> list[str]:
@@ -195,3 +291,116 @@ def make_split(name: str, train: Sequence[str], validation: Sequence[str], test:
         fix = "choose another protocol, or index clips of more subjects and cameras"
         raise LabError.mismatch(None, f"training and test clips for {name}", found, fix)
     return Split(name, tuple(kept), tuple(sorted(validation)), tuple(test))
+
+
+# -- data sets ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A way to index a root, the protocols of its clips, and what was published about their number."""
+
+    name: str
+    index: Callable[[str | os.PathLike], Index]
+    protocols: Mapping[str, Division]
+    # "clips": found and usable; a protocol: training (with validation) and test clips that are usable
+    published: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    actions_of_two: frozenset[int] = frozenset()
+
+    def protocol(self, name: str) -> Division:
+        """LabError with the names there are for another one."""
+        if name not in self.protocols:
+            expected = f"a protocol of {self.name}: {', '.join(self.protocols)}"
+            raise LabError.mismatch(None, expected, repr(name), "use one of those names")
+        return self.protocols[name]
+
+    def split(self, name: str, clips: HasFacts) -> Split:
+        return self.protocol(name)(clips)
+
+    def usual(self, clips: HasFacts) -> str:
+        """The protocol where none is named: cross-subject, or the first of its own that can divide these clips."""
+        if USUAL in self.protocols:
+            return USUAL
+        return next((name for name in self.protocols if self.divides(name, clips)), next(iter(self.protocols)))
+
+    def divides(self, name: str, clips: HasFacts) -> bool:
+        """Whether a protocol can divide these clips; "given" cannot where neither folders nor table do."""
+        try:
+            return bool(self.split(name, clips))
+        except LabError:
+            return False
+
+    def two_people(self, entry: Entry) -> bool:
+        """Whether the clip's action takes two."""
+        return entry.name is not None and entry.name.action in self.actions_of_two
+
+
+_NTU_PROTOCOLS = {"cross-subject": cross_subject, "cross-view": cross_view, "compositional": compositional}
+_PAIRS = {"given": given_split, "random": random_split}
+PUPPETS = DataSet("puppets", NTU60.index, _NTU_PROTOCOLS, actions_of_two=TWO_PEOPLE)
+TABLE = DataSet("table", index_table, _PAIRS)
+FOLDERS = DataSet("paired folders", index_folders, _PAIRS)
+DATA_SETS = {known.name: known for known in (
+    DataSet(
+        "NTU60", NTU60.index, _NTU_PROTOCOLS,
+        {"clips": (56_880, 56_578), "cross-subject": (40_091, 16_487), "cross-view": (37_646, 18_932)},
+        TWO_PEOPLE,
+    ),
+    DataSet(
+        "NTU120", NTU120.index,
+        {
+            "cross-subject": cross_subject_120, "cross-setup": cross_setup,
+            "cross-view": partial(cross_view, dataset=NTU120),
+        },
+        {"clips": (114_480, 113_945), "cross-subject": (63_026, 50_919), "cross-setup": (54_468, 59_477)},
+        TWO_PEOPLE,
+    ),
+    DataSet(
+        "N-UCLA", UCLA.index,
+        {"cross-view": ucla_cross_view} | {f"cross-view-{n}": partial(ucla_cross_view, test_view=n) for n in (1, 2)},
+        {"clips": (1494, 1494)},
+    ),
+    DataSet(
+        "UTD-MHAD", UTD.index, {"cross-subject": utd_cross_subject},
+        {"clips": (861, 861), "cross-subject": (431, 430)},
+    ),
+    DataSet("UWA3DII", UWA.index, _uwa_protocols()),
+)}  # fmt: skip
+
+
+def find_dataset(root: str | os.PathLike) -> DataSet:
+    """The data set that lies at `root`, recognised by names alone.
+
+    Raises LabError when there is nothing, or nothing that the lab knows.
+    """
+    root = Path(root)
+    if root.is_file() and root.suffix.lower() == ".csv":
+        return TABLE
+    if not root.is_dir():
+        fix = "give the folder of a data set, or a CSV file of clips"
+        raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "nothing", fix)
+    names = set(names_in(root))
+    if any(name.startswith(("nturgb+d_", "nturgbd_")) for name in names):
+        return _which_ntu(root, names)
+    if CLIPS_TABLE in names:
+        return replace(TABLE, index=lambda root: index_table(Path(root, CLIPS_TABLE)))
+    for known in (UCLA, UTD, UWA):  # in this order: UWA3DII is looked for three levels deep
+        if known.lies_at(root):
+            return DATA_SETS[known.name]
+    if looks_paired(root):
+        return FOLDERS
+    expected = (
+        "a data set: nturgb+d_rgb/, view_1/a01_s01_e00/, RGB/a1_s1_t1_color.avi, a01_s01_v01_e00/, clips.csv, "
+        "or <class>/<stem>_color.* beside <stem>_depth.*"
+    )
+    shown = ", ".join(sorted(names)[:8]) or "an empty folder"
+    fix = "give the folder that holds these, or list the clips in clips.csv (clip, label, rgb, depth)"
+    raise LabError.mismatch(root, expected, shown, fix)
+
+
+def _which_ntu(root: Path, names: set[str]) -> DataSet:
+    """NTU60 unless a clip's name is one of NTU120 alone."""
+    if "puppets.json" in names:
+        return PUPPETS
+    beyond = any(NTU60.parse(clip) is None for clip in NTU120.clips(root, "rgb"))
+    return DATA_SETS["NTU120" if beyond else "NTU60"]

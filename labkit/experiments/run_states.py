@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..data.sets import PUPPETS
+from ..data.splits import PUPPETS
 from ..errors import LabError
 from ..lab import Lab
 from ..runs import LOCK, Run

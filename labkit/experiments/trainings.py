@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..config import ClipConfig, DistillConfig, Profile
 from ..data.prepare import prepare
-from ..data.sets import find_dataset
+from ..data.splits import find_dataset
 from ..data.store import INDEX, ClipStore
 from ..errors import LabError
 from ..lab import Lab, store_path

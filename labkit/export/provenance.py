@@ -14,7 +14,7 @@ import numpy as np
 from .. import __version__
 from ..config import ClipConfig, ModelConfig, Profile
 from ..data.index import read_settings
-from ..data.sets import PUPPETS, find_dataset
+from ..data.splits import PUPPETS, find_dataset
 from ..data.store import ClipStore
 from ..errors import LabError
 from ..experiments.statistics import paired_bootstrap

@@ -31,7 +31,7 @@ from labkit.config import MINI, PAPER, Profile
 from labkit.data.index import Index
 from labkit.data.modalities import read_aligned
 from labkit.data.prepare import prepare
-from labkit.data.sets import find_dataset
+from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
 from labkit.fit import train_step
 from labkit.lab import Lab, puppets_root
@@ -203,7 +203,7 @@ def write_names(root: Path, count: int) -> None:
 INDEX = """
 import sys, time
 from common import peak_memory
-from labkit.data.sets import find_dataset
+from labkit.data.splits import find_dataset
 before = peak_memory()
 begin = time.process_time()
 index = find_dataset(sys.argv[1]).index(sys.argv[1])

@@ -28,7 +28,7 @@ from labkit.clips import sample_frames
 from labkit.config import PAPER, Profile, PuppetsConfig
 from labkit.data.check import inspect
 from labkit.data.prepare import prepare
-from labkit.data.sets import find_dataset
+from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
 from labkit.data.video import count_frames, read_video, read_video_whole
 from labkit.files import sha256_json
