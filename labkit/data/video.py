@@ -377,7 +377,7 @@ class Frames:
         pattern = None if self.path.is_dir() else re.escape(self.path.name).replace(r"\*", "(.*)")
         folder = self.path if pattern is None else self.path.parent
         try:
-            names = sorted((item.name for item in os.scandir(folder) if item.is_file()), key=natural)
+            names = sorted((item.name for item in os.scandir(folder) if not item.is_dir()), key=natural)
         except OSError as error:
             raise LabError.mismatch(folder, "a folder of images", error.strerror, FETCH) from error
         if pattern is not None:
