@@ -16,7 +16,7 @@ from labkit.analysis.claims import Claim
 from labkit.errors import LabError
 from labkit.experiments import statistics, system_losses
 from labkit.notebook import checks
-from labkit.notebook.tutor import Advice, Blank, grade
+from labkit.notebook.exercises import Advice, Blank, grade
 
 
 def verdict(over_rgb, over_control):
@@ -457,7 +457,7 @@ def test_a_typical_mistake_gets_its_own_hint(check, solution, hint):
 
 @pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.__name__)
 def test_a_blank_is_told_so_and_is_no_error(check, capsys):
-    """A check without `@tutor.patient` would stop a notebook that nobody has solved yet."""
+    """A check without `@exercise` would stop a notebook that nobody has solved yet."""
     assert check(lambda *arguments: ...) is None
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("exercise ") and "not answered yet" in line and "help folds out" in line

@@ -24,7 +24,7 @@ from labkit.course.forms import (
 )
 from labkit.course.notebooks import Source, read_notebook
 from labkit.errors import LabError
-from labkit.notebook.tutor import Blank
+from labkit.notebook.exercises import Blank
 
 SOURCES = [read_notebook(path) for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))]
 CHECKED = [(source, exercise) for source in SOURCES for exercise in read_exercises(source) if exercise.checked]

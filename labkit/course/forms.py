@@ -209,7 +209,7 @@ def _graded_cells(exercise: Exercise, prose: NotebookNode, code: NotebookNode) -
     yield code
     (call,) = ast.parse(exercise.check).body
     names = ", ".join(ast.unparse(part) for part in (call.value.func, *call.value.args))
-    graded = f"from labkit.notebook import checks, tutor\n\ntutor.grade({names})"
+    graded = f"from labkit.notebook import checks\n\nchecks.grade({names})"
     hidden = f"### BEGIN HIDDEN TESTS\n{graded}\n### END HIDDEN TESTS"
     text = f"# exercise {exercise.number} is graded here\n{hidden}"
     test = nbformat.v4.new_code_cell(text, id=f"{prose.id}-grade")

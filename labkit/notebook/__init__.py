@@ -1,4 +1,4 @@
 """What only notebooks use: publishing and recording, widgets with static twins, checks of exercises.
 
-Imports the rooms before it, up to `figures`. Start with `records`, then `tutor`, on which every check is built.
+Imports the rooms before it, up to `figures`. Start with `records`, then `exercises`, the engine of every check.
 """

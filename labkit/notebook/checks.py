@@ -1,130 +1,105 @@
-"""Checks of the exercises: each tries the reader's function and says like a tutor what went wrong.
+"""Checks of the exercises, those of notebooks 00 to 05 here: cases, right answers, and hints by mistake.
 
-A check prints one line when all is well. Otherwise it raises LabError, which names the exercise, what was
-expected for which case, what came out, and a hint. The tests run the same checks on the lab's own code.
+Each function yields cases, which `exercises.exercise` turns into the check of a reader's function: one line when
+all is well, otherwise LabError with the exercise, what was expected for which case, what came out, and a hint.
+The tests run the same checks on the lab's own code. Those of 06 to 09 stand in `step_checks`, of 10 to 14 in
+`study_checks`; all are offered here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 
 from .. import alignment, clips
-from .claim_checks import (  # noqa: F401  offered here, too
-    check_holm,
-    check_iterations_saved,
-    check_judgement,
-    check_same_order,
-)
-from .connection_checks import (  # noqa: F401  offered here, too
-    check_signal_shapes,
-    check_slopes,
-)
-from .loss_checks import (  # noqa: F401  offered here, too
+from ..analysis.probes import through_connection
+from .exercises import Case, exercise, grade  # noqa: F401  graders ask here
+from .step_checks import (  # noqa: F401
+    check_fused_prediction,
     check_generalized_distillation,
     check_hallucination_loss,
-    check_soft_targets,
-    check_teacher_is_a_target,
-)
-from .map_checks import (  # noqa: F401  offered here, too
-    check_cka,
-    check_largest_drops,
-)
-from .noise_checks import (  # noqa: F401  offered here, too
-    check_crossing,
-    check_speckle,
-)
-from .step_checks import (  # noqa: F401  offered here, too
-    check_class_accuracy,
-    check_clip_logits,
-    check_fused_prediction,
-    check_identity_kernel,
     check_inject,
     check_joint_loss,
     check_paired_interval,
-    check_temporal_conv,
+    check_soft_targets,
+    check_teacher_is_a_target,
 )
-from .system_checks import (  # noqa: F401  offered here, too
+from .study_checks import (  # noqa: F401
+    check_cka,
+    check_crossing,
     check_focal_channels,
+    check_holm,
+    check_iterations_saved,
+    check_judgement,
+    check_largest_drops,
+    check_same_order,
+    check_speckle,
     check_teacher_weights,
 )
-from .tutor import Function, answer, expect, numbers, patient, well_done
 
 # -- 00 The question -------------------------------------------------------------------------------
 
 VERDICTS = ("depth helped", "not shown to be depth", "no gain shown")
 
 
-@patient
-def check_verdict(verdict: Function) -> None:
+@exercise("0.1")
+def check_verdict() -> Iterator[Case]:
     """Exercise 0.1: the intervals of row 15 minus row 2 and of row 15 minus its control, to a verdict."""
-    exercise = "exercise 0.1"
+    helped, unclear, none = VERDICTS
     both = "a gain is shown where the whole interval lies above zero, that is where its lower end does"
     twin = "a gain over one RGB stream may come from twice the weights: ask the control, which has them too"
-    for over_rgb, over_control, expected, hint in (
-        ((4.0, 9.0), (1.0, 5.0), VERDICTS[0], both),
-        ((4.0, 9.0), (-2.0, 3.0), VERDICTS[1], twin),
-        ((4.0, 9.0), (-6.0, -1.0), VERDICTS[1], twin),
-        ((-1.0, 6.0), (0.5, 4.0), VERDICTS[2], both),
-        ((-8.0, -2.0), (-5.0, -1.0), VERDICTS[2], both),
+    for over_rgb, over_control, right, hint in (
+        ((4.0, 9.0), (1.0, 5.0), helped, both),
+        ((4.0, 9.0), (-2.0, 3.0), unclear, twin),
+        ((4.0, 9.0), (-6.0, -1.0), unclear, twin),
+        ((-1.0, 6.0), (0.5, 4.0), none, both),
+        ((-8.0, -2.0), (-5.0, -1.0), none, both),
     ):
-        case = f"{over_rgb} over row 2 and {over_control} over the control"
-        expect(exercise, case, expected, answer(exercise, case, verdict, over_rgb, over_control), hint)
-    well_done(exercise)
+        yield Case(f"{over_rgb} over row 2 and {over_control} over the control", (over_rgb, over_control), right, hint)
 
 
-@patient
-def check_gap_closed(gap_closed: Function) -> None:
+@exercise("0.2")
+def check_gap_closed() -> Iterator[Case]:
     """Exercise 0.2: share of the way from a baseline to an upper bound that a student has gone."""
-    exercise = "exercise 0.2"
-    for student, baseline, upper, expected, hint in (
+    for student, baseline, upper, right, hint in (
         (70.0, 60.0, 80.0, 0.5, "the student's gain over the baseline, divided by the upper bound's"),
         (60.0, 60.0, 80.0, 0.0, "a student no better than the baseline closes nothing"),
         (50.0, 60.0, 80.0, -0.5, "a student below the baseline has gone backwards; do not cut at zero"),
         (85.0, 60.0, 80.0, 1.25, "a student may pass the bound; do not cut at one"),
     ):
-        case = f"{student}, {baseline}, {upper}"
-        expect(exercise, case, expected, numbers(exercise, case, gap_closed, student, baseline, upper), hint)
-    well_done(exercise)
+        yield Case(f"{student}, {baseline}, {upper}", (student, baseline, upper), right, hint)
 
 
 # -- 01 RGB-D clips --------------------------------------------------------------------------------
 
 
-@patient
-def check_sample_frames(sample_frames: Function) -> None:
+@exercise("1.1")
+def check_sample_frames() -> Iterator[Case]:
     """Exercise 1.1: evenly spaced indices of so many frames, the first and the last among them."""
-    exercise = "exercise 1.1"
+    hint = "cut fractions off, as the released code does, rather than rounding"
     for available, count in ((5, 5), (10, 5), (103, 5), (7, 3), (18, 5), (3, 5)):
-        case = f"{count} of {available} frames"
-        found = numbers(exercise, case, sample_frames, available, count)
-        hint = "cut fractions off, as the released code does, rather than rounding"
-        if np.shape(found) != (count,):
-            hint = f"return {count} indices; where the clip is shorter, frames repeat"
-        elif found[-1] != available - 1 or found[0] != 0:
-            hint = f"first and last frame must be in: go from 0 to {available - 1} in {count - 1} equal steps"
-        expect(exercise, case, clips.sample_frames(available, count), found, hint)
-    well_done(exercise)
+        ends = [0, available - 1]
+        yield Case(f"{count} of {available} frames", (available, count), clips.sample_frames(available, count), hint, {
+            f"return {count} indices; where the clip is shorter, frames repeat": lambda f, n=count: f.shape != (n,),
+            f"first and last frame must be in: go from 0 to {available - 1} in {count - 1} equal steps":
+                lambda f, ends=ends: list(f[[0, -1]]) != ends,
+        })  # fmt: skip
 
 
-@patient
-def check_depth_levels(depth_levels: Function) -> None:
+@exercise("1.2")
+def check_depth_levels() -> Iterator[Case]:
     """Exercise 1.2: a depth frame in mm to 0..1 by its own nearest and farthest reading; background is 0."""
-    exercise = "exercise 1.2"
     frame = np.array([[0, 2000, 2500], [0, 3000, 2250]], np.uint16)
-    case = f"the frame {frame.tolist()}"
-    found = numbers(exercise, case, depth_levels, frame.copy())
     hint = "nearest reading to 0, farthest to 1, linear between"
-    if np.allclose(found, frame / 3000):
-        hint = "background is 0 but no reading: take the nearest of the readings above 0"
-    elif found.min() < 0:
-        hint = "background lies below the nearest reading: cut at 0"
-    elif found.max() > 1:
-        hint = "uint16 has no negative numbers and wraps around: turn the frame into floats first"
-    expect(exercise, case, [[0, 0, 0.5], [0, 1, 0.25]], found, hint)
-    case, hint = "a frame of background alone", "nothing was measured, so every level is 0"
-    found = numbers(exercise, case, depth_levels, np.zeros((2, 2), np.uint16))
-    expect(exercise, case, np.zeros((2, 2)), found, hint)
-    well_done(exercise)
+    yield Case(f"the frame {frame.tolist()}", (frame,), [[0, 0, 0.5], [0, 1, 0.25]], hint, {
+        "background is 0 but no reading: take the nearest of the readings above 0": frame / 3000,
+        "background lies below the nearest reading: cut at 0": lambda f: f.min() < 0,
+        "uint16 has no negative numbers and wraps around: turn the frame into floats first": lambda f: f.max() > 1,
+    })  # fmt: skip
+    hint, empty = "nothing was measured, so every level is 0", np.zeros((2, 2), np.uint16)
+    yield Case("a frame of background alone", (empty,), np.zeros((2, 2)), hint)
 
 
 # -- 02 Alignment ----------------------------------------------------------------------------------
@@ -140,44 +115,160 @@ def _joints(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return depth, color, tracked
 
 
-@patient
-def check_estimate_ratio(estimate_ratio: Function) -> None:
+@exercise("2.1")
+def check_estimate_ratio() -> Iterator[Case]:
     """Exercise 2.1: r of the supplement, the mean over both axes of the median ratio of joint distances."""
-    exercise = "exercise 2.1"
     depth = np.array([[[100, 50], [200, 150], [260, 90]]], float)
     color = np.array([[[500, 300], [790, 586], [963, 414]]], float)
-    found = numbers(exercise, "three joints", estimate_ratio, depth, color, np.ones((1, 3), bool))
     hint = "ratios of x and of y apart; the median of each axis; then the mean of the two"
-    if np.allclose(found, 2.875625, atol=1e-4):
-        hint = "take the median over an axis, not the mean: close joints give wild ratios"
-    expect(exercise, "three joints", 2.876875, found, hint)
+    mean = {"take the median over an axis, not the mean: close joints give wild ratios": 2.875625}
+    yield Case("three joints", (depth, color, np.ones((1, 3), bool)), 2.876875, hint, mean, near=1e-4)
     depth, color, tracked = _joints(seed=2)
-    case = "joints of which some are guesses"
-    found = numbers(exercise, case, estimate_ratio, depth, color, tracked)
     careless = alignment.estimate_ratio(depth, color, np.ones_like(tracked))
-    hint = "leave out pairs of joints that lie within a pixel of one another along the axis"
-    if np.allclose(found, careless, atol=1e-2):
-        hint = "use only pairs in which both joints are tracked"
-    expect(exercise, case, alignment.estimate_ratio(depth, color, tracked), found, hint, within=5e-3)
-    well_done(exercise)
+    yield Case("joints of which some are guesses", (depth, color, tracked),
+               alignment.estimate_ratio(depth, color, tracked),
+               "leave out pairs of joints that lie within a pixel of one another along the axis",
+               {"use only pairs in which both joints are tracked": careless}, within=5e-3, near=1e-2)  # fmt: skip
 
 
-@patient
-def check_offset(offset: Function) -> None:
+@exercise("2.2")
+def check_offset() -> Iterator[Case]:
     """Exercise 2.2: where the colour image's corner falls in the depth image, in depth pixels."""
-    exercise = "exercise 2.2"
     depth, color, tracked = _joints(seed=3)
     depth, color = depth[tracked], color[tracked]
     color[:3] += 900  # three joints gone wild
     differences = depth - color / 2.9
-    found = numbers(exercise, "joints of ratio 2.9", offset, depth, color, 2.9)
     hint = "divide the colour joints by the ratio, subtract them from the depth joints, take the median"
-    for slip, mistake in (
-        ("the sign: depth joints minus scaled colour joints", np.median(-differences, axis=0)),
-        ("three joints are far off: take the median, which they do not move", differences.mean(axis=0)),
-        ("these are colour pixels; divide by the ratio", np.median(2.9 * differences, axis=0)),
+    yield Case("joints of ratio 2.9", (depth, color, 2.9), np.median(differences, axis=0), hint, {
+        "the sign: depth joints minus scaled colour joints": np.median(-differences, axis=0),
+        "three joints are far off: take the median, which they do not move": differences.mean(axis=0),
+        "these are colour pixels; divide by the ratio": np.median(2.9 * differences, axis=0),
+    }, near=0.3)  # fmt: skip
+
+
+# -- 03 One stream ---------------------------------------------------------------------------------
+
+
+def _mixed(frames: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Temporal convolution of (time, in) by (out, in, 3), zeros beyond the ends."""
+    padded = np.pad(frames, ((1, 1), (0, 0)))
+    return sum(padded[tap : tap + len(frames)] @ weight[:, :, tap].T for tap in range(3))
+
+
+@exercise("3.1")
+def check_temporal_conv() -> Iterator[Case]:
+    """Exercise 3.1: frames (time, in) and weight (out, in, 3), taps before, now and after, to (time, out)."""
+    average = np.repeat(np.eye(3)[:, :, None] / 3, 3, axis=2)
+    rng = np.random.default_rng(0)
+    hint = "out[t] = weight[:, :, 0] @ x[t-1] + weight[:, :, 1] @ x[t] + weight[:, :, 2] @ x[t+1]"
+    for words, frames, weight in (
+        ("a mean over three frames", np.arange(1.0, 10.0).reshape(3, 3), average),
+        ("any weight, three channels to two", rng.normal(size=(4, 3)), rng.normal(size=(2, 3, 3))),
     ):
-        if np.shape(found) == (2,) and np.allclose(found, mistake, atol=0.3):
-            hint = slip
-    expect(exercise, "joints of ratio 2.9", np.median(differences, axis=0), found, hint)
-    well_done(exercise)
+        right, held = _mixed(frames, weight), np.concatenate([frames[:1], frames, frames[-1:]])
+        yield Case(words, (frames, weight), right, hint, {
+            "as many frames out as in: put a frame of zeros at each end": right[1:-1],
+            "beyond the clip lie zeros, not its first and last frame again": _mixed(held, weight)[1:-1],
+            "the first tap looks at the frame before, the last at the frame after":
+                _mixed(frames, weight[:, :, ::-1]),
+        })  # fmt: skip
+
+
+@exercise("3.2")
+def check_identity_kernel() -> Iterator[Case]:
+    """Exercise 3.2: the weight (channels, channels, 3) of a temporal convolution that changes nothing."""
+    frames = np.random.default_rng(0).normal(size=(5, 4))
+
+    def moved(found: np.ndarray) -> bool:
+        out = _mixed(frames, found)
+        return np.allclose(out[1:], frames[:-1]) or np.allclose(out[:-1], frames[1:])
+
+    def alike(found: np.ndarray) -> bool:
+        out = _mixed(frames, found)
+        return out.any() and np.ptp(out, axis=1).max() < 1e-9
+
+    right = np.stack([np.zeros((4, 4)), np.eye(4), np.zeros((4, 4))], axis=-1)
+    hint = "one 1 for each channel, from itself to itself, at the middle tap; zeros elsewhere"
+    yield Case("4 channels", (4,), right, hint, {
+        "return an array (out, in, 3): channels to channels, three taps": lambda f: f.shape != (4, 4, 3),
+        "this moves the clip by one frame: the frame itself is at the middle tap": moved,
+        "all channels come out alike, as from the released code: channel c must come from channel c alone": alike,
+    })  # fmt: skip
+
+
+# -- 04 Cross-stream connections -------------------------------------------------------------------
+
+
+@exercise("4.1")
+def check_slopes() -> Iterator[Case]:
+    """Exercise 4.1: the slopes of the branch's input by u and by the other stream's u, place by place."""
+    own, other = np.array([-1.0, 0.5, 2.0, -0.5]), np.array([0.5, -1.0, 3.0, -2.0])
+    alive, signal, heard = (own > 0).astype(float), np.maximum(other, 0), (other > 0).astype(float)
+    hint = "the slope of a product by one factor is the other factor; then the slope of each ReLU, 0 or 1"
+    for connection, swapped, swap in (
+        ("multiply", alive + signal, "the multiplied form has no f(u) beside the product"),
+        ("gated", signal, "gated has f(u) beside the product: where u is above zero, that adds a slope of 1"),
+    ):
+        passage = through_connection(torch.tensor(own), torch.tensor(other), connection)
+        right = np.stack([passage.to_own.numpy(), passage.to_other.numpy()])
+        first = right[0]
+        yield Case(connection, (own, other, connection), right, hint, {
+            "return two arrays, each as long as u": lambda f: f.shape != (2, 4),
+            "the first slope is by the stream's own u, the second by the other's": right[::-1],
+            "by the other's u: where that is below zero, its ReLU lets nothing back": np.stack([first, own]),
+            "u enters the product before its ReLU: its sign stays in the slope":
+                np.stack([first, np.maximum(own, 0) * heard]),
+            "the factor beside u is the signal, f of the other's u": np.stack([first - signal + other, own * heard]),
+            swap: np.stack([swapped, own * heard]),
+        })  # fmt: skip
+
+
+@exercise("4.2")
+def check_signal_shapes() -> Iterator[Case]:
+    """Exercise 4.2: (channels, height, width) of the four signals, from the picture's side and block 1's channels."""
+    hint = "one (channels, height, width) for each block; look at the table above"
+    for side, channels in ((64, 16), (224, 256), (128, 64)):
+        right = np.array([[channels * 2**k, side // 2 ** (k + 2), side // 2 ** (k + 2)] for k in range(4)])
+        alike = np.stack([[channels, s, s] for s in right[:, 1]])
+        yield Case(f"pictures of {side} and {channels} channels", (side, channels), right, hint, {
+            "a signal is taken in a block, after its first unit: block 1 has not halved anything yet":
+                right // [1, 2, 2],
+            "two things halve the picture before block 1: the first convolution and the pooling": right * [1, 2, 2],
+            "each block but the first doubles the channels": alike,
+            "channels come first, then height and width": right[:, ::-1],
+            "each block but the first halves the picture": lambda f, doubled=right[:, 0]:
+                f.shape == (4, 3) and np.allclose(f[:, 0], doubled) and np.ptp(f[:, 1]) == 0,
+        })  # fmt: skip
+
+
+# -- 05 Step 1 -------------------------------------------------------------------------------------
+
+
+@exercise("5.1")
+def check_clip_logits() -> Iterator[Case]:
+    """Exercise 5.1: logits (batch*time, classes) of frames to logits (batch, classes) of clips."""
+    first = [[1, 2, 0], [3, 0, 0], [2, 4, 0], [0, 0, 1], [4, -1, 0]]
+    second = [[0, 0, 0], [1, 1, 1], [0, 5, 0], [0, 0, 0], [-1, 4, 4]]
+    frames = torch.tensor(first + second, dtype=torch.float32)
+    hint = "the mean over each clip's frames: one row a clip, one column a class"
+    slips = {
+        "average the logits, not the probabilities: the softmax comes after the mean":
+            lambda f: np.allclose(f.sum(axis=-1), 1),
+        "the frames of a clip follow one another: (batch, time), not (time, batch)":
+            frames.reshape(5, 2, 3).mean(dim=0).numpy(),
+    }  # fmt: skip
+    yield Case("one clip of five frames", (frames[:5], 5), [[2, 1, 0.2]], hint, slips)
+    yield Case("two clips of five frames", (frames, 5), [[2, 1, 0.2], [0, 2, 1]], hint, slips)
+
+
+@exercise("5.2")
+def check_class_accuracy() -> Iterator[Case]:
+    """Exercise 5.2: from a confusion matrix (true, predicted) of counts to one accuracy a class."""
+    matrix = np.array([[6, 2, 0], [1, 2, 1], [0, 0, 5]])
+    right_ones = np.diag(matrix)
+    hint = "the clips of a class that were answered right, divided by all clips of that class"
+    yield Case(f"the matrix {matrix.tolist()}", (matrix,), [0.75, 0.5, 1.0], hint, {
+        "this is how often a *prediction* is right: divide by the rows' sums": right_ones / matrix.sum(axis=0),
+        "divide by the clips of the class, not by all clips": right_ones / matrix.sum(),
+        "these are counts: divide by the clips of each class": right_ones,
+    })  # fmt: skip
