@@ -24,7 +24,7 @@ from labkit.alignment import (
     plain_alignment,
     registration_error,
 )
-from labkit.data.registration import align_clip
+from labkit.data.modalities import align_clip
 from labkit.data.skeletons import Skeleton, single_body
 
 # Three joints worked out by hand.

@@ -7,17 +7,8 @@ import pytest
 
 from labkit.alignment import NOMINAL, kinect_alignment
 from labkit.cli import main as cli
-from labkit.data.registration import (
-    ENOUGH,
-    FAR,
-    Medians,
-    View,
-    alignment_rows,
-    by_view,
-    outliers,
-    stand_in,
-    still_stands,
-)
+from labkit.data.check import FAR, alignment_rows, by_view, outliers
+from labkit.data.prepare import ENOUGH, Medians, View, stand_in, still_stands
 from labkit.errors import LabError
 from labkit.figures import gallery as figures
 

@@ -74,7 +74,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     files.write_text(path, found.to_csv())
     _show_inspection(found)
     print(f"every finding: {path}")
-    if not quick and (root / "puppets.json").is_file() and found.count("used") == len(found.verdicts):
+    if not quick and (root / "puppets.json").is_file() and not found.count("excluded"):
         index = puppets.check_puppets(root)
         frozen = ", the frozen set to the bit" if index == puppets.FROZEN_INDEX else ""
         print(f"embedded set, every byte as recorded: {index}{frozen}")
@@ -140,8 +140,8 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     """
     from .. import config, lab
     from ..data import prepare as preparation
+    from ..data.check import alignment_rows
     from ..data.index import changed_settings
-    from ..data.registration import alignment_rows
     from ..data.splits import find_dataset
 
     at_least_one(workers=workers)
@@ -177,7 +177,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
         frames: Frames a clip keeps, where it is not the profile's number.
     """
     from .. import config, files, lab
-    from ..data import registration
+    from ..data import check as checks
     from ..data.store import INDEX, ClipStore
 
     folder = store or lab.store_path(root, _with_frames(config.get_profile(profile), frames))
@@ -186,7 +186,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
         raise LabError.mismatch(figure, "a name that ends in .svg, .pdf or .png", figure.name, "name it so")
     clips = ClipStore(folder)
-    rows = registration.alignment_rows(clips.records)
+    rows = checks.alignment_rows(clips.records)
     _show_alignment(rows, len(clips), all_outliers=True)
     path = csv or lab.beside(root, "alignment.csv")
     _check_table(path, rows.columns)
@@ -210,13 +210,13 @@ def _with_frames(profile: Profile, frames: int | None) -> Profile:
 
 
 def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = False) -> None:
-    from ..data import registration
+    from ..data import check as checks
 
     if rows.empty:
         print(f"no clip was registered by joints: in all {clips} the whole RGB image lies on the whole depth image, "
               "as if one camera had taken both")  # fmt: skip
         return
-    table, far = registration.by_view(rows), registration.outliers(rows)
+    table, far = checks.by_view(rows), checks.outliers(rows)
     print(table.rename(columns=PIXELS).to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     shown = far if all_outliers else far.head(5)
     for row in shown.itertuples():

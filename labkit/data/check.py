@@ -1,9 +1,12 @@
-"""Looking at every clip of a data root before anything is trained on it.
+"""Looking at every clip of a data root before anything is trained on it, and at the alignment of a prepared set.
 
 `inspect` never stops at the first fault. Each clip found ends as used, used with a remark, or excluded,
-for the same reasons as in `prepare`, since both read with `modalities.read_aligned`; so
-excluded + used = found. A remark is for somebody to judge: name such clips under "exclude" in
-ROOT/labkit.json to leave them out.
+for the same reasons as in `prepare`, since both read with `modalities.read_aligned`; so excluded + used = found.
+A remark is for somebody to judge: name such clips under "exclude" in ROOT/labkit.json to leave them out.
+
+A clip's ratio and offset are those of its cameras and of how far away people stand, so clips of one
+set-up and camera resemble each other. One that does not was tracked badly, or is not what its name says:
+`alignment_rows`, `outliers` and `by_view` tell, from the records of a store.
 """
 
 from __future__ import annotations
@@ -18,22 +21,58 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from ..config import ClipConfig
 from ..errors import LabError, printable
+from ..files import check_plain, sha256_file, sha256_json
 from ..machine import available_cores
 from ..parallel import ordered_map
 from ..progress import Progress
-from .examination import Finding, Job, Mode, Verdict, examine, relative
 from .index import Entry, Index
+from .modalities import read_aligned
+from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View
+from .skeletons import Skeleton, read_skeleton, tracking_faults
 from .splits import DataSet, Split
+from .video import Frames, check_video
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Verdict = Literal["used", "remark", "excluded"]
+Mode = Literal["quick", "full"]
+DEPTH_TOLERANCE = 150  # mm between a joint, which lies inside the body, and the surface the camera sees
+NEAR_JOINT = 1 / 85  # of the width: how far from a joint its surface is looked for
+FULL_SCALE = 65535  # counts; where it stands for no reading, colours from nearest to farthest tell people no more
+DEPTH_AGREES = 0.5  # share of tracked joints; embedded clips have 0.7 and more, four of five swapped ones less
+SAME_SHAPE = 0.03  # share by which width over height of RGB and depth may differ
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
-COLUMNS = tuple(column.name for column in fields(Finding))  # of the table
 SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
 NOT_REGISTERED = "no joints, as other clips have: the whole RGB image lies on the whole depth image"
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
+FAR = 5.0  # |z| from which a clip is named: of NTU's 170,000 values, if they were normal, none would reach it
+STEPS = {"ratio": RATIO_STEP, "offset_x": OFFSET_STEP, "offset_y": OFFSET_STEP}  # a MAD is taken as no less
+VIEW = ["setup", "camera"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is so about one clip."""
+
+    clip: str
+    verdict: Verdict
+    kind: str
+    modality: str = ""
+    file: str = ""  # relative to the data root
+    detail: str = ""
+
+
+COLUMNS = tuple(column.name for column in fields(Finding))  # of the table
+
+
+# -- a data root ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -115,7 +154,8 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
                 findings[job.entry.id].append(Finding(job.entry.id, "remark", "not registered", detail=NOT_REGISTERED))
             bar.advance()
     ordered = [finding for clip in sorted(findings) for finding in findings[clip] or [Finding(clip, "used", "")]]
-    used = _Used(index, {finding.clip for finding in ordered if finding.verdict == "excluded"})
+    gone = {finding.clip for finding in ordered if finding.verdict == "excluded"}
+    used = replace(index, entries=tuple(entry for entry in index.entries if entry.id not in gone))
     protocols = tuple(_count(data, name, used) for name in data.protocols)
     return Inspection(
         index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
@@ -132,22 +172,13 @@ def _per_folder(index: Index) -> dict[str, int]:
     return dict(Counter(chain.from_iterable(tops)))
 
 
-class _Used:
-    """What is left of an index, for the protocols."""
-
-    def __init__(self, index: Index, without: Iterable[str]):
-        gone = set(without)
-        self.ids, self.about = [clip for clip in index.ids if clip not in gone], index.about
-        self.class_of = {entry.id: index.class_names[entry.label] for entry in index.entries}
-
-
-def _count(data: DataSet, name: str, used: _Used) -> dict[str, Any]:
+def _count(data: DataSet, name: str, used: Index) -> dict[str, Any]:
     """How many clips a protocol has in each part, and how many were published."""
     row: dict[str, Any] = {"protocol": name}
     try:
         split = data.split(name, used)
         row |= {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
-        row |= _lacking(split, used.class_of)
+        row |= _lacking(split, used)
     except LabError as error:
         row["problem"] = error.reason
     if name in data.published:
@@ -155,12 +186,13 @@ def _count(data: DataSet, name: str, used: _Used) -> dict[str, Any]:
     return row
 
 
-def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
+def _lacking(split: Split, used: Index) -> dict[str, str]:
     """A "problem" where some class is never trained on or never tested."""
+    class_of = {entry.id: used.class_names[entry.label] for entry in used.entries}
     classes, told = sorted(set(class_of.values())), []
     for part, ids in (("training", split.train), ("test", split.test)):
-        missing = sorted(set(classes) - {class_of[clip] for clip in ids})
-        told += [f"no {part} clip of {len(missing)} of {len(classes)} classes, {missing[0]} first"] if missing else []
+        if missing := sorted(set(classes) - {class_of[clip] for clip in ids}):
+            told.append(f"no {part} clip of {len(missing)} of {len(classes)} classes, {missing[0]} first")
     told += [f"one class alone, {classes[0]}: nothing to tell apart"] if len(classes) == 1 else []
     return {"problem": "; ".join(told)} if told else {}
 
@@ -207,3 +239,260 @@ def _same_content(entry: Entry, hashes: dict[str, str], seen: dict[tuple[str, st
         if first != entry.id:
             detail = f"the same {modality} as {first}"
             yield Finding(entry.id, "remark", "equal content", modality, detail=detail)
+
+
+# -- one clip -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to look at."""
+
+    entry: Entry
+    root: Path
+    config: ClipConfig
+    mode: Mode
+    two_people: bool
+
+
+def examine(job: Job) -> tuple[list[Finding], dict[str, str]]:
+    """What is so about a clip, and the hash of each modality; runs in a worker process."""
+    findings: list[Finding] = []
+    try:
+        findings += (_glance if job.mode == "quick" else _read_all)(job)
+    except (LabError, OSError) as error:
+        findings.append(_refusal(job, error))
+    return findings, content_hashes(job.entry) if job.mode == "full" else {}
+
+
+def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded") -> Finding:
+    path = error.path if isinstance(error, LabError) else error.filename
+    reason = error.reason if isinstance(error, LabError) else error.strerror or str(error)
+    modality = next((m for m, file in job.entry.files.items() if path and _inside(path, file)), "")
+    where = relative(path, job.root) if path else ""
+    return Finding(job.entry.id, verdict, _kind(path, modality), modality, where, reason)
+
+
+def _inside(path: str, file: str) -> bool:
+    before, star, after = file.rpartition("*")
+    return path.startswith(before) and path.endswith(after) if star else Path(file) in (Path(path), Path(path).parent)
+
+
+def relative(path: str, root: Path) -> str:
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return str(path)
+
+
+_MAGIC = {  # what else lies in an RGB or a depth file's place
+    "depth": (b"RIFF", b"\x1aE\xdf\xa3"),
+    "rgb": (b"\x89PNG", b"\xff\xd8\xff", b"BM"),
+}
+
+
+def _kind(path: str | None, modality: str) -> str:
+    """What is wrong with a file, told by looking at it: missing, unreadable, empty, wrong content or damaged."""
+    try:
+        if not path or not Path(path).exists():
+            return "missing"
+        if Path(path).is_dir():
+            names = [item.name for item in Path(path).iterdir()]
+            pictures = sum(name.endswith(".png") for name in names)
+            return "missing" if not names else "gap in the frames" if pictures > len(names) / 2 else "wrong content"
+        if not Path(path).is_file():
+            return "not a file"
+        with open(path, "rb") as file:
+            head = file.read(26)
+    except OSError:
+        return "unreadable"
+    other = head.startswith(_MAGIC.get(modality, ()))
+    if modality == "depth" and len(head) == 26:  # a picture where 16-bit grey belongs
+        other |= head.startswith((b"BM", b"\xff\xd8\xff")) or (head[:4] == b"\x89PNG" and head[24:] != b"\x10\x00")
+    return "empty" if not head else "wrong content" if other else "damaged"
+
+
+def _glance(job: Job) -> Iterator[Finding]:
+    """Frame counts and the first and last depth image; nothing else is decoded."""
+    entry, counts = job.entry, {}
+    for modality in ("rgb", "depth"):
+        counts[modality] = Frames(Path(entry.files[modality])).count
+    Frames(Path(entry.files["depth"])).depth([0, counts["depth"] - 1])
+    if "skeleton" in entry.files:
+        check_plain(entry.files["skeleton"])
+        with open(entry.files["skeleton"], "rb") as file:
+            first = file.readline(64).strip()
+        counts["skeleton"] = int(first) if first.isdigit() and len(first) < 9 else -1
+        if counts["skeleton"] < 0:
+            raise LabError.mismatch(entry.files["skeleton"], "a frame count", ascii(first), "copy the file again")
+    if len(set(counts.values())) > 1:
+        yield Finding(entry.id, "remark", "frame counts differ", detail=_told(counts))
+    if min(counts["rgb"], counts["depth"]) < job.config.stored_frames:
+        yield Finding(entry.id, "remark", "short", detail=f"{_told(counts)}: some frames are repeated")
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{modality} {count}" for modality, count in counts.items())
+
+
+def _read_all(job: Job) -> Iterator[Finding]:
+    """As `prepare` reads it, and then everything else there is to read."""
+    entry = job.entry
+    pixels, found = read_aligned(entry, job.config)
+    yield from _notes(entry, found)
+    yield from _shapes(entry, found)
+    skeleton = read_skeleton(entry.files["skeleton"], allow_nan=True) if "skeleton" in entry.files else None
+    if skeleton is not None:
+        faults = tracking_faults(skeleton, job.two_people)
+        yield from (Finding(entry.id, "remark", kind, "skeleton", detail=detail) for kind, detail in faults)
+    marked = float((pixels["depth"] == min(FULL_SCALE, round(FULL_SCALE * entry.recording.depth_unit))).mean())
+    if marked:
+        detail = f"{100 * marked:.2g} % of the pixels used are {FULL_SCALE}, in many sets no reading: write 0 instead"
+        yield Finding(entry.id, "remark", "full-scale depth", "depth", detail=detail)
+    if not pixels["depth"].any():
+        yield Finding(entry.id, "remark", "empty depth", "depth", detail="no reading in any frame used")
+    try:
+        depth = _decode_rest(entry, skeleton)
+    except (LabError, OSError) as error:
+        finding = _refusal(job, error, "remark")
+        detail = f"not among the frames used: {finding.detail}"
+        yield Finding(entry.id, "remark", finding.kind, finding.modality, finding.file, detail)
+        return
+    if depth < DEPTH_AGREES:
+        detail = f"{100 * depth:.0f} % of the tracked joints lie on the depth image's surface: swapped?"
+        yield Finding(entry.id, "remark", "joints and depth disagree", "depth", detail=detail)
+
+
+def _notes(entry: Entry, found: dict) -> Iterator[Finding]:
+    kinds = {"some frames are repeated": "short", "frame counts differ": "frame counts differ"}
+    for note in found["notes"]:
+        kind = kinds.get(note, "NaN joints" if "not numbers" in note else "too few joints")
+        modality = "" if note in kinds else "skeleton"
+        yield Finding(entry.id, "remark", kind, modality, detail=f"{note} ({_told(found['counts'])})")
+
+
+def _shapes(entry: Entry, found: dict) -> Iterator[Finding]:
+    """Without joints, one whole image is laid on the other, whatever their shapes: squeezed, where these differ."""
+    across, down = found["alignment"]["scale"]
+    if found["alignment"]["method"] == "none" and abs(across / down - 1) > SAME_SHAPE:
+        width, height = found["crop"]["of"]
+        detail = f"RGB {width}x{height} is laid on depth {width / across:.0f}x{height / down:.0f}: one scene?"
+        yield Finding(entry.id, "remark", "shapes differ", detail=detail)
+
+
+def _decode_rest(entry: Entry, skeleton: Skeleton | None) -> float:
+    """Decode all frames, one at a time; the share of joints that lie where the depth image says, or NaN."""
+    if Frames(entry.paths["rgb"]).kind == "video":
+        check_video(entry.paths["rgb"])
+    else:
+        rgb = Frames(entry.paths["rgb"])
+        for number in range(rgb.count):
+            rgb.rgb([number])
+    depth, agreeing = Frames(entry.paths["depth"]), []
+    whole = depth.depth(range(depth.count)) if depth.kind != "images" else None  # these cannot be read in part
+    for number in range(depth.count):
+        image = depth.depth([number])[0] if whole is None else whole[number]
+        if skeleton is not None and number < skeleton.num_frames:
+            agreeing.append(joints_on_depth(skeleton, number, image))
+    counts = np.sum(agreeing, axis=0) if agreeing else np.zeros(2)
+    return float(counts[0] / counts[1]) if counts[1] else float("nan")
+
+
+def joints_on_depth(skeleton: Skeleton, frame: int, depth: np.ndarray) -> tuple[int, int]:
+    """How many tracked joints of a frame have a depth reading within DEPTH_TOLERANCE near them, of how many.
+
+    `depth` (H,W) in millimetres. Joints outside the image do not count.
+    """
+    shown = (skeleton.state[frame] == 2) & np.isfinite(skeleton.depth_xy[frame]).all(-1)
+    xy, z = skeleton.depth_xy[frame][shown], 1000 * skeleton.xyz[frame][shown][:, 2]
+    height, width = depth.shape
+    inside = (xy >= 0).all(-1) & (xy < (width, height)).all(-1) & (z > 0)
+    columns, rows = xy[inside].astype(int).T
+    radius = max(1, round(NEAR_JOINT * width))
+    steps = np.arange(-radius, radius + 1)
+    near = depth[
+        np.clip(rows[:, None, None] + steps[:, None], 0, height - 1),
+        np.clip(columns[:, None, None] + steps, 0, width - 1),
+    ].astype(float)
+    fits = (near > 0) & (np.abs(near - z[inside][:, None, None]) < DEPTH_TOLERANCE)
+    return int(fits.any(axis=(1, 2)).sum()), int(inside.sum())
+
+
+def content_hashes(entry: Entry) -> dict[str, str]:
+    """SHA-256 of each modality's bytes, file names aside; nothing for what cannot be read."""
+    found = {}
+    for modality in ("rgb", "depth", "skeleton"):
+        try:
+            files = Frames(Path(entry.files[modality])).files if modality in entry.files else ()
+            hashes = [sha256_file(file) for file in files]
+        except (LabError, OSError):
+            continue
+        if hashes:
+            found[modality] = hashes[0] if len(hashes) == 1 else sha256_json(hashes)
+    return found
+
+
+# -- the alignment of a prepared set --------------------------------------------------------------
+
+
+def alignment_rows(records: Iterable[dict]) -> pd.DataFrame:
+    """One row a clip: its view, ratio (colour px per depth px), offset and residual (depth px), and its z.
+
+    `fallback` marks clips that another alignment stands in for, `source` says whose; they have neither
+    residual nor z. `z` is the largest of the ratio's and the offset's robust z-scores, `worst` says whose,
+    among the clips of the same set-up and camera, or where those are fewer than ENOUGH, of
+    the same camera; NaN where those are too few as well. Clips that were not registered are left out.
+    """
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        found, view = record["alignment"], View.of(record["about"])
+        if found["fallback"] or found["residual_px"] is not None:
+            residual = np.nan if found["fallback"] else found["residual_px"]
+            rows.append((record["id"], *view, found["ratio"], *found["offset"], residual, found["fallback"],
+                         found.get("source", "")))  # fmt: skip
+    columns = ["clip", *VIEW, *STEPS, "residual_px", "fallback", "source"]
+    return _with_z(pd.DataFrame(rows, columns=columns))
+
+
+def _with_z(rows: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    fitted, scores = rows[~rows["fallback"].astype(bool)], {}
+    for name, step in STEPS.items():
+        scores[name] = pd.Series(np.nan, rows.index)
+        for near in ("camera", VIEW):  # the nearer counts
+            for _, values in fitted.groupby(near)[name]:
+                if len(values) >= ENOUGH:
+                    away = values - values.median()
+                    scores[name][values.index] = away / max(1.4826 * away.abs().median(), step)
+    table = pd.DataFrame(scores)
+    worst = table.abs().fillna(-1).idxmax(axis=1) if len(rows) else pd.Series(dtype=str)
+    z = [table.at[row, name] for row, name in worst.items()]
+    return rows.assign(z=np.array(z, float), worst=worst.where(np.isfinite(z), "") if len(rows) else "")
+
+
+def outliers(rows: pd.DataFrame) -> pd.DataFrame:
+    """The clips of `alignment_rows` that depart by FAR or more, the farthest first."""
+    far = rows[rows["z"].abs() >= FAR]
+    return far.reindex(far["z"].abs().sort_values(ascending=False, kind="stable").index)
+
+
+def by_view(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a set-up and camera: clips, medians and interquartile ranges, residuals, stand-ins, outliers.
+
+    Medians are over the clips that were fitted; pixels are those of the depth image.
+    """
+    import pandas as pd
+
+    table = []
+    for view, group in rows.groupby(VIEW):
+        fitted = group[~group["fallback"].astype(bool)]
+        quartiles = fitted[[*STEPS]].quantile([0.25, 0.5, 0.75])
+        told = dict(zip(VIEW, view, strict=True)) | {"clips": len(group)}
+        for name in STEPS:
+            told |= {name: quartiles.at[0.5, name], f"{name}_iqr": quartiles.at[0.75, name] - quartiles.at[0.25, name]}
+        told |= {"residual_px": fitted["residual_px"].median(), "residual_95": fitted["residual_px"].quantile(0.95)}
+        table.append(told | {"fallbacks": len(group) - len(fitted), "outliers": int((group["z"].abs() >= FAR).sum())})
+    return pd.DataFrame(table)

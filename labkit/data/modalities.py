@@ -18,19 +18,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import cv2
 import numpy as np
 
-from ..alignment import Alignment, Box, Size, align_pair, crop_color, kinect_alignment
+from ..alignment import (
+    Alignment,
+    Box,
+    Size,
+    align_pair,
+    crop_color,
+    fit_alignment,
+    kinect_alignment,
+    plain_alignment,
+)
 from ..clips import STILL, sample_frames
 from ..config import ClipConfig
 from ..errors import LabError
 from ..files import read_json
-from .index import SIDECARS, Entry
-from .registration import align_entry
+from .index import SETTINGS, SIDECARS, Entry
 from .skeletons import Skeleton, read_skeleton
 from .video import Frames, pair_frames
 
@@ -215,7 +223,7 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     """`config.modalities` of a clip, each (T,S,S,3) uint8 or, for depth, (T,S,S) uint16 mm; and what was found.
 
     `stand_in` gives the alignment of a clip with too few tracked joints, from (width, height) of its depth
-    and of its colour images; see `registration`. Raises LabError when a file is missing or damaged.
+    and of its colour images; see `prepare.stand_in`. Raises LabError when a file is missing or damaged.
     """
     paths = entry.paths
     skeleton = read_skeleton(paths["skeleton"], allow_nan=True) if "skeleton" in paths else None
@@ -231,7 +239,7 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     video = dict(zip(wanted, pictures, strict=True))
     depth = sources["depth"].depth([shared["depth"][number] for number in frames], entry.recording.depth_unit)
     sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
-    alignment = align_entry(entry, skeleton, config.alignment, **sizes, stand_in=stand_in)
+    alignment = _align(entry, skeleton, config.alignment, **sizes, stand_in=stand_in)
     pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
     rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
     pixels = {"rgb": rgb, "depth": depth}
@@ -242,6 +250,48 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     counts = {modality: source.count for modality, source in sources.items()}
     crop = {"box": list(view.color_box), "of": list(sizes["color_size"])}  # colour pixels; width, height
     return {m: pixels[m] for m in config.modalities}, {**_found(skeleton, frames, counts, alignment), "crop": crop}
+
+
+def _align(entry: Entry, skeleton: Skeleton | None, method: str, *, depth_size: Size, color_size: Size,
+                stand_in: Callable[[Size, Size], Alignment]) -> Alignment:  # fmt: skip
+    """`align_clip` where there is a skeleton, unless the images are registered already: then they are resized.
+
+    Raises LabError for registered images that differ in shape.
+    """
+    (width, height), (color_width, color_height) = depth_size, color_size
+    if skeleton is not None and not entry.recording.registered:
+        return align_clip(skeleton, method, depth_size=depth_size, color_size=color_size, stand_in=stand_in)
+    if entry.recording.registered and abs(width * color_height - height * color_width) > max(color_width, color_height):
+        found = f"depth {width}x{height}, RGB {color_width}x{color_height}"
+        fix = f'set "registered" to false in {SETTINGS}, or in the line of a table that says true'
+        raise LabError.mismatch(entry.paths["depth"], "registered images of one shape", found, fix)
+    return plain_alignment(depth_size, color_size)
+
+
+def align_clip(
+    skeleton: Skeleton,
+    method: str,
+    *,
+    depth_size: Size,
+    color_size: Size,
+    stand_in: Callable[[Size, Size], Alignment] = kinect_alignment,
+) -> Alignment:
+    """The alignment of one clip, from all bodies of all its frames, for images (width, height) of these sizes.
+
+    "ratio" and "affine": see `alignment.fit_alignment`. "none": both images are resized as they are. Joints
+    of state 2 are used, those of state 1 too where the former are too few. Where these are too few as well, the
+    result is `stand_in` of the sizes, with `fallback` set. Raises LabError for another method.
+    """
+    if method == "none":
+        return plain_alignment(depth_size, color_size)
+    if method not in ("ratio", "affine"):
+        raise LabError.mismatch(skeleton.path, 'method "ratio", "affine" or "none"', repr(method), "use one of those")
+    for least_state in (2, 1):
+        try:
+            return fit_alignment(*skeleton.joints(least_state), method)
+        except LabError:
+            continue
+    return replace(stand_in(depth_size, color_size), method=method)
 
 
 def _flow(view: _View) -> np.ndarray:

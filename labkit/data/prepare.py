@@ -3,23 +3,28 @@
 Preparing is done once, and again only for what changed: a clip is known by the hash of its source
 files, and modification times merely spare the hashing. It can be killed at any time; finished shards
 are found again. A clip that cannot be read is excluded with its reason, never replaced by another.
-Clips with too few joints wait for a second pass, when it is known what is usual for their camera
-(`registration`), and stand last in the store; they are made again only where that has moved.
+Clips with too few joints wait for a second pass, when it is known what is usual for their camera, and stand
+last in the store; they are made again only where that has moved. The median alignment over the clips of the same
+set-up and camera stands in: people stand where the set-up lets them, and the distance decides the offset. Where
+those are fewer than ENOUGH, the camera's clips of all set-ups count; where those are too few as well, a Kinect
+v2's nominal alignment. Medians are rounded (RATIO_STEP, OFFSET_STEP), well below what a fit is worth, so that one
+clip more in the set seldom changes them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from ..alignment import NOMINAL, Alignment, Size, kinect_alignment
 from ..config import ClipConfig
 from ..errors import LabError
 from ..files import locked, sha256_file, sha256_json
@@ -28,7 +33,6 @@ from ..parallel import ordered_map
 from ..progress import Progress
 from .index import Entry, Index, Recording
 from .modalities import read_aligned, read_boxes, too_few
-from .registration import Medians, Usual, View, stand_in, still_stands
 from .splits import find_dataset
 from .store import (
     ARRAYS,
@@ -48,6 +52,8 @@ from .video import Frames
 PIXELS_VERSION = 3  # raise it when a change to this code alters what is stored for the same files
 MAX_SHARD_CLIPS = 256
 MAX_SHARD_BYTES = 128 << 20  # written at once; a kill loses no more than this
+ENOUGH = 10  # clips, below which a median is not trusted
+RATIO_STEP, OFFSET_STEP = 0.001, 0.1  # colour px per depth px; depth px
 VERIFY_BYTES = 1 << 30  # a larger store is verified shard by shard when read, not as a whole before
 
 
@@ -308,3 +314,83 @@ def source_hashes(entry: Entry, modalities: Collection[str]) -> dict[str, str]:
         for modality, path in paths.items()
     }
     return hashes | ({"boxes": sha256_json(read_boxes(boxes))} if boxes and "layout" in modalities else {})
+
+
+# -- what is usual for each camera ----------------------------------------------------------------
+
+
+class View(NamedTuple):
+    """Where a clip was filmed, as far as it is known; "" for what is not."""
+
+    setup: str
+    camera: str
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> View:
+        """From `index.Entry.about`, or the "about" of a store's record."""
+        return cls(str(about.get("setup", "")), str(about.get("camera", "")))
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The median alignment of the well-fitted clips of one view; for colour images of one size."""
+
+    color_size: Size
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    clips: int
+    view: View
+
+    @property
+    def source(self) -> str:
+        """As it stands in the record of a clip that is cropped by it."""
+        whose = f"camera {self.view.camera}'s" if self.view.camera else "the set's"
+        return f"{whose} median of {self.clips} clips" + (f" of setup {self.view.setup}" if self.view.setup else "")
+
+
+class Medians:
+    """What is usual in a set, from the records of its clips; their order does not matter."""
+
+    def __init__(self) -> None:
+        self._fits: dict[tuple[View, Size], list[tuple]] = {}
+
+    def add(self, record: dict) -> None:
+        """Count a record for its set-up and camera, and for its camera, unless it has no fit of its own."""
+        found = record["alignment"]
+        if not found["fallback"] and found["residual_px"] is not None:
+            view, fit = View.of(record["about"]), (*found["scale"], *found["offset"])
+            for near in {view, View("", view.camera)}:
+                self._fits.setdefault((near, tuple(record["crop"]["of"])), []).append(fit)
+
+    def of(self, view: View) -> tuple[Usual, ...]:
+        """What may stand in for a clip of this view, the nearest first; ready when all records are added."""
+        near = (view, View("", view.camera)) if view.setup else (view,)
+        enough = [(key, fits) for key, fits in sorted(self._fits.items()) if len(fits) >= ENOUGH]
+        return tuple(_median(*key, fits) for place in near for key, fits in enough if key[0] == place)
+
+
+def _median(view: View, color_size: Size, fits: list[tuple]) -> Usual:
+    steps = np.array([RATIO_STEP, RATIO_STEP, OFFSET_STEP, OFFSET_STEP])
+    middle = [round(float(value), 6) for value in np.round(np.median(fits, axis=0) / steps) * steps]
+    return Usual(color_size, tuple(middle[:2]), tuple(middle[2:]), len(fits), view)
+
+
+def stand_in(usual: Sequence[Usual], depth_size: Size, color_size: Size) -> Alignment:
+    """The first of `usual` that is for such images, else the nominal one.
+
+    Raises LabError where there is neither: `alignment.kinect_alignment`.
+    """
+    for one in usual:
+        if one.color_size == tuple(color_size):
+            return Alignment("ratio", one.scale, one.offset, fallback=True, source=one.source)
+    return kinect_alignment(depth_size, color_size)
+
+
+def still_stands(record: dict, usual: Sequence[Usual]) -> str | None:
+    """What a record that was cropped by a stand-in is cropped by now; None where that has moved."""
+    found = record["alignment"]
+    for one in usual:
+        if one.color_size == tuple(record["crop"]["of"]):
+            same = (*found["scale"], *found["offset"]) == (*one.scale, *one.offset)
+            return one.source if same else None
+    return NOMINAL if found.get("source", NOMINAL) == NOMINAL else None

@@ -13,6 +13,7 @@ numbers and are returned as they stand; `alignment` ignores them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -32,6 +33,8 @@ _SHAPES = {
     "state": (NUM_JOINTS,), "orientation": (NUM_JOINTS, 4), "body_info": (len(BODY_FIELDS),),
 }  # fmt: skip
 _LEANS = (6, 7)  # the two real numbers among BODY_FIELDS; the others are whole
+STILL_SHARE = 0.05  # a body that moves less than this share of the liveliest one is furniture, or a stranger
+STILL_SPREAD = 1e-3  # m2, and less than this in all; 25 joints that sway by a centimetre
 MAX_BODIES = 6  # Kinect v2 tracks no more
 MAX_FRAMES = 10_000  # 5.5 minutes; the longest NTU clips have about 300. Bounds memory at 150 MB
 MAX_BYTES = 64 << 20  # ten times the largest NTU file
@@ -111,6 +114,33 @@ def body_spread(skeleton: Skeleton) -> dict[int, float]:
         if xyz.count():
             spread[int(body)] = float(xyz.var(axis=0).filled(0).sum())
     return spread
+
+
+def tracking_faults(skeleton: Skeleton, two_people: bool) -> Iterator[tuple[str, str]]:
+    """What is odd about who was tracked, each as kind and detail: the defects that NTU's users report.
+
+    `two_people` says whether the clip's action takes two.
+    """
+    bodies = skeleton.present.sum(axis=1)
+    if empty := int((bodies == 0).sum()):
+        leading = int((np.cumsum(bodies) == 0).sum())
+        yield "frames without a body", f"{empty} of {len(bodies)} frames, {leading} of them at the start"
+    if len(set(bodies[bodies > 0])) > 1:
+        yield "body count changes", f"from {bodies.min()} to {bodies.max()} bodies"
+    if bodies.max(initial=0) > 2:
+        yield "more than two bodies", f"{bodies.max()} in one frame"
+    if zeros := int((skeleton.xyz[skeleton.present] == 0).all(axis=-1).sum()):
+        yield "all-zero joints", f"{zeros} joints at the origin"
+    spread = sorted(body_spread(skeleton).values(), reverse=True)
+    still = [value for value in spread[1:] if value < max(STILL_SHARE * spread[0], STILL_SPREAD)]
+    if two_people and np.median(bodies) < 2:
+        yield "second person missing", "an action of two, and one body in most frames"
+    elif two_people and len(spread) > 1 and len(spread) - len(still) < 2:
+        yield "second person stands still", "an action of two, of whom one does not move"
+    elif not two_people and still:
+        yield "phantom body", f"{len(still)} more bodies that hardly move"
+    elif not two_people and len(spread) > 1:
+        yield "second person", "an action of one, and two bodies that move"
 
 
 def read_skeleton(path: str | PathLike, *, allow_nan: bool = False) -> Skeleton:

@@ -1,4 +1,4 @@
-"""The figure of `data.registration`: how RGB and depth lie to each other, per set-up and camera."""
+"""The figure of `data.check`: how RGB and depth lie to each other, per set-up and camera."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..data.registration import FAR, STEPS, VIEW
+from ..data.check import FAR, STEPS, VIEW
 from .style import FAINT, INK, PAGE, PLAIN, new_figure, styled
 
 _PANELS = {
@@ -20,7 +20,7 @@ _PANELS = {
 def alignment_overview(rows: pd.DataFrame) -> Figure:
     """One line a set-up and camera: medians, quartiles, and where 90 % of the clips lie; outliers as dots.
 
-    `rows` as from `data.registration.alignment_rows`.
+    `rows` as from `data.check.alignment_rows`.
     """
     views = list(rows.groupby(VIEW))
     figure, axes = new_figure(PAGE, 0.9 + 0.2 * len(views), columns=len(_PANELS), sharey=True)
