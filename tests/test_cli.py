@@ -176,7 +176,7 @@ def test_another_broken_pipe_is_told(monkeypatch):
 class Stage:
     """Stands in for the bench and the notebooks, and notes what `labkit run` asks of them."""
 
-    def __init__(self, monkeypatch, states=("ok", "up_to_date")):
+    def __init__(self, monkeypatch, states=("ok", "up to date")):
         self.asked, self.states = {}, states
         monkeypatch.setattr(lab, "open_lab", self.open_lab)
         monkeypatch.setattr(lab, "open_labs", lambda *names, home: [self.open_lab(*names, home=home)])
@@ -202,7 +202,7 @@ class Stage:
 
     def run_series(self, notebooks, out_dir, parameters, **options):
         self.asked |= {"notebooks": notebooks, "out_dir": out_dir, "parameters": parameters, **options}
-        return [series.NotebookRecord(f"{n:02d}", state, "key") for n, state in enumerate(self.states)]
+        return [series.NotebookRecord(f"{n:02d}", state) for n, state in enumerate(self.states)]
 
     def results_table(self, bench, seeds):
         return pd.DataFrame(
@@ -276,7 +276,7 @@ def test_reasons_are_told_by_kind_on_a_few_lines(capsys):
     assert last == "11 more, see the CSV of labkit data check"
 
 
-@pytest.mark.parametrize("state", ["failed", "not_run"])
+@pytest.mark.parametrize("state", ["failed", "not run"])
 def test_run_is_status_1_when_a_notebook_did_not_succeed(home, monkeypatch, state):
     Stage(monkeypatch, states=("ok", state))
     assert cli.main(["run", "--home", str(home)]) == 1

@@ -1,58 +1,58 @@
-"""A series of notebooks: each executed at most once, after those it needs, with a verified record.
+"""All notebooks, headlessly: papermill, several at a time, each after those it needs and none twice.
 
-Success is what this module checked, not what the saved notebook says: the kernel answered for the
-last code cell, the declared outputs exist, the executed copy is on disk under its SHA-256.
+Beside the executed copy `NAME.ipynb` lies `NAME.status.json` with the key of all that the copy was made from;
+while that key is the same, the notebook is up to date. A failed one leaves `NAME.partial.ipynb`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import nbformat
-from nbformat import NotebookNode
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from papermill.exceptions import PapermillExecutionError
 
 from ..errors import LabError
-from ..files import locked, read_json, sha256_file, write_json, write_text
-from .kernels import BUSY_SECONDS, Execution, Failure, execute
-from .notebooks import Source, in_order, make_keys, read_notebook
+from ..files import locked, read_json, sha256_file, sha256_json, write_bytes, write_json
+from .notebooks import Source, read_notebook
 
+SECONDS_TO_SAVE = 20  # a kernel stopped in the middle of a training finishes its step and saves first
 
-@dataclass(frozen=True)
-class Success:
-    """What the last successful execution left, and what it was made from."""
-
-    key: str
-    sha256: str  # of the executed copy
-    outputs: dict[str, str]  # declared file -> SHA-256
+logging.getLogger("papermill").setLevel(logging.CRITICAL)  # a failure is told once, here
 
 
 @dataclass(frozen=True)
 class NotebookRecord:
-    """How one notebook of a series ended; kept as `NAME.status.json` beside its executed copy."""
+    """How one notebook of a series ended."""
 
     name: str
-    state: Literal["ok", "up_to_date", "failed", "not_run"]
-    key: str
+    state: Literal["ok", "up to date", "failed", "not run"]
     seconds: float = 0.0
-    kernels: int = 0  # started for it
-    failure: Failure | None = None
-    reason: str = ""  # why it was not run
-    success: Success | None = None  # the last one, which may be older than this record
+    told: str = ""  # what went wrong, and in which cell
+    key: str = ""
 
     @property
     def succeeded(self) -> bool:
-        return self.state in ("ok", "up_to_date")
+        return self.state in ("ok", "up to date")
 
     def __str__(self) -> str:
-        told = str(self.failure or self.reason)
-        return f"{self.name:<24} {self.state.replace('_', ' '):<10} {self.seconds:7.1f} s  {told}".rstrip()
+        told = " ".join(self.told.split())[:300]
+        return f"{self.name:<24} {self.state:<10} {self.seconds:7.1f} s  {told}".rstrip()
 
 
 def run_series(
@@ -63,167 +63,162 @@ def run_series(
     timeout: float,
     jobs: int = 1,
     force: bool = False,
-    progress: bool = True,
     data_fingerprint: str = "",
     env: Mapping[str, str] | None = None,
 ) -> list[NotebookRecord]:
-    """Execute notebooks headlessly, each in its own folder, `jobs` at a time; records in the order given.
+    """Execute notebooks, each in its own folder, `jobs` at a time; records in the order given.
 
-    A notebook whose key (`notebooks.make_keys`) is that of its last success, and whose executed copy
-    and outputs still verify, is up to date and costs no kernel, unless `force`. Every notebook must
-    declare every parameter, with a default of the same type; otherwise it is refused before a kernel
-    starts. When one fails, those that need it are not run and all others are. `timeout` is in seconds
-    and for a whole notebook. `env` is added to the kernels' environment.
+    What is up to date costs no kernel, unless `force`. A notebook that does not declare every parameter is
+    refused. When one fails, those that need it are not run and all others are. `timeout` is in seconds and for
+    one cell; `env` is added to the kernels' environment. Each outcome is a line on stderr.
 
-    Written to `out_dir`: `NAME.ipynb`, or `NAME.partial.ipynb` after a failure, `NAME.status.json` and
-    `series.json`. Raises LabError as `notebooks.read_notebook` and `notebooks.in_order` do.
+    Raises LabError for a damaged notebook and for needs that are no notebook of the series or go in a circle.
     """
-    sources = [read_notebook(path) for path in notebooks]
-    ordered = in_order(sources)
-    keys = make_keys(ordered, parameters, data_fingerprint)
-    env = {**os.environ, "LABKIT_PROGRESS": "quiet", **(env or {})}
-    series = _Series(Path(out_dir), parameters, keys, timeout, force, progress, env)
-    with locked(Path(out_dir) / ".lock"):  # a second series waits, then finds everything up to date
-        series.run(ordered, jobs)
-    records = [series.records[source.name] for source in sources]
-    write_json(Path(out_dir) / "series.json", [asdict(record) for record in records])
-    return records
+    sources = {source.name: source for source in map(read_notebook, notebooks)}
+    order = _in_order(sources)
+    series = _Series(Path(out_dir).resolve(), parameters, timeout, force, [code_hash(), data_fingerprint], env or {})
+    running: dict[Future, str] = {}
+    with locked(series.folder / ".lock"), ThreadPoolExecutor(jobs) as pool:  # a second series waits here
+        try:
+            while order.is_active():
+                running |= {pool.submit(series.settle, sources[name]): name for name in order.get_ready()}
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    record = series.records[running[future]] = future.result()
+                    order.done(running.pop(future))
+                    print(record, file=sys.stderr, flush=True)
+        except BaseException:  # Ctrl-C reaches this thread alone
+            pool.shutdown(wait=False, cancel_futures=True)
+            series.stop([future for future in running if not future.cancelled()])
+            raise
+    return [series.records[name] for name in sources]
 
 
+def _in_order(sources: Mapping[str, Source]) -> TopologicalSorter:
+    """The sorter that hands out notebooks whose needs are done, ready to be asked."""
+    for source in sources.values():
+        for need in source.needs:
+            if need not in sources:
+                fix = "correct metadata.labkit.needs"
+                raise LabError.mismatch(source.path, "needs that name notebooks", repr(need), fix)
+    order = TopologicalSorter({name: source.needs for name, source in sources.items()})
+    try:
+        order.prepare()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise LabError(None, f"notebooks need each other: {circle}", "remove one of these needs") from None
+    return order
+
+
+def code_hash() -> str:
+    """Hash of labkit's own source."""
+    package = Path(__file__).parents[1]
+    return sha256_json({str(path.relative_to(package)): sha256_file(path) for path in sorted(package.rglob("*.py"))})
+
+
+@dataclass
 class _Series:
-    """The state of one `run_series`."""
+    """What the notebooks of one `run_series` share."""
 
-    def __init__(
-        self,
-        out_dir: Path,
-        parameters,
-        keys: dict[str, str],
-        timeout: float,
-        force: bool,
-        progress: bool,
-        env,
-    ):
-        self.out_dir, self.parameters, self.keys, self.env = out_dir, parameters, keys, env
-        self.timeout, self.force, self.progress = timeout, force, progress
-        self.records: dict[str, NotebookRecord] = {}
-        self.live: dict[str, Execution] = {}
+    folder: Path  # of the executed copies
+    parameters: Mapping[str, Any]
+    timeout: float
+    force: bool
+    common: list[str]  # hashes that every key holds
+    env: Mapping[str, str]
+    records: dict[str, NotebookRecord] = field(default_factory=dict)
+    kernels: list[AsyncKernelManager] = field(default_factory=list)
 
-    def run(self, ordered: list[Source], jobs: int) -> None:
-        """Kernels run in worker threads, so that Ctrl-C reaches this one and ends them all in order."""
-        waiting, running = list(ordered), set[Future]()
-        with ThreadPoolExecutor(jobs) as pool:
-            try:
-                while waiting or running:
-                    for source in list(waiting):
-                        if len(running) < jobs and all(
-                            n in self.records for n in source.needs if n in self.keys
-                        ):
-                            waiting.remove(source)
-                            settled = self._without_kernel(source)
-                            if settled is None:
-                                running.add(pool.submit(self._execute, source))
-                            else:
-                                self._note(settled)
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        self._note(future.result())
-            except BaseException:
-                self._stop(running)
-                raise
+    def settle(self, source: Source) -> NotebookRecord:
+        """Execute a notebook whose needs are settled, if there is reason to; called in a worker thread."""
+        if broken := [need for need in source.needs if not self.records[need].succeeded]:
+            return NotebookRecord(source.name, "not run", told=f"needs {', '.join(broken)}")
+        declared = papermill.inspect_notebook(source.notebook)
+        if unknown := [name for name in self.parameters if name not in declared]:
+            told = f"expected the parameters {', '.join(declared) or 'none'}, found {', '.join(unknown)}"
+            return NotebookRecord(source.name, "failed", told=told)
+        key, begin = self._key(source), time.monotonic()
+        if not self.force and self._is_up_to_date(source.name, key):
+            return NotebookRecord(source.name, "up to date", key=key)
+        status = self.folder / f"{source.name}.status.json"
+        status.unlink(missing_ok=True)  # until this execution has succeeded
+        told = self._execute(source)
+        seconds = round(time.monotonic() - begin, 2)
+        if told:
+            return NotebookRecord(source.name, "failed", seconds, told)
+        write_json(status, {"key": key, "seconds": seconds})
+        return NotebookRecord(source.name, "ok", seconds, key=key)
 
-    def _stop(self, running: set[Future]) -> None:
-        """End all kernels: trainings may finish their step and save, then what still runs is killed."""
-        for execution in list(self.live.values()):
-            execution.interrupt()
-        _, late = wait(running, timeout=BUSY_SECONDS)
-        for execution in list(self.live.values()):
-            execution.kill()
-        wait(late)
-        for future in running:
-            if future.exception() is None:
-                self._note(future.result())
+    def _key(self, source: Source) -> str:
+        """Hash of all that the results depend on; outputs saved in the source do not count."""
+        cells = [[cell.cell_type, cell.source, cell.metadata.get("tags", [])] for cell in source.notebook.cells]
+        needs = [self.records[need].key for need in source.needs]
+        versions = [platform.python_version(), metadata.version("torch")]
+        return sha256_json([cells, needs, dict(self.parameters), self.common, versions])
 
-    def _note(self, record: NotebookRecord) -> None:
-        self.records[record.name] = record
-        if record.state != "up_to_date":
-            write_json(self._file(record.name, ".status.json"), asdict(record))
-        if self.progress:
-            print(record, file=sys.stderr, flush=True)
-
-    def _file(self, name: str, ending: str) -> Path:
-        return self.out_dir / f"{name}{ending}"
-
-    def _before(self, name: str) -> NotebookRecord | None:
-        """The record of the last time; a missing or damaged one only means executing again."""
+    def _is_up_to_date(self, name: str, key: str) -> bool:
         try:
-            found = read_json(self._file(name, ".status.json"))
-            success, failure = found["success"], found["failure"]
-            nested = {"success": success and Success(**success), "failure": failure and Failure(**failure)}
-            return NotebookRecord(**{**found, **nested})
-        except (LabError, KeyError, TypeError):
-            return None
-
-    def _without_kernel(self, source: Source) -> NotebookRecord | None:
-        """The record of a notebook that is not to be executed, None for one that is."""
-        before = self._before(source.name)
-        record = NotebookRecord(
-            source.name, "not_run", self.keys[source.name], success=before and before.success
-        )
-        broken = [need for need in source.needs if need in self.records and not self.records[need].succeeded]
-        if broken:
-            return replace(record, reason=f"needs {', '.join(broken)}")
-        try:
-            source.checked(self.parameters)
-        except LabError as error:
-            return replace(
-                record, state="failed", failure=Failure("parameters", None, "LabError", str(error))
-            )
-        if before and not self.force and self._up_to_date(source, before):
-            return replace(record, state="up_to_date")
-        return None
-
-    def _up_to_date(self, source: Source, before: NotebookRecord) -> bool:
-        key, success = self.keys[source.name], before.success
-        if success is None or success.key != key or (before.key == key and not before.succeeded):
+            return read_json(self.folder / f"{name}.status.json")["key"] == key and self._copy(name).is_file()
+        except (LabError, KeyError, TypeError):  # missing or damaged: only means executing again
             return False
-        copy = {self._file(source.name, ".ipynb"): success.sha256}
-        files = copy | {source.path.parent / name: digest for name, digest in success.outputs.items()}
-        return all(path.is_file() and sha256_file(path) == digest for path, digest in files.items())
 
-    def _execute(self, source: Source) -> NotebookRecord:
-        """Execute one notebook and keep what came of it; runs in a worker thread."""
-        begin, before = time.monotonic(), self._before(source.name)
-        run = self.live[source.name] = Execution(
-            str(source.path.parent), dict(self.env), begin + self.timeout
-        )
+    def _copy(self, name: str) -> Path:
+        return self.folder / f"{name}.ipynb"
+
+    def _execute(self, source: Source) -> str:
+        """Execute one notebook in a fresh kernel; what went wrong, "" when its last code cell ended well."""
+        partial, begun, ended = self.folder / f"{source.name}.partial.ipynb", [], []
+
+        def note(cell, cell_index, execute_reply):
+            if execute_reply["content"]["status"] == "ok":
+                ended.append(cell_index)
+
         try:
-            failure = execute(source.notebook, source.checked(self.parameters), run) or _missing(source)
-        finally:
-            del self.live[source.name]
-        copy, partial = self._file(source.name, ".ipynb"), self._file(source.name, ".partial.ipynb")
-        partial.unlink(missing_ok=True)
-        if run.notebook is not None:
-            write_text(partial if failure else copy, _as_text(run.notebook))
-        success = before and before.success
-        if failure is None:
-            outputs = {name: sha256_file(source.path.parent / name) for name in source.outputs}
-            success = Success(self.keys[source.name], sha256_file(copy), outputs)
-        state, seconds = "failed" if failure else "ok", round(time.monotonic() - begin, 2)
-        key, kernels = self.keys[source.name], int(run.ready)
-        return NotebookRecord(source.name, state, key, seconds, kernels, failure, success=success)
+            papermill.execute_notebook(
+                source.notebook,
+                str(partial).replace("{", "{{").replace("}", "}}"),  # papermill fills in parameters there
+                dict(self.parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                execution_timeout=self.timeout,
+                resources={"metadata": {"path": str(source.path.parent)}},  # papermill's `cwd` is no use in threads
+                kernel_manager_class=self._own_kernel(),
+                shutdown_kernel="immediate",
+                on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
+                on_cell_executed=note,
+            )
+        except PapermillExecutionError as error:
+            return f"In [{error.exec_count}]: {error.ename}: {error.evalue}"
+        except Exception as error:
+            return f"In [{len(begun)}]: {type(error).__name__}: {error}"
+        if begun != ended:
+            return f"In [{len(begun)}]: SystemExit: the cell left the notebook"  # the one thing papermill lets pass
+        write_bytes(self._copy(source.name), partial.read_bytes())
+        partial.unlink()
+        return ""
 
+    def _own_kernel(self) -> type[AsyncKernelManager]:
+        """Kernels of this very Python, whatever "python3" means to Jupyter here."""
+        spec = KernelSpec(**get_kernel_dict(["--log-level=ERROR"]), env={"LABKIT_PROGRESS": "quiet", **self.env})
+        kernels = self.kernels
 
-def _missing(source: Source) -> Failure | None:
-    missing = [name for name in source.outputs if not (source.path.parent / name).is_file()]
-    return Failure("outputs", None, "missing", ", ".join(missing)) if missing else None
+        class OwnKernel(AsyncKernelManager):
+            kernel_spec = spec
 
+            def __init__(self, **options: Any):
+                super().__init__(**options)
+                kernels.append(self)
 
-def _as_text(notebook: NotebookNode) -> str:
-    """The executed notebook without papermill's notes: absolute paths, times, and states that are not so."""
-    for part in (notebook, *notebook.cells):
-        part.metadata.pop("papermill", None)
-        if part.metadata.get("tags") == []:
-            del part.metadata["tags"]
-        if "injected-parameters" in part.metadata.get("tags", []) and "id" in part:
-            part["id"] = "injected-parameters"  # papermill draws a random one
-    return nbformat.writes(notebook) + "\n"
+        return OwnKernel
+
+    def stop(self, running: Sequence[Future]) -> None:
+        """End all kernels: trainings may finish their step and save, then what still runs is killed."""
+        for kernel in self.kernels:
+            with suppress(RuntimeError):  # ended already
+                asyncio.run(kernel.interrupt_kernel())
+        wait(running, timeout=SECONDS_TO_SAVE)
+        for kernel in self.kernels:
+            if kernel.has_kernel:
+                asyncio.run(kernel.provisioner.kill())
+        wait(running)

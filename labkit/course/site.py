@@ -125,7 +125,7 @@ def time_notebook(source: Source, home: Path) -> Timing:
     minutes = sum(exercise.minutes for exercise in read_exercises(source))
     try:
         status = read_json(home / "runs" / "notebooks" / TIMED / f"{source.name}.status.json")
-        run = status["seconds"] / 60 if status["state"] == "ok" else None
+        run = status["seconds"] / 60
     except (LabError, KeyError, TypeError):
         run = None
     return Timing(-(-words // WORDS_PER_MINUTE), minutes, run)
