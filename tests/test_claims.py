@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import tiny_lab
 
-from labkit.analysis import robustness, verdicts
+from labkit.analysis import noise_curves, verdicts
 from labkit.analysis.claims import CLAIMS, Claim
 from labkit.analysis.verdicts import chains, claims_table, gaps_table, iterations_saved, judge, starts, word
 from labkit.errors import LabError
@@ -175,12 +175,12 @@ def test_where_noise_crosses(runs, monkeypatch):
     shares = {"none": 0.8, "1e-3": 0.8, "1e-2": 0.8, "1e-1": 0.7, "1e0": 0.6, "1e1": 0.5}
     answered = {f"table3_{name}": share for name, share in shares.items()}
     lab = runs(table2_15=0.75, **answered)
-    monkeypatch.setattr(robustness, "answers_of_seeds", verdicts.answers_of_seeds)
+    monkeypatch.setattr(noise_curves, "answers_of_seeds", verdicts.answers_of_seeds)
     found = judge(BY_NAME["crossing"], lab, seeds=2)
     assert found.verdict == "holds" and found.effect == pytest.approx(10**-1.5, rel=0.05)
     assert "falls below" in found.note
     lab = runs(**answered | {"table2_15": 0.45})
-    monkeypatch.setattr(robustness, "answers_of_seeds", verdicts.answers_of_seeds)
+    monkeypatch.setattr(noise_curves, "answers_of_seeds", verdicts.answers_of_seeds)
     assert judge(BY_NAME["crossing"], lab, seeds=2).verdict == "fails"
     assert BY_NAME["crossing"].in_paper("cross-view") == pytest.approx(0.082, abs=0.002)
     assert BY_NAME["crossing"].in_paper("cross-subject") is None

@@ -43,7 +43,7 @@ def test_the_course_draws_a_reading_of_one_epoch_across():
     rows = [(name, epoch, block, 0.1 * block + 0.01 * epoch, 0.0, 1.0) for name, epoch in keys for block in (1, 2)]
     table = pd.DataFrame(rows, columns=["reading", "epoch", "block", "likeness", "low", "high"])
     looks = {"alone": ("hallucination", "-"), "RGB stream": ("rgb", "--")}
-    _, second = figures.likeness_course(table, looks, 40).axes
+    _, second = figures.cka_course(table, looks, 40).axes
     moving, across = second.lines
     assert list(moving.get_xdata()) == [0, 1, 40]
     assert list(moving.get_ydata()) == pytest.approx([0.2, 0.21, 0.6])

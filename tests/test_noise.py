@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import MemoryStore, tiny_lab
 
-from labkit.analysis import robustness
+from labkit.analysis import noise_curves
 from labkit.clips import colorize_depth, normalize, saturate, to_clip
 from labkit.config import ClipConfig
 from labkit.errors import LabError
@@ -378,19 +378,20 @@ PEOPLE = np.arange(400) % 20
 def test_crossing_lies_between_two_severities_on_the_kinds_axis():
     rival = answered(0.7)[0]
     linear = replace(CORRUPTIONS["dropped"], severities=("1", "2", "3"))
-    found = robustness.find_crossing(answered(0.9, 0.8, 0.6, 0.5), rival, linear, PEOPLE)
+    found = noise_curves.find_crossing(answered(0.9, 0.8, 0.6, 0.5), rival, linear, PEOPLE)
     assert found == pytest.approx((1.5, 1.5, 1.5, 1))
     decades = replace(CORRUPTIONS["speckle"], severities=("1e-2", "1e-1", "1e0"))
-    (severity, *_) = robustness.find_crossing(answered(0.9, 0.8, 0.6, 0.5), rival, decades, PEOPLE)
+    (severity, *_) = noise_curves.find_crossing(answered(0.9, 0.8, 0.6, 0.5), rival, decades, PEOPLE)
     assert severity == pytest.approx(10**-1.5)
-    (severity, *_) = robustness.find_crossing(answered(0.8, 0.6, 0.5, 0.5), rival, decades, PEOPLE)
+    (severity, *_) = noise_curves.find_crossing(answered(0.8, 0.6, 0.5, 0.5), rival, decades, PEOPLE)
     assert severity == pytest.approx(0.005)  # halfway between none and the first
 
 
 def test_a_curve_that_never_crosses_has_no_severity():
-    found = robustness.find_crossing(answered(0.9, 0.8, 0.7), answered(0.7)[0], _two("dropped"), PEOPLE)
+    found = noise_curves.find_crossing(answered(0.9, 0.8, 0.7), answered(0.7)[0], _two("dropped"), PEOPLE)
     assert found == (None, None, None, 0.0)  # as good is not worse
-    assert robustness.find_crossing(answered(0.6, 0.5, 0.4), answered(0.7)[0], _two("dropped"), PEOPLE) == (0, 0, 0, 1)
+    found = noise_curves.find_crossing(answered(0.6, 0.5, 0.4), answered(0.7)[0], _two("dropped"), PEOPLE)
+    assert found == (0, 0, 0, 1)
 
 
 def _two(kind: str) -> Corruption:
@@ -403,17 +404,17 @@ def test_the_interval_covers_the_truth_and_open_ends_are_none():
     for _ in range(60):  # accuracy falls by a tenth a severity, rival 0.65: crosses at 2.5
         curve = draws.random((5, 2, 400)) < np.array([0.9, 0.8, 0.7, 0.6, 0.5])[:, None, None]
         rival = draws.random((2, 400)) < 0.65
-        found.append(robustness.find_crossing(curve, rival, kind, PEOPLE, samples=400))
+        found.append(noise_curves.find_crossing(curve, rival, kind, PEOPLE, samples=400))
     inside = [low <= 2.5 <= (np.inf if high is None else high) for _, low, high, _ in found]
     assert np.mean(inside) >= 0.85
     assert np.median([severity for severity, *_ in found]) == pytest.approx(2.5, abs=0.2)
     curve = draws.random((3, 1, 400)) < np.array([0.9, 0.8, 0.66])[:, None, None]
-    _, low, high, share = robustness.find_crossing(curve, draws.random((1, 400)) < 0.65, _two("dropped"), PEOPLE)
+    _, low, high, share = noise_curves.find_crossing(curve, draws.random((1, 400)) < 0.65, _two("dropped"), PEOPLE)
     assert high is None and 0 < share < 1 and low is not None
 
 
 def test_a_crossing_in_words():
-    say = robustness.Crossing
+    say = noise_curves.Crossing
     assert "falls below “hallucination + RGB” at variance of the noise 0.062 (95 % interval 0.01 to beyond 10)" in str(
         say("speckle", "table2:15", 0.0621, 0.01, None, 0.9))  # fmt: skip
     assert "stays above “RGB stream” up to step (mm) 400, but for 12 % of resamples" in str(
@@ -421,7 +422,7 @@ def test_a_crossing_in_words():
     assert str(say("holes", "control:15", None, None, None, 0.0)).endswith("up to share of the person lost 1")
     assert "below “hallucination + RGB” with clean depth already" in str(say("holes", "table2:15", 0, 0, 0.3, 1.0))
     with pytest.raises(LabError, match="speckle-mm"):
-        robustness.targets_of("fog")
+        noise_curves.targets_of("fog")
 
 
 @pytest.fixture(scope="module")
@@ -433,30 +434,30 @@ def reproduced(tmp_path_factory):
     store.ids = [f"S001C001P{1 + n % 6:03d}R001A{n:03d}" for n in range(1, 25)]
     split = SimpleNamespace(name="cross-view", train=store.ids[:12], validation=store.ids[12:15], test=store.ids[15:])
     lab = replace(lab, clips=store, split=split)
-    for name in ("table3:none", *robustness.RIVALS):
+    for name in ("table3:none", *noise_curves.RIVALS):
         TARGETS[name].make(lab)
     return lab
 
 
 def test_tables_and_figures_come_from_finished_runs(reproduced):
-    table = robustness.severity_table(reproduced)
+    table = noise_curves.severity_table(reproduced)
     assert table["severity"].tolist()[:-1] == [0, 1e-3, 1e-2, 1e-1, 1, 10] and np.isnan(table["severity"].iloc[-1])
     assert table["paper"].tolist() == [81.43, 81.34, 81.12, 76.85, 62.47, 51.43, 14.24]
     assert table["ours"].between(0, 100).all() and set(table["state"]) == {"done"}
-    rivals = results_table(reproduced, 1, [TARGETS[name] for name in robustness.RIVALS])
-    crossings = robustness.crossings_table(reproduced, 1, ("speckle", "holes"))
-    pairs = [[kind, rival] for kind in ("speckle", "holes") for rival in robustness.RIVALS]
+    rivals = results_table(reproduced, 1, [TARGETS[name] for name in noise_curves.RIVALS])
+    crossings = noise_curves.crossings_table(reproduced, 1, ("speckle", "holes"))
+    pairs = [[kind, rival] for kind in ("speckle", "holes") for rival in noise_curves.RIVALS]
     assert crossings[["kind", "rival"]].values.tolist() == pairs
     drawn = figures.noise_curve(table, rivals, crossings)
     marks = {float(y) for line in drawn.axes[0].lines if line.get_marker() == "P" for y in line.get_ydata()}
     assert marks == set(table["ours"])
-    panels = figures.noise_severities({"holes": robustness.severity_table(reproduced, 1, "holes")}, rivals, crossings)
+    panels = figures.noise_severities({"holes": noise_curves.severity_table(reproduced, 1, "holes")}, rivals, crossings)
     assert [label.get_text() for label in panels.axes[0].get_xticklabels()] == ["0", "0.1", "0.25", "0.5", "0.75", "1"]
 
 
 def test_the_figure_marks_the_crossing_and_its_interval():
     table = results_like("speckle", [90, 88, 84, 76, 60, 40])
-    rivals = results_like("speckle", [80, 78, 70]).assign(target=list(robustness.RIVALS), low=77, high=83)
+    rivals = results_like("speckle", [80, 78, 70]).assign(target=list(noise_curves.RIVALS), low=77, high=83)
     rows = [{"kind": "speckle", "rival": "table2:15", "severity": 10**-1.5, "low": 1e-2, "high": None}]
     axes = figures.noise_curve(table, rivals, pd.DataFrame(rows)).axes[0]
     (ring,) = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
@@ -468,6 +469,6 @@ def test_the_figure_marks_the_crossing_and_its_interval():
 
 def results_like(kind: str, ours: list[float]):
     severities = [0.0, *CORRUPTIONS[kind].readings.values()][: len(ours)]
-    names, values = [target.name for target in robustness.targets_of(kind)], np.array(ours, float)
+    names, values = [target.name for target in noise_curves.targets_of(kind)], np.array(ours, float)
     bounds = {"ours": values, "low": values - 3, "high": values + 3}
     return pd.DataFrame({"target": names[: len(ours)], **bounds, "paper": None, "kind": kind, "severity": severities})

@@ -134,7 +134,7 @@ def jackknife(values: np.ndarray) -> Interval:
     return Interval(float(whole), float(whole - half), float(whole + half))
 
 
-def likeness_table(values: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
+def cka_table(values: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
     """One row a reading, epoch and block: its likeness with `jackknife`'s interval over people.
 
     `values` are `similarities`, or their mean over seeds, by (reading, epoch).

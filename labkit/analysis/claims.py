@@ -14,7 +14,7 @@ import numpy as np
 
 from ..experiments.corruptions import CORRUPTIONS
 from ..experiments.targets import TARGETS
-from .robustness import find_crossing, targets_of
+from .noise_curves import find_crossing, targets_of
 
 
 @dataclass(frozen=True)

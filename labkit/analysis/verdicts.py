@@ -25,7 +25,7 @@ from ..experiments.statistics import clip_spread, gap_closed, holm, paired_boots
 from ..experiments.targets import TARGETS, UPPER, answers_of_seeds
 from ..lab import Lab
 from .claims import CLAIMS, Claim
-from .robustness import crossing
+from .noise_curves import crossing
 
 UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
 MAX_NEEDED = 100  # more than this is "not by seeds"

@@ -25,7 +25,7 @@ from .curves import (
     soft_label_bars,
     training_curves,
 )
-from .maps import Lost, gains_beside, in_grey, likeness_course, lost_clips, map_sheet
+from .maps import Lost, cka_course, gains_beside, in_grey, lost_clips, map_sheet
 from .noise import noise_curve, noise_severities
 from .pictures import clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
 from .registration import alignment_overview
@@ -33,11 +33,11 @@ from .results import claims_figure, class_gains, comparisons, effects_figure, re
 from .style import COLUMN, FAINT, INK, PAGE, PLAIN, ROLES, new_figure, save_figure, styled
 
 __all__ = [
-    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "claims_figure",
+    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "cka_course", "claims_figure",
     "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure",
-    "feature_maps", "gains_beside", "hallucination_curve", "hallucination_curves", "in_grey", "likeness_course",
-    "line_chart", "lost_clips", "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay",
-    "pair_grid", "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips",
+    "feature_maps", "gains_beside", "hallucination_curve", "hallucination_curves", "in_grey", "line_chart",
+    "lost_clips", "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay", "pair_grid",
+    "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips",
     "training_curves",
 ]  # fmt: skip
 

@@ -45,8 +45,8 @@ def map_sheet(streams: Mapping[str, MapColumn], roles: Sequence[str], places: Se
 
 
 @styled
-def likeness_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: int) -> Figure:
-    """Likeness to a teacher by epoch, one panel a block; `table` as from `likeness.likeness_table`.
+def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: int) -> Figure:
+    """Likeness to a teacher by epoch, one panel a block; `table` as from `cka.cka_table`.
 
     `looks` are (role, line style) by reading. A reading of one epoch only is drawn across, to epoch `last`: a
     network that is not in training. Bars are 95 % intervals over people. Epochs are spaced by their square root.

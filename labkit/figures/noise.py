@@ -21,8 +21,8 @@ LINES = {"rgb_only": "-", "control": "--", "rgb": ":"}  # of the rivals, by role
 def noise_curve(table: pd.DataFrame, rivals: pd.DataFrame, crossings: pd.DataFrame | None = None) -> Figure:
     """Row 8's accuracy against the severity of one corruption, across the lines of models that see RGB alone.
 
-    `table` as from `robustness.severity_table`, `rivals` as from `targets.results_table` of
-    `robustness.RIVALS`, `crossings` as from `robustness.crossings_table`. The first rival has its interval as
+    `table` as from `noise_curves.severity_table`, `rivals` as from `targets.results_table` of
+    `noise_curves.RIVALS`, `crossings` as from `noise_curves.crossings_table`. The first rival has its interval as
     a band, and where row 8 falls below it is marked, with its interval. Hollow: the paper's numbers.
     """
     table, rivals = _numbers(table), _numbers(rivals)

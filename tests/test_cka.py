@@ -53,7 +53,7 @@ def test_the_jackknife_of_a_mean_is_its_t_interval():
 
 def test_the_table_has_a_row_a_reading_epoch_and_block():
     values = {("alone", 0): np.array([[0.1, 0.2]] * 4), ("alone", 5): np.array([[0.3, 0.4], [0.2, 0.4], [0.4, 0.4]])}
-    table = likeness.likeness_table(values)
+    table = likeness.cka_table(values)
     assert table[["reading", "epoch", "block"]].to_numpy().tolist() == [
         ["alone", epoch, block] for epoch in (0, 5) for block in (1, 2)
     ]
