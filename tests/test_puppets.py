@@ -28,8 +28,8 @@ from labkit.files import read_json
 from labkit.puppets.actions import ACTIONS, BY_NUMBER, OBJECT_COLORS, SHAPES, perform
 from labkit.puppets.body import FOREGROUND, JOINT, LABEL, generator, person
 from labkit.puppets.clips import cast_object, clip_files, make_performance
-from labkit.puppets.make import check_puppets, make_puppets, read_record, true_registration
-from labkit.puppets.rendering import Picture
+from labkit.puppets.make import check_puppets, make_puppets, read_record
+from labkit.puppets.rendering import Camera, Picture
 from labkit.puppets.sensors import backdrop, depth_frames, sensors
 
 CLEAN = replace(
@@ -140,10 +140,11 @@ def test_joints_lie_on_the_person_and_just_behind_its_surface(clean):
         assert np.median(behind[joint]) == pytest.approx(radius * size, abs=0.02), joint
 
 
-def test_true_registration_gives_the_joint_pixels_of_both_cameras(clean):
+def test_the_recorded_cameras_give_the_joint_pixels_of_both_cameras(clean):
     for name in pd.read_csv(clean / "puppets.csv")["name"][:6]:
         skeleton = read_skeleton(clip_files(clean, name)["skeleton"])
-        depth_xy, color_xy = true_registration(read_record(clean, name), skeleton.xyz)
+        cameras = read_record(clean, name)["geometry"]
+        depth_xy, color_xy = (Camera(**cameras[image]).project(skeleton.xyz) for image in ("depth", "color"))
         assert depth_xy == pytest.approx(skeleton.depth_xy, abs=0.01)
         assert color_xy == pytest.approx(skeleton.color_xy, abs=0.02)
 

@@ -339,9 +339,9 @@ def test_nan_joint_is_refused_by_default_and_untracked_on_request(path):
 
 def test_text_is_ntus_own():
     xyz = np.full((1, 25, 3), -4.248406e-05)
-    skeleton = single_body(xyz, 0 * xyz[..., :2] + 100, xyz[..., :2], np.full((1, 25), 2), body_id=7)
+    skeleton = single_body(xyz, 0 * xyz[..., :2] + 100, xyz[..., :2], np.full((1, 25), 2))
     lines = format_skeleton(skeleton, digits=7).split("\n")
-    assert lines[:4] == ["1", "1", "7 0 0 0 0 0 0 0 0 2", "25"] and lines[29:] == [""]
+    assert lines[:4] == ["1", "1", "1 0 0 0 0 0 0 0 0 2", "25"] and lines[29:] == [""]
     small = "-4.248406E-05"
     assert lines[4] == f"{small} {small} {small} 100 100 {small} {small} 0 0 0 0 2"
 

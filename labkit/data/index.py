@@ -200,19 +200,13 @@ def read_settings(root: str | os.PathLike) -> Settings:
     raise LabError.mismatch(path, expected, str(found)[:80], fix)
 
 
-def write_settings(root: str | os.PathLike, **changes: object) -> None:
-    """Keep some settings in ROOT/labkit.json; those that stand there and are not named stay."""
-    settings = replace(read_settings(root), **changes)
-    write_json(Path(root) / SETTINGS, asdict(settings))
-
-
 @contextmanager
 def changed_settings(root: str | os.PathLike, **changes: object) -> Iterator[None]:
-    """`write_settings` for a block; where it ends in a LabError, the file is as it was."""
+    """Keep some settings in ROOT/labkit.json, and those that stand there; where the block fails, all is as it was."""
     path = Path(root) / SETTINGS
     before = path.read_bytes() if path.is_file() else None
     if changes:
-        write_settings(root, **changes)
+        write_json(path, asdict(replace(read_settings(root), **changes)))
     try:
         yield
     except LabError:

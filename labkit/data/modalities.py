@@ -79,21 +79,18 @@ def flow_pair(frame: int, num_frames: int) -> tuple[int, int]:
     return first, min(first + FLOW_GAP, num_frames - 1)
 
 
-def flow_map(
-    before: np.ndarray, after: np.ndarray, *, size: int | None = None, limit_px: float | None = None
-) -> np.ndarray:
+def flow_map(before: np.ndarray, after: np.ndarray, size: int) -> np.ndarray:
     """Dense optical flow between two RGB pictures uint8 (H,H,3), as a map uint8 (size,size,3).
 
     DIS (Kroeger et al., ECCV 2016; OpenCV's) on grey values, see `dense_flow`. Red is 128 + 127 dx / limit,
     dx in pixels of the map, right positive; green the same of dy, down positive; blue 255 |flow| / limit;
-    all rounded and cut at the limit, `limit_px` = size / 16 by default. Averaged over area where `size`
+    all rounded and cut at the limit, FLOW_RANGE of the size. Averaged over area where `size`
     is smaller than the pictures.
     """
-    size = size or len(before)
     flow = dense_flow(before, after) * np.float32(size / len(before))
     if size != len(before):
         flow = cv2.resize(flow, (size, size), interpolation=cv2.INTER_AREA)
-    flow /= np.float32(limit_px or size * FLOW_RANGE)
+    flow /= np.float32(size * FLOW_RANGE)
     speed = np.sqrt((flow**2).sum(axis=-1, keepdims=True))
     levels = np.concatenate([STILL + STEPS * np.clip(flow, -1, 1), 255 * np.minimum(speed, 1)], axis=-1)
     return np.rint(levels).astype(np.uint8)
@@ -299,7 +296,7 @@ def _flow(view: _View) -> np.ndarray:
     side = max(view.size, FLOW_SIDE)
     pairs = [flow_pair(frame, view.num_frames) for frame in view.frames.tolist()]
     crops = {frame: crop_color(view.video[frame], view.color_box, side) for pair in pairs for frame in pair}
-    return np.stack([flow_map(crops[before], crops[after], size=view.size) for before, after in pairs])
+    return np.stack([flow_map(crops[before], crops[after], view.size) for before, after in pairs])
 
 
 def _skeleton(view: _View) -> np.ndarray:

@@ -84,7 +84,7 @@ class _Waits(Exception):
 
 def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, clips: ClipConfig | None = None,
             *, workers: int | None = None, progress: bool = True) -> ClipStore:  # fmt: skip
-    """The store of all usable clips of an index (or of a data root that `sets` knows), made or brought up to date.
+    """The store of all usable clips of an index, or of a data root, made or brought up to date.
 
     Per clip: `clips.stored_frames` evenly spaced frames over the shorter of RGB and depth, cropped to
     what both cameras see (`clips.alignment`) and resized to `clips.size`, in each of

@@ -89,7 +89,7 @@ class Skeleton:
         return int(np.isnan(values[self.present]).any(axis=-1).sum())
 
 
-def single_body(xyz, depth_xy, color_xy, state, *, orientation=None, body_id: int = 1) -> Skeleton:
+def single_body(xyz, depth_xy, color_xy, state, *, orientation=None) -> Skeleton:
     """One body in every frame, from arrays (T, 25, ...); orientations are 0 where not given."""
     frames = len(state)
     info = np.zeros((frames, 1, len(BODY_FIELDS)))
@@ -101,7 +101,7 @@ def single_body(xyz, depth_xy, color_xy, state, *, orientation=None, body_id: in
         *real,
         state=np.asarray(state, np.int8)[:, None],
         orientation=np.asarray(orientation, np.float64)[:, None],
-        body_id=np.full((frames, 1), body_id, np.int64),
+        body_id=np.ones((frames, 1), np.int64),
         body_info=info,
     )
 

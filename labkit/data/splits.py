@@ -63,25 +63,21 @@ class Split:
     test: tuple[str, ...]
 
 
-class HasIds(Protocol):
-    """What a protocol divides: an Index or a ClipStore."""
+class Clips(Protocol):
+    """What a protocol divides, an Index or a ClipStore: clip ids, and what is known of each."""
 
     ids: Sequence[str]
-
-
-class HasFacts(HasIds, Protocol):
-    """And what is known of each clip."""
 
     def about(self, ids: Iterable[str]) -> list[dict[str, Any]]: ...
 
 
-Division = Callable[[HasFacts], Split]
+Division = Callable[[Clips], Split]
 
 
 # -- protocols by numbers in names ----------------------------------------------------------------
 
 
-def cross_subject(clips: HasIds) -> Split:
+def cross_subject(clips: Clips) -> Split:
     """NTU RGB+D 60: 20 people train, 20 others test; of the training people, subject 1 validates (supplement)."""
     numbers = _numbers(clips, NTU60)
     train, test = _divide(numbers, lambda n: n["subject"] in CS_TRAIN_SUBJECTS)
@@ -89,7 +85,7 @@ def cross_subject(clips: HasIds) -> Split:
     return make_split("cross-subject", train, validation, test)
 
 
-def cross_view(clips: HasIds, dataset: NTU = NTU60) -> Split:
+def cross_view(clips: Clips, dataset: NTU = NTU60) -> Split:
     """Cameras 2 and 3 train, camera 1 tests; 5 % of the training clips, as many of each class, validate.
 
     As released: names of a class sorted, the generator seeded with 0 afresh for every class.
@@ -106,28 +102,28 @@ def cross_view(clips: HasIds, dataset: NTU = NTU60) -> Split:
     return make_split("cross-view", train, validation, test)
 
 
-def cross_subject_120(clips: HasIds) -> Split:
+def cross_subject_120(clips: Clips) -> Split:
     """53 of the 106 people of NTU RGB+D 120 train."""
     return _by_numbers(clips, NTU120, "cross-subject", lambda n: n["subject"] in CS_TRAIN_SUBJECTS_120)
 
 
-def cross_setup(clips: HasIds) -> Split:
+def cross_setup(clips: Clips) -> Split:
     """NTU RGB+D 120: setups with an even number train, the others test."""
     return _by_numbers(clips, NTU120, "cross-setup", lambda n: n["setup"] % 2 == 0)
 
 
-def ucla_cross_view(clips: HasIds, test_view: int = UCLA_TEST_VIEW) -> Split:
+def ucla_cross_view(clips: Clips, test_view: int = UCLA_TEST_VIEW) -> Split:
     """One of the three views tests, the other two train."""
     name = "cross-view" if test_view == UCLA_TEST_VIEW else f"cross-view-{test_view}"
     return _by_numbers(clips, UCLA, name, lambda n: n["camera"] != test_view)
 
 
-def utd_cross_subject(clips: HasIds) -> Split:
+def utd_cross_subject(clips: Clips) -> Split:
     """Subjects 1, 3, 5, 7 train, the others test."""
     return _by_numbers(clips, UTD, "cross-subject", lambda n: n["subject"] in UTD_TRAIN_SUBJECTS)
 
 
-def uwa_views(clips: HasIds, train: tuple[int, ...], test: int) -> Split:
+def uwa_views(clips: Clips, train: tuple[int, ...], test: int) -> Split:
     """Some of the four views train and one tests; clips of other views are in no part."""
     name = "cross-view" if train == (1, 2, 3) else _uwa_name(train, test)
     return _by_numbers(clips, UWA, name, lambda n: n["camera"] in train, lambda n: n["camera"] == test)
@@ -145,7 +141,7 @@ def _uwa_protocols() -> dict[str, Division]:
     }
 
 
-def _numbers(clips: HasIds, dataset: NTU | NumberedSet) -> dict[str, dict[str, int]]:
+def _numbers(clips: Clips, dataset: NTU | NumberedSet) -> dict[str, dict[str, int]]:
     """The numbers in each clip's name, in the order of the ids; LabError where a name is none of the set's."""
     numbers = {clip: dataset.parse(clip) for clip in sorted(clips.ids)}
     if strange := [clip for clip, found in numbers.items() if found is None]:
@@ -159,7 +155,7 @@ def _divide(numbers: Mapping[str, dict], trains: Callable[[dict], bool]) -> tupl
     return train, [clip for clip, found in numbers.items() if not trains(found)]
 
 
-def _by_numbers(clips: HasIds, dataset: NTU | NumberedSet, name: str, trains: Callable[[dict], bool],
+def _by_numbers(clips: Clips, dataset: NTU | NumberedSet, name: str, trains: Callable[[dict], bool],
                 tests: Callable[[dict], bool] | None = None) -> Split:  # fmt: skip
     """A split by what the names say, with validation by `hold_out`; what does not train is tested, or what `tests`."""
     numbers = _numbers(clips, dataset)
@@ -171,7 +167,7 @@ def _by_numbers(clips: HasIds, dataset: NTU | NumberedSet, name: str, trains: Ca
 # -- by objects -----------------------------------------------------------------------------------
 
 
-def compositional(clips: HasFacts) -> Split:
+def compositional(clips: Clips) -> Split:
     """Some pairs of action and object are tested and never trained; subject 1's other clips validate.
 
     Actions in the order of their numbers, objects in the order of their names: the i-th action holds out
@@ -209,7 +205,7 @@ def held_out_pairs(pairs: set[tuple[int, str]], trained: set[tuple[int, str]]) -
     return held_out
 
 
-def _objects(clips: HasFacts, ids: list[str]) -> dict[str, str]:
+def _objects(clips: Clips, ids: list[str]) -> dict[str, str]:
     facts = dict(zip(ids, clips.about(ids), strict=True))
     missing = [clip for clip in ids if "object" not in facts[clip]]
     if missing:
@@ -219,18 +215,10 @@ def _objects(clips: HasFacts, ids: list[str]) -> dict[str, str]:
     return {clip: str(about["object"]) for clip, about in facts.items()}
 
 
-def first_third(split: Split) -> Split:
-    """ "ntu-mini" of the released code: a third of the training clips, after one shuffle with seed 0."""
-    order = sorted(split.train)
-    np.random.RandomState(0).shuffle(order)
-    kept = tuple(sorted(order[: len(order) // 3]))
-    return Split(f"{split.name}, first third", kept, split.validation, split.test)
-
-
 # -- any clips ------------------------------------------------------------------------------------
 
 
-def given_split(clips: HasFacts) -> Split:
+def given_split(clips: Clips) -> Split:
     """The split that folders or table give. Without validation clips, some training clips are held out.
 
     Clips that no part claims are in none. Raises LabError when there is nothing to train or test on.
@@ -241,7 +229,7 @@ def given_split(clips: HasFacts) -> Split:
     return make_split("given", [*parts["train"], *parts["validation"]], validation, parts["test"])
 
 
-def random_split(clips: HasFacts) -> Split:
+def random_split(clips: Clips) -> Split:
     """30 % of the clips of each class test, drawn by a hash of their ids; all others train.
 
     Where subjects are known, 30 % of the subjects test instead, so that nobody is in both parts. Clips
@@ -314,16 +302,16 @@ class DataSet:
             raise LabError.mismatch(None, expected, repr(name), "use one of those names")
         return self.protocols[name]
 
-    def split(self, name: str, clips: HasFacts) -> Split:
+    def split(self, name: str, clips: Clips) -> Split:
         return self.protocol(name)(clips)
 
-    def usual(self, clips: HasFacts) -> str:
+    def usual(self, clips: Clips) -> str:
         """The protocol where none is named: cross-subject, or the first of its own that can divide these clips."""
         if USUAL in self.protocols:
             return USUAL
         return next((name for name in self.protocols if self.divides(name, clips)), next(iter(self.protocols)))
 
-    def divides(self, name: str, clips: HasFacts) -> bool:
+    def divides(self, name: str, clips: Clips) -> bool:
         """Whether a protocol can divide these clips; "given" cannot where neither folders nor table do."""
         try:
             return bool(self.split(name, clips))

@@ -152,19 +152,17 @@ class ClipStore:
     """Aligned clips of a data root, ready for training; made by `prepare`.
 
     Row r is clip `ids[r]` of class `labels[r]`. Each shard is checked against its SHA-256 when it is
-    first read; `verify=False` leaves that out. Raises LabError where a file is missing or damaged.
+    first read. Raises LabError where a file is missing or damaged.
     """
 
-    def __init__(self, path: str | os.PathLike, *, verify: bool = True):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         index = read_sealed(self.path / INDEX)
         if "modalities" not in index["config"]:
             raise LabError.mismatch(self.path, "a store of this version of labkit", "an older one", _FIX)
-        self.shards = [Shard(self.path, name, verify=verify) for name in index["shards"]]
+        self.shards = [Shard(self.path, name) for name in index["shards"]]
         self.records = [record for shard in self.shards for record in shard.records]
         self.ids: list[str] = [record["id"] for record in self.records]
-        if len(self.ids) != len(index["labels"]):
-            raise LabError.mismatch(self.path, f"{len(index['labels'])} clips", len(self.ids), _FIX)
         self.labels = np.array(index["labels"], dtype=np.int64)
         self.class_names: tuple[str, ...] = tuple(index["class_names"])
         self.excluded: dict[str, str] = index["excluded"]  # reason by clip id

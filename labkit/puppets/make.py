@@ -20,8 +20,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..config import PuppetsConfig, as_json
 from ..errors import LabError
 from ..files import locked, read_json, sha256_bytes, sha256_file, sha256_json, write_json, write_text
@@ -30,7 +28,6 @@ from ..parallel import ordered_map
 from ..progress import Progress
 from .actions import ACTIONS
 from .clips import PUPPETS_VERSION, clip_files, clip_name, make_performance, recipe
-from .rendering import Camera
 from .sensors import AZIMUTHS
 
 NUM_SUBJECTS = 40
@@ -175,15 +172,6 @@ def read_record(root: str | PathLike, name: str) -> dict[str, Any]:
         fix = f"delete {path} and run the command that made the set again"
         raise LabError.mismatch(path, "a whole record of a clip", f"one without {', '.join(missing)}", fix)
     return record
-
-
-def true_registration(record: dict[str, Any], xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and colour pixels, (..., 2) each, of points (..., 3) in metres, depth camera coordinates.
-
-    What an estimated registration is measured against; lift depth pixels with `Camera.unproject`.
-    """
-    depth, color = (Camera(**record["geometry"][name]) for name in ("depth", "color"))
-    return depth.project(xyz), color.project(xyz)
 
 
 def check_puppets(root: str | PathLike) -> str:
