@@ -427,3 +427,15 @@ def test_a_clean_set_passes_and_hostile_names_stay_text(tmp_path, capsys):
 def test_published_names_are_known():
     for known in splits.DATA_SETS.values():
         assert set(known.published) - {"clips"} <= set(known.protocols)
+
+
+def test_a_class_whose_clips_are_all_excluded_is_told_as_never_trained(tmp_path):
+    for part in ("train", "test"):
+        for label in ("a", "b"):
+            for number in range(2):
+                write_pair(tmp_path / part / label, str(number))
+    for path in (tmp_path / "train" / "b").glob("*_depth.png"):
+        cut(path)
+    found = inspect(find_dataset(tmp_path), tmp_path, CONFIG, workers=1, progress=False)
+    problems = {row["protocol"]: row.get("problem") for row in found.protocols}
+    assert problems["given"] == "no training clip of 1 of 2 classes, b first"

@@ -11,8 +11,6 @@ set-up and camera resemble each other. One that does not was tracked badly, or i
 
 from __future__ import annotations
 
-import csv
-import io
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -124,11 +122,10 @@ class Inspection:
 
     def to_csv(self) -> str:
         """One row a finding, with a head; clips without a fault have a row, too."""
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: printable(value) for key, value in asdict(finding).items()} for finding in self.findings)
-        return buffer.getvalue()
+        import pandas as pd
+
+        table = pd.DataFrame(map(asdict, self.findings), columns=list(COLUMNS))
+        return table.map(printable).to_csv(index=False, lineterminator="\n")
 
 
 def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *, mode: Mode = "full",
@@ -156,7 +153,8 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
     ordered = [finding for clip in sorted(findings) for finding in findings[clip] or [Finding(clip, "used", "")]]
     gone = {finding.clip for finding in ordered if finding.verdict == "excluded"}
     used = replace(index, entries=tuple(entry for entry in index.entries if entry.id not in gone))
-    protocols = tuple(_count(data, name, used) for name in data.protocols)
+    class_of = {entry.id: index.class_names[entry.label] for entry in index.entries}
+    protocols = tuple(_count(data, name, used, class_of) for name in data.protocols)
     return Inspection(
         index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
         data.published.get("clips"),
@@ -172,13 +170,13 @@ def _per_folder(index: Index) -> dict[str, int]:
     return dict(Counter(chain.from_iterable(tops)))
 
 
-def _count(data: DataSet, name: str, used: Index) -> dict[str, Any]:
+def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> dict[str, Any]:
     """How many clips a protocol has in each part, and how many were published."""
     row: dict[str, Any] = {"protocol": name}
     try:
         split = data.split(name, used)
         row |= {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
-        row |= _lacking(split, used)
+        row |= _lacking(split, class_of)
     except LabError as error:
         row["problem"] = error.reason
     if name in data.published:
@@ -186,9 +184,8 @@ def _count(data: DataSet, name: str, used: Index) -> dict[str, Any]:
     return row
 
 
-def _lacking(split: Split, used: Index) -> dict[str, str]:
+def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
     """A "problem" where some class is never trained on or never tested."""
-    class_of = {entry.id: used.class_names[entry.label] for entry in used.entries}
     classes, told = sorted(set(class_of.values())), []
     for part, ids in (("training", split.train), ("test", split.test)):
         if missing := sorted(set(classes) - {class_of[clip] for clip in ids}):
