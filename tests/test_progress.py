@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny import tiny_lab
 
 from labkit import progress
-from labkit.experiments import graph
-from labkit.experiments.nodes import Node
+from labkit.experiments.graph import run_graph
 from labkit.progress import Pace, Progress, duration
 
 
@@ -102,11 +102,8 @@ def test_a_terminal_is_told_apart_from_results(capsys):
 
 def test_a_notebook_is_told_the_ends_of_trainings_and_nothing_in_red(capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ipykernel.iostream", SimpleNamespace(OutStream=type(sys.stderr)))
-    node = Node("step1-0123", "depth", "cross-subject, seed 0", "bench-0", (), "now")
-    bench = SimpleNamespace(runs=SimpleNamespace(root=tmp_path))
-    log = graph._Log(graph.Report(1, [], {node.run_id: node}, {"bench-0": bench}), "this process")
-    log.started(node.run_id)
-    log.ended(node.run_id, node.outcome("done", seconds=69.0))
-    log.close()
-    assert capsys.readouterr() == ("[1/1] depth (cross-subject, seed 0): done in 69 s\n", "")
-    assert len(list((tmp_path / "graph").iterdir())) == 1
+    monkeypatch.setenv("LABKIT_PROGRESS", "quiet")  # a bar is drawn on stderr
+    lab = tiny_lab(tmp_path, epochs=1)
+    run_graph([(lab, ["depth"])])
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].startswith("[1/1] depth (tiny, seed 0): done in ") and told.err == ""

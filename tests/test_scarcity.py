@@ -102,8 +102,10 @@ def test_several_cores_without_shared_memory_come_to_the_same_bits_in_one_proces
 
 
 def test_several_processes_that_are_asked_for_without_shared_memory_are_refused_by_name(tmp_path):
-    code = "from labkit.experiments.executors import spawned\nwith spawned(2, print, 'worker processes'): pass"
-    done = subprocess.run([*in_namespaces(), sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = ("from labkit.experiments.graph import run_graph; from tiny import tiny_lab\n"
+            f"run_graph([(tiny_lab({str(tmp_path)!r}), ['depth', 'rgb'])], workers=2)")  # fmt: skip
+    command = [*in_namespaces(), sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     last = done.stderr.strip().splitlines()[-1]
     assert "expected shared memory for the locks of 2 worker processes, found none" in last and "--shm-size" in last
 

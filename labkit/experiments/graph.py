@@ -1,81 +1,102 @@
-"""Trainings as a Dask graph: here, in several local processes, or on a cluster.
+"""Trainings as a graph: what is missing is made once, in this process, or by Dask in several, here or elsewhere.
 
-A node is a run, known by its id, so that equal inputs are one node whatever they are called: the
-seeds, protocols and variants of one call share what they can. What is finished is not in the graph. A
-node that fails takes along only what depends on it. A killed or interrupted call is repeated, and goes
-on from the last checkpoint of each training.
+A node is a run, known by its id, so that equal inputs are one node whatever they are called: the seeds,
+protocols and variants of one call share what they can. A node that fails takes along only what depends on
+it. A killed or interrupted call is repeated, and goes on from the last checkpoint of each training.
 
 Processes elsewhere need the same labkit and the same folders: what travels is a path and plain values.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
-from typing import Any
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from .. import progress
+from ..data.store import ClipStore
 from ..errors import LabError
-from ..files import write_json
 from ..lab import Lab
 from ..machine import available_cores, trainings_at_once
-from ..runs import Run
-from . import executors
-from .nodes import Bench, Node, Outcome, in_a_line, train
+from ..parallel import has_locks
+from ..runs import Run, RunStore
 from .trainings import UNPREPARED, get_training, make, with_parents
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_SECONDS = 8
+IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # run as a local process starts
+
+
+@dataclass(frozen=True)
+class Node:
+    """One training to be made in one lab."""
+
+    run_id: str
+    training: str
+    lab: Lab
+    parents: tuple[str, ...]  # run ids
+    provisional: bool  # its clips are not prepared yet, and then its run will be named otherwise
+
+    def __str__(self) -> str:
+        return f"{self.training} ({self.lab.split.name}, seed {self.lab.seed})"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a node: "done", "failed" or "skipped", and in what time or why."""
+
+    node: Node
+    state: str
+    reason: str  # one line
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.state}{' in' if self.state == 'done' else ':'} {self.reason}"
 
 
 @dataclass
 class Report:
     """What a call needed, what was there, and what became of the rest."""
 
-    needed: int = 0  # trainings by name, bench and seed
+    needed: int = 0  # trainings by name, lab and seed
     there: list[str] = field(default_factory=list)  # ids of runs that were finished before
     nodes: dict[str, Node] = field(default_factory=dict)  # by run id, parents first
-    benches: dict[str, Lab] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
-    def damaged(self) -> dict[str, Outcome]:
-        """Runs that were in no state to be looked at, let alone trained."""
-        return {o.run_id: o for o in self.outcomes if o.run_id not in self.nodes}
-
-    @property
     def failed(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if not outcome.good]
+        return [outcome for outcome in self.outcomes if outcome.state != "done"]
 
     def counts(self) -> dict[str, int]:
         """Trainings needed, distinct, already there, run, failed, skipped, and not reached."""
         states = [outcome.state for outcome in self.outcomes]
-        distinct = len({*self.there, *self.nodes, *self.damaged})
-        there, run = len(self.there) + states.count("cached"), states.count("done")
-        failed, skipped = states.count("failed"), states.count("skipped")
-        left = distinct - there - run - failed - skipped
-        return {"needed": self.needed, "distinct": distinct, "already there": there, "run": run, "failed": failed,
-                "skipped": skipped, "not reached": left}  # fmt: skip
+        return {"needed": self.needed, "distinct": len(self.there) + len(self.nodes), "already there": len(self.there),
+                "run": states.count("done"), "failed": states.count("failed"), "skipped": states.count("skipped"),
+                "not reached": len(self.nodes) - len(states)}  # fmt: skip
 
     def __str__(self) -> str:
         counts = self.counts()
-        needed, left = counts.pop("needed"), counts.pop("not reached")
-        parts = [f"{needed} trainings needed", *(f"{count} {name}" for name, count in counts.items())]
-        if left:
-            parts.append(f"{left} not reached")
-        if counts["run"]:
-            made = len({outcome.run_id for outcome in self.outcomes if outcome.state == "done"})
-            parts.append(f"distinct trainings / trainings run = {made / counts['run']:.2f}")
-        return ", ".join(parts)
+        if not counts["not reached"]:
+            del counts["not reached"]
+        told = f"{counts.pop('needed')} trainings needed, " + ", ".join(f"{n} {name}" for name, n in counts.items())
+        made = [outcome.node.run_id for outcome in self.outcomes if outcome.state == "done"]
+        return f"{told}, distinct trainings / trainings run = {len(set(made)) / len(made):.2f}" if made else told
 
     def check(self) -> None:
         """Raise LabError naming what failed; skipped trainings follow from it."""
-        told = [f"{o.training} ({o.where}): {o.reason}" for o in self.failed if o.state == "failed"]
+        told = [f"{outcome.node}: {outcome.reason}" for outcome in self.failed if outcome.state == "failed"]
         if told:
             raise LabError(None, "; ".join(told), "mend this and run the same again: all that is finished is kept")
-
-
-# -- planning ----------------------------------------------------------------------------------------
 
 
 def plan(needs: Iterable[tuple[Lab, Sequence[str]]]) -> Report:
@@ -84,30 +105,25 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]]) -> Report:
     The parents of a finished run are not needed. Nothing is trained and torch is not loaded. Raises
     LabError for an unknown training, and for a modality that a lab's store does not hold.
     """
-    report, call = Report(), f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
-    for number, (lab, names) in enumerate(needs):
-        dry, made, wanted = replace(lab, dry=True), {}, set(names)
-        key, where = f"bench-{number}", f"{lab.split.name}, seed {lab.seed}"
-        report.benches[key] = replace(lab, dry=False)
+    report = Report()
+    for lab, names in needs:
+        dry, bench, made, wanted = replace(lab, dry=True), replace(lab, dry=False), {}, set(names)
         for name in reversed(with_parents(names)):
             if name not in wanted:
                 continue
-            run, parents = _name(name, dry, made), get_training(name).parents
             report.needed += 1
-            if run.id in {*report.there, *report.nodes, *report.damaged}:
-                wanted |= set() if run.id in report.there else set(parents)
-                continue
-            provisional = run.spec.data == UNPREPARED
-            node = Node(run.id, name, where, key, tuple(made[p].id for p in parents), call, provisional)
-            try:
-                finished = run.is_finished()
-            except LabError as error:
-                report.outcomes.append(node.outcome("failed", str(error)))
-                continue
-            if finished:
-                report.there.append(run.id)
-            else:
-                report.nodes[run.id] = node
+            run, parents = _name(name, dry, made), get_training(name).parents
+            if run.id not in report.there and run.id not in report.nodes:
+                try:
+                    finished = run.is_finished()
+                except LabError:  # damaged, which is told when its turn comes
+                    finished, parents = False, ()
+                if finished:
+                    report.there.append(run.id)
+                else:
+                    ids, provisional = tuple(made[parent].id for parent in parents), run.spec.data == UNPREPARED
+                    report.nodes[run.id] = Node(run.id, name, bench, ids, provisional)
+            if run.id in report.nodes:
                 wanted |= set(parents)
     order = TopologicalSorter({run_id: node.parents for run_id, node in report.nodes.items()}).static_order()
     report.nodes = {run_id: report.nodes[run_id] for run_id in order if run_id in report.nodes}
@@ -122,15 +138,53 @@ def _name(training: str, dry: Lab, made: dict[str, Run]) -> Run:
         raise LabError(error.path, f"training {training}: {error.reason}", fix) from error
 
 
-def dask_graph(report: Report, pack: Callable[[Lab], Bench] = Bench.pack) -> dict[str, Any]:
-    """The plan as a Dask graph: run id -> (train, node, key of its bench, run ids of unfinished parents)."""
-    graph: dict[str, Any] = {key: pack(lab) for key, lab in report.benches.items()} | report.damaged
-    for node in report.nodes.values():  # parents come first
-        graph[node.run_id] = (train, node, node.bench, [parent for parent in node.parents if parent in graph])
-    return graph
+def train(training: str, lab: Lab, run_id: str | None, threads: int | None, *parents: Any) -> float:
+    """Make one run, whose parents are made, unless it is finished; returns the seconds it took.
+
+    `lab` may be packed; `run_id` is what the run must be named, if that is known; `parents` have only to be there.
+    Raises what the training raises; the run then keeps the reason and the traceback in its state.
+    """
+    begin, made = monotonic(), {}
+    if isinstance(lab.clips, tuple):
+        lab = replace(lab, clips=_open_store(*lab.clips))
+    run = make(training, replace(lab, dry=True), made)
+    if run_id not in (None, run.id):
+        fix = "use the same labkit and the same data everywhere"
+        raise LabError.mismatch(None, f"a training that comes to {run_id}", f"one that comes to {run.id}", fix)
+    if not run.is_finished():
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
+        found = get_training(training)
+        try:
+            found.make(lab, *(made[parent] for parent in found.parents))
+        except Exception as error:
+            with suppress(LabError):
+                run.set_state("failed", reason=in_a_line(error), traceback=traceback.format_exc())
+            raise
+    return monotonic() - begin
 
 
-# -- all of them -------------------------------------------------------------------------------------
+def packed(lab: Lab) -> Lab:
+    """The lab as it travels to another process: of a clip store goes the path, and the fingerprint to know it by."""
+    store = lab.clips
+    clips = (store.path.resolve(), store.fingerprint) if isinstance(store, ClipStore) else store
+    return replace(lab, clips=clips, runs=RunStore(lab.runs.root.resolve()))
+
+
+@functools.lru_cache(maxsize=4)
+def _open_store(path: Path, fingerprint: str) -> ClipStore:
+    store = ClipStore(path)
+    if store.fingerprint != fingerprint:
+        expected, found = f"clips with fingerprint {fingerprint[:12]}", store.fingerprint[:12]
+        raise LabError.mismatch(path, expected, found, "let all workers see the same folders")
+    return store
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error as one line; one that the user cannot mend says its kind, too."""
+    return str(error) if isinstance(error, LabError) else " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def run_graph(
@@ -140,83 +194,125 @@ def run_graph(
     scheduler: str | None = None,
     threads: int | None = None,
 ) -> Report:
-    """Make all these trainings; the report says what became of each.
+    """Make all these trainings, and tell the end of each; the report says what became of them.
 
     In this process by default; in `workers` local processes, which share the cores (None: as many as
     are best here, `machine.trainings_at_once`); or on the cluster of a Dask `scheduler`
     ("tcp://host:8786"), whose workers must be started with one thread each and see the same folders.
-    `threads` is torch's thread count; a run started with one count resumes with no other. What is done
-    is told as it happens (`progress.tell`) and kept in `runs/graph/`. Raises LabError, with nothing lost, when
-    the plan is impossible, a local process dies, or the scheduler cannot be reached.
+    Where a process dies, another takes its training over. `threads` is torch's thread count; a run started with
+    one count resumes with no other. Raises LabError, with nothing lost, when the plan is impossible, or the
+    processes cannot be started or reached.
     """
-    workers = 1 if scheduler and workers is None else workers
     if workers is not None and (workers < 1 or (workers > 1 and scheduler)):
         found = f"{workers} workers" + (f" and {scheduler}" if scheduler else "")
         raise LabError.mismatch(None, "at least one worker, or a scheduler", found, "give one of the two")
     report = plan(needs)
     if not report.nodes:
         return report
-    workers = min(trainings_at_once(), len(report.nodes)) if workers is None else workers
-    if workers > 1:
-        threads = threads or max(available_cores() // workers, 1)
-    report.nodes = {run_id: replace(node, threads=threads) for run_id, node in report.nodes.items()}
-    log, keys = _Log(report, scheduler or ("this process" if workers == 1 else f"{workers} processes")), [*report.nodes]
+    if workers is None:
+        workers = 1 if scheduler else min(trainings_at_once(), len(report.nodes))
     try:
         if scheduler:
-            lost = executors.on_cluster(dask_graph(report), keys, log, scheduler)
-            _tell_lost(report, lost, log)
+            with _connected(scheduler) as client:
+                _follow(report, _on_workers(report, client, threads))
         elif workers > 1:
-            executors.in_processes(dask_graph(report), keys, log, workers)
+            with _started(workers) as client:
+                _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
         else:
-            executors.in_this_process(dask_graph(report, Bench), keys, log)
+            _follow(report, _in_this_process(report, threads))
     finally:
-        log.close()
+        if report.outcomes and not progress.in_notebook():
+            _tell(str(report))
     return report
 
 
-def _tell_lost(report: Report, lost: dict[str, Exception], log: _Log) -> None:
-    """What the cluster itself could not do: a task that killed every worker it was given to, and what needs it."""
-    for run_id, node in report.nodes.items():  # parents come first
-        if run_id in lost:
-            broken = next((outcome for outcome in report.failed if outcome.run_id in node.parents), None)
-            log.ended(run_id, node.needs(broken) if broken else node.outcome("failed", in_a_line(lost[run_id])))
+def _follow(report: Report, ends: Iterator[tuple[Node, float | Exception]]) -> None:
+    """Each end enters the report and is told; a training's comes after its parents'."""
+    for node, result in ends:
+        lacking = [outcome.node.training for outcome in report.failed if outcome.node.run_id in node.parents]
+        if lacking:
+            outcome = Outcome(node, "skipped", f"it needs {lacking[0]}, which is not there")
+        elif isinstance(result, Exception):
+            outcome = Outcome(node, "failed", in_a_line(result))
+        else:
+            outcome = Outcome(node, "done", f"{result:.0f} s")
+        report.outcomes.append(outcome)
+        _tell(f"[{len(report.outcomes)}/{len(report.nodes)}] {outcome}")
 
 
-class _Log:
-    """Tells what starts and ends, and keeps it as JSON. A notebook has a bar for each training: there, ends alone."""
+def _tell(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # else it is one of several processes of one training
+        progress.tell(line)
 
-    def __init__(self, report: Report, executor: str):
-        self.report, self.executor, self.begun, self.any = report, executor, time.time(), False
-        self.quiet = os.environ.get("RANK", "0") != "0"  # one of several processes of one training
-        self.brief = progress.in_notebook()
 
-    def started(self, run_id: str, *_: Any) -> None:
-        missing = {outcome.run_id for outcome in self.report.failed}
-        if run_id in self.report.nodes and not missing & set(self.report.nodes[run_id].parents):
-            self.any = True
-            if not self.brief:
-                self._tell(f"{self.report.nodes[run_id]}: started")
+def _in_this_process(report: Report, threads: int | None) -> Iterator[tuple[Node, float | Exception]]:
+    """One after the other; what cannot be made for want of a parent is not tried."""
+    for node in report.nodes.values():
+        lacking = any(outcome.node.run_id in node.parents for outcome in report.failed)
+        try:
+            result = 0.0 if lacking else train(node.training, node.lab, None, threads)
+        except Exception as error:
+            result = error
+        yield node, result
 
-    def ended(self, run_id: str, outcome: Any, *_: Any) -> None:
-        if run_id in self.report.nodes:
-            self.report.outcomes.append(outcome)
-            self.any = True
-            number = sum(done.run_id in self.report.nodes for done in self.report.outcomes)
-            self._tell(f"[{number}/{len(self.report.nodes)}] {outcome.brief if self.brief else outcome}")
 
-    def close(self) -> None:
-        if not self.any or self.quiet:  # no worker was found
-            return
-        if not self.brief:
-            self._tell(str(self.report))
-        node = next(iter(self.report.nodes.values()))
-        runs = next(iter(self.report.benches.values())).runs.root
-        write_json(runs / "graph" / f"{node.call}.json", {
-            "executor": self.executor, "threads": node.threads, "started": self.begun, "ended": time.time(),
-            "counts": self.report.counts(), "there": self.report.there,
-            "outcomes": [asdict(outcome) for outcome in self.report.outcomes],
-        })  # fmt: skip
+def _on_workers(report: Report, client: Client, threads: int | None) -> Iterator[tuple[Node, float | Exception]]:
+    """All are handed out at once, each with its parents' futures, by which it fails when they do."""
+    from distributed import as_completed
 
-    def _tell(self, line: str) -> None:
-        if not self.quiet:
-            progress.tell(line)
+    # A lab is a task as well: it is sent once, and made again when the worker that holds it dies.
+    labs = {id(node.lab): node.lab for node in report.nodes.values()}
+    sent = {key: client.submit(replace, packed(lab), pure=False) for key, lab in labs.items()}
+    futures: dict[str, Any] = {}
+    for run_id, node in report.nodes.items():
+        named = None if node.provisional else run_id
+        parents = [futures[parent] for parent in node.parents if parent in futures]
+        task = node.training, sent[id(node.lab)], named, threads, *parents
+        futures[run_id] = client.submit(train, *task, key=run_id)
+    for future in as_completed(futures.values()):
+        if future.status not in ("finished", "error"):
+            fix = "start it again and run the same: it goes on from the checkpoints"
+            raise LabError.mismatch(None, "a Dask scheduler that stays", "that it went away", fix)
+        yield report.nodes[future.key], future.exception() or future.result()
+
+
+@contextmanager
+def _started(workers: int) -> Iterator[Client]:
+    """The client of that many processes on this machine, which end when the work does."""
+    if not has_locks():
+        fix = "give the machine or container some (docker run --shm-size 64m), or ask for one process"
+        raise LabError.mismatch("/dev/shm", f"shared memory for the locks of {workers} worker processes", "none", fix)
+    import distributed
+
+    with warnings.catch_warnings(action="ignore"):  # the dashboard's port may be taken
+        cluster = distributed.LocalCluster(
+            workers, threads_per_worker=1, processes=True, memory_limit=None, silence_logs=logging.CRITICAL,
+            dashboard_address="127.0.0.1:8787", preload=IGNORE_INTERRUPTS, env={"LABKIT_PROGRESS": "quiet"},
+        )  # fmt: skip
+    with cluster, distributed.Client(cluster) as client:
+        try:
+            yield client
+        except BaseException:  # by itself it would wait for what is trained at the moment
+            for nanny in cluster.workers.values():
+                cluster.sync(nanny.close, timeout=0.1)
+            raise
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    """The client of a scheduler that has workers; LabError when there is none within a few seconds."""
+    import distributed
+
+    fix = "start `dask scheduler` and `dask worker --nthreads 1 ADDRESS`, or correct the address"
+    for name in ("distributed", "distributed.client"):  # which tell at length what is told here in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS)
+    except Exception as error:  # who answers may be no scheduler at all
+        raise LabError.mismatch(None, f"a Dask scheduler at {address}", "none that answers", fix) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise LabError.mismatch(None, f"workers at the scheduler {address}", "none", fix) from error
+        yield client
