@@ -38,7 +38,7 @@ def site(out: Positional[Path | None] = None, /, home: Path | None = None) -> No
         home: The project folder; by default the one that holds notebooks/.
     """
     from .. import machine
-    from ..course import site
+    from ..course import website
 
     base = machine.find_home(home)
-    print(site.build_site(base, out or base / "build" / "site"))
+    print(website.build_site(base, out or base / "build" / "site"))

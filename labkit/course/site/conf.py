@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import labkit
 
 project = "labkit"
 release = labkit.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+templates_path = ["templates"]
 myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "off"  # the outputs are those committed in the notebooks
 nb_ipywidgets_js: dict = {}  # would be fetched from elsewhere; each interactive view has a static twin
@@ -74,36 +74,6 @@ def signature(app, what, name, obj, options, arguments, returns):
     return tuple(text and text.replace("<factory>", "...") for text in plain)
 
 
-_ROW, _NUMBER = re.compile(r"<tr\b.*?</tr>", re.DOTALL), re.compile(r"\s*([-+<]?\s*\d.*|–|)\s*")
-
-
-def with_sides(table: str) -> str:
-    """pandas' table with the class `words` at every cell of a column that holds more than numbers.
-
-    Its own style is left out: meant for one table, it would hold for all of a page.
-    """
-    table = re.sub(r"<style scoped>.*?</style>\n?", "", table, flags=re.DOTALL)
-    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in _ROW.findall(table)]
-    words = [not all(map(_NUMBER.fullmatch, column)) for column in zip(*filter(None, rows), strict=False)]
-
-    def marked(row: re.Match) -> str:
-        cell = "<td>" if "<td>" in row[0] else "<th>"
-        places = itertools.count(len(words) - row[0].count(cell))  # below 0: what names the rows
-        return re.sub(cell, lambda _: f'{cell[:-1]} class="words">' if _is_words(next(places)) else cell, row[0])
-
-    def _is_words(place: int) -> bool:
-        return place < 0 or (place < len(words) and words[place])
-
-    return _ROW.sub(marked, table)
-
-
-def tables(app, doctree) -> None:
-    for node in doctree.findall(nodes.raw):
-        if 'class="dataframe"' in node.astext():
-            node.children[:] = [nodes.Text(with_sides(node.astext()))]
-            node.rawsource = node.astext()
-
-
 def formula(text: str, display: str = "inline") -> str:
     """MathML in which both bars of a norm have one height, though only one of them carries an index."""
     return convert(text, display=display).replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
@@ -123,4 +93,3 @@ def setup(app) -> None:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", docstring)
     app.connect("autodoc-process-signature", signature)
-    app.connect("doctree-read", tables)
