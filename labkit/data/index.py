@@ -128,26 +128,24 @@ def make_index(
     keys: Mapping[str, Hashable],
     classes: Mapping[Hashable, str],
     *,
+    name: str,
     known: Mapping[str, str],
     optional: Mapping[str, Mapping[str, str]] | None = None,
     strangers: Iterable[str] = (),
     names: Mapping[str, ClipName] | None = None,
     facts: Mapping[str, dict] | None = None,
-    data_name: str,
-    recording: Recording | None = None,
-    recordings: Mapping[str, Recording] | None = None,
+    registered: Mapping[str, bool] | None = None,
 ) -> Index:
     """An index of the clips in `found` (file by clip id, by modality), each of class `classes[keys[clip]]`.
 
-    A clip that lacks a modality or has a reason in `known` is excluded; what `optional` holds, in the form
-    of `found`, it may lack. `recordings` are those of single clips, where they differ from `recording`.
-    Labels count the classes that have clips, in the order of `classes`.
+    A clip that lacks a modality or has a reason in `known` or in labkit.json is excluded; what `optional` holds,
+    in the form of `found`, it may lack. `registered` says of single clips what labkit.json says of all, and `name`
+    how the data set is called, if that does not. Labels count the classes that have clips, in the order of `classes`.
     """
-    recording, excluded, used = recording or Recording(), {}, []
-    for clip in sorted(set(known).intersection(keys).union(*found.values())):
+    settings, excluded, used = read_settings(root), {}, []
+    for clip in sorted({*known, *settings.exclude}.intersection(keys).union(*found.values())):
         reasons = [f"no {modality}" for modality, files in found.items() if clip not in files]
-        if clip in known:
-            reasons.append(known[clip])
+        reasons += [why[clip] for why in (known, settings.exclude) if clip in why]
         if reasons:
             excluded[clip] = "; ".join(reasons)
         else:
@@ -155,7 +153,8 @@ def make_index(
     present = {keys[clip] for clip in used}
     order = [key for key in classes if key in present]
     label_of, boxes = {key: label for label, key in enumerate(order)}, _sidecars(root)
-    places, own = {**found, **(optional or {}), "boxes": boxes}, recordings or {}
+    places, recording = {**found, **(optional or {}), "boxes": boxes}, settings.recording
+    own = {clip: replace(recording, registered=value) for clip, value in (registered or {}).items()}
     entries = tuple(
         Entry(
             clip, names[clip] if names else None, label_of[keys[clip]],
@@ -165,7 +164,7 @@ def make_index(
         for clip in used
     )  # fmt: skip
     class_names = tuple(classes[key] for key in order)
-    return Index(root, entries, excluded, class_names, tuple(sorted(strangers)), data_name, recording)
+    return Index(root, entries, excluded, class_names, tuple(sorted(strangers)), settings.name or name, recording)
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ def index_folders(root: str | os.PathLike) -> Index:
     A clip's id is <class>/<stem>, behind the split where there is one. A stem that lacks RGB or depth
     is excluded; names without a known ending are strangers.
     """
-    root, settings = Path(root), read_settings(root)
+    root = Path(root)
     found: dict[str, dict[str, str]] = {modality: {} for modality in REQUIRED}
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
@@ -263,14 +262,8 @@ def index_folders(root: str | os.PathLike) -> Index:
             if found[modality].setdefault(clip, path) != path:
                 twice[clip] = f"{modality} found twice"
     classes = {name: name for name in sorted(set(labels.values()), key=natural)}
-    return make_index(
-        root, found, labels, classes, facts=facts, known=twice | settings.exclude, strangers=strangers,
-        **_as_index(root, settings),
-    )  # fmt: skip
-
-
-def _as_index(root: Path, settings: Settings) -> dict[str, Any]:
-    return {"data_name": settings.name or root.resolve().name, "recording": settings.recording}
+    name = root.resolve().name
+    return make_index(root, found, labels, classes, name=name, facts=facts, known=twice, strangers=strangers)
 
 
 def class_folders(root: Path) -> Iterator[tuple[Path, str]]:
@@ -310,11 +303,11 @@ def index_table(path: str | os.PathLike) -> Index:
     Raises LabError when the file is no table, lacks a column, or says neither true nor false where it must.
     """
     path = Path(path)
-    root, settings = path.parent, read_settings(path.parent)
+    root = path.parent
     found: dict[str, dict[str, str]] = {modality: {} for modality in (*REQUIRED, *OPTIONAL)}
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
-    known, strangers, recordings = {}, [], {}
+    known, strangers, registered = {}, [], {}
     for number, row, surplus in _rows(path):
         clip, problems = row.pop("clip"), [f"{surplus} more cells than columns"] * bool(surplus)
         if not clip:
@@ -323,9 +316,9 @@ def index_table(path: str | os.PathLike) -> Index:
         if clip in facts:
             known[clip] = f"listed twice in {path.name}"
             continue
-        label, split, registered = row.pop("label"), row.pop("split", ""), row.pop("registered", "")
-        if registered:
-            recordings[clip] = replace(settings.recording, registered=_truth(path, number, registered))
+        label, split = row.pop("label"), row.pop("split", "")
+        if told := row.pop("registered", ""):
+            registered[clip] = _truth(path, number, told)
         problems += ["no label"] * (not label)
         problems += [f"split {split!r}, not train, validation or test"] * (bool(split) and split.lower() not in SPLITS)
         for modality in found:
@@ -342,8 +335,8 @@ def index_table(path: str | os.PathLike) -> Index:
     optional = {modality: found.pop(modality) for modality in OPTIONAL}
     classes = {name: name for name in sorted({label for label in labels.values() if label}, key=natural)}
     return make_index(
-        root, found, labels, classes, facts=facts, known=known | settings.exclude, strangers=strangers,
-        optional=optional, recordings=recordings, **_as_index(root, settings),
+        root, found, labels, classes, name=root.resolve().name, facts=facts, known=known, strangers=strangers,
+        optional=optional, registered=registered,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import LabError
 from ..files import names_in
-from .index import ClipName, Index, make_index, read_settings
+from .index import ClipName, Index, make_index
 
 NTU_ACTIONS = (
     "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop", "pickup", "throw",
@@ -53,6 +53,11 @@ TWO_PEOPLE = frozenset((*range(50, 61), *range(106, 121)))  # actions that take 
 # Published by the data set's authors: 302 clips of the 60 classes, 535 of all 120.
 MISSING_LIST = "NTU_RGBD_samples_with_missing_skeletons.txt"
 MISSING_LIST_120 = "NTU_RGBD120_samples_with_missing_skeletons.txt"
+NTU_FILES = {  # folder stem, and what follows the clip's name
+    "rgb": ("nturgb+d_rgb", "_rgb.avi"),
+    "depth": ("nturgb+d_depth_masked", ""),
+    "skeleton": ("nturgb+d_skeletons", ".skeleton"),
+}
 UCLA_CLASSES = {
     1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash", 4: "walk around", 5: "sit down",
     6: "stand up", 8: "donning", 9: "doffing", 11: "throw", 12: "carry",
@@ -83,19 +88,11 @@ Found = dict[str, dict[str, str]]  # file by clip id, by modality
 
 @dataclass(frozen=True)
 class NTU:
-    """A release of NTU RGB+D: the largest number of each part of a name, and where modalities lie."""
+    """A release of NTU RGB+D: the largest number of each part of a name, and the classes."""
 
     name: str
     limits: ClipName
     class_names: tuple[str, ...]
-    missing_lists: tuple[str, ...]
-    modalities: dict[str, tuple[str, str]] = field(  # folder stem, and what follows the clip's name
-        default_factory=lambda: {
-            "rgb": ("nturgb+d_rgb", "_rgb.avi"),
-            "depth": ("nturgb+d_depth_masked", ""),
-            "skeleton": ("nturgb+d_skeletons", ".skeleton"),
-        }
-    )
 
     def parse(self, clip_id: str) -> ClipName | None:
         """The numbers in a clip's name, or None where it is not a name of this release."""
@@ -116,20 +113,16 @@ class NTU:
         folder.
         """
         root, strangers, twice = Path(root), [], {}
-        found = {modality: self._scan(root, modality, strangers, twice) for modality in self.modalities}
-        settings = read_settings(root)
+        found = {modality: self._scan(root, modality, strangers, twice) for modality in NTU_FILES}
         known = {clip: [f"{modality} found twice" for modality in modalities] for clip, modalities in twice.items()}
         for clip in self._listed_as_missing(root):
             known.setdefault(clip, []).append("on the published list of missing skeletons")
-        for clip, reason in settings.exclude.items():
-            known.setdefault(clip, []).append(reason)
         names = {clip: self.parse(clip) for files in found.values() for clip in files}
         embedded = (root / "puppets.json").is_file()
         return make_index(
             root, found, {clip: name.action for clip, name in names.items()},
             dict(enumerate(self.class_names, start=1)), known={clip: "; ".join(why) for clip, why in known.items()},
-            strangers=strangers, names=names, data_name=settings.name or ("puppets" if embedded else self.name),
-            recording=settings.recording,
+            strangers=strangers, names=names, name="puppets" if embedded else self.name,
         )  # fmt: skip
 
     def clips(self, root: Path, modality: str) -> list[str]:
@@ -138,7 +131,7 @@ class NTU:
 
     def _scan(self, root: Path, modality: str, strangers: list[str], twice: dict[str, list[str]]) -> dict[str, str]:
         """Files of one modality by clip id; other names go to `strangers`, second files to `twice`."""
-        stem, suffix = self.modalities[modality]
+        stem, suffix = NTU_FILES[modality]
         found: dict[str, str] = {}
         for folder in _folders(root, stem):
             for name in names_in(folder):
@@ -152,8 +145,8 @@ class NTU:
     def _listed_as_missing(self, root: Path) -> frozenset[str]:
         """The ids on the lists that lie in the root or among the skeletons."""
         listed: set[str] = set()
-        for folder in (root, *_folders(root, self.modalities["skeleton"][0])):
-            for name in self.missing_lists:
+        for folder in (root, *_folders(root, NTU_FILES["skeleton"][0])):
+            for name in (MISSING_LIST, MISSING_LIST_120):
                 if (folder / name).is_file():
                     text = (folder / name).read_text(encoding="utf-8", errors="replace")
                     listed.update(filter(self.parse, text.split()))
@@ -162,8 +155,8 @@ class NTU:
 
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 
-NTU60 = NTU("NTU60", ClipName(17, 3, 40, 2, 60), NTU_ACTIONS, (MISSING_LIST, MISSING_LIST_120))
-NTU120 = NTU("NTU120", ClipName(32, 3, 106, 2, 120), NTU120_ACTIONS, (MISSING_LIST, MISSING_LIST_120))
+NTU60 = NTU("NTU60", ClipName(17, 3, 40, 2, 60), NTU_ACTIONS)
+NTU120 = NTU("NTU120", ClipName(32, 3, 106, 2, 120), NTU120_ACTIONS)
 
 
 def _is_folder_of(stem: str, name: str) -> bool:
@@ -221,11 +214,9 @@ class NumberedSet:
             for modality, files in found.items()
         }
         facts = {clip: numbers for clip, numbers in named.items() if numbers is not None}
-        settings = read_settings(root)
         return make_index(
             root, found, {clip: numbers["action"] for clip, numbers in facts.items()}, self.classes,
-            known=dict(self.excluded) | settings.exclude, strangers=strangers, facts=facts,
-            data_name=settings.name or self.name, recording=settings.recording,
+            name=self.name, known=self.excluded, strangers=strangers, facts=facts,
         )  # fmt: skip
 
 
