@@ -301,7 +301,8 @@ def test_what_has_no_role_takes_no_colour_of_a_role():
 
 def test_confusion_is_in_per_cent_of_the_true_class():
     axes = figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"]).axes[0]
-    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((0, 0), "75"), ((1, 0), "25")}
+    shown = {(text.get_position(), text.get_text()) for text in axes.texts if text.get_text()}
+    assert shown == {((0.5, 0.5), "75"), ((1.5, 0.5), "25")}
 
 
 def test_registration_errors_end_at_all_points_and_skip_nan():

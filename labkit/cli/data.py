@@ -193,7 +193,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     files.write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(f"every clip: {path}")
     if figure is not None and len(rows):
-        from ..figures.registration import alignment_overview
+        from ..figures.gallery import alignment_overview
         from ..figures.style import picture_bytes
 
         caption = f"Alignment of RGB and depth per set-up and camera, {clips.config['data_name']}"

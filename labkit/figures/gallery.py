@@ -1,9 +1,8 @@
 """One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
 
-No titles: the caption says it. Figures made of frames stand in `pictures`, lines in `curves`, results in
-`result_figures`, those of notebooks 11 and 12 in `map_figures` and `noise_figures`, of a set's alignment in
-`registration_figures`, looks and files in `style`; all are offered here too, so that a notebook imports from
-one place.
+No titles: the caption says it. What shows alignment and answers stands here; figures made of frames in `pictures`,
+lines in `curves`, results in `results`, those of notebooks 11 and 12 in `studies`, looks and files in `style`. All
+are offered here too, so that a notebook imports from one place.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from ..data.check import FAR, STEPS, VIEW
 from .curves import (
     accuracy_curves,
     hallucination_curve,
@@ -25,11 +26,18 @@ from .curves import (
     soft_label_bars,
     training_curves,
 )
-from .maps import Lost, cka_course, gains_beside, in_grey, lost_clips, map_sheet
-from .noise import noise_curve, noise_severities
 from .pictures import clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
-from .registration import alignment_overview
 from .results import claims_figure, class_gains, comparisons, effects_figure, results, role_color
+from .studies import (
+    Lost,
+    cka_course,
+    gains_beside,
+    in_grey,
+    lost_clips,
+    map_sheet,
+    noise_curve,
+    noise_severities,
+)
 from .style import COLUMN, FAINT, INK, PAGE, PLAIN, ROLES, new_figure, save_figure, styled
 
 __all__ = [
@@ -77,6 +85,40 @@ def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+@styled
+def alignment_overview(rows: pd.DataFrame) -> Figure:
+    """How RGB and depth lie to each other: one line a set-up and camera, of all clips; outliers as dots.
+
+    `rows` as from `data.check.alignment_rows`. Boxes are half of the clips and their median, whiskers 90 %.
+    """
+    names = {"ratio": "ratio (colour px / depth px)", "offset_x": "offset x (depth px)",
+             "offset_y": "offset y (depth px)", "residual_px": "residual (depth px)"}  # fmt: skip
+    views = list(rows.groupby(VIEW))
+    titles = [", ".join(f"{key} {value}" for key, value in zip(VIEW, view, strict=True) if value) for view, _ in views]
+    box = {"showfliers": False, "widths": 0.6, "patch_artist": True, "orientation": "horizontal",
+           "boxprops": {"facecolor": FAINT, "linewidth": 0.8}, "medianprops": {"color": INK},
+           "whiskerprops": {"linewidth": 0.8}, "capprops": {"linewidth": 0.8}}  # fmt: skip
+    figure, axes = new_figure(PAGE, 0.9 + 0.2 * len(views), columns=len(names), sharey=True)
+    for panel, (name, label) in zip(axes[0], names.items(), strict=True):
+        fitted = [group[name][~group["fallback"].astype(bool)].dropna() for _, group in views]
+        panel.boxplot(fitted, whis=(5, 95), positions=range(len(views)), **box)
+        for place, (_, group) in enumerate(views if name in STEPS else ()):
+            far = group[name][(group["z"].abs() >= FAR) & (group["worst"] == name)]
+            panel.plot(far, [place] * len(far), "o", color=PLAIN[1], markersize=3)
+        panel.set(xlabel=label, ylim=(len(views) - 0.5, -0.5))
+        panel.locator_params(axis="x", nbins=4)
+        panel.grid(True, axis="x", color=FAINT)
+        panel.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(views)), [title or "all" for title in titles])
+    key = (
+        Patch(facecolor=FAINT, edgecolor=INK, linewidth=0.8, label="half of the clips, and their median"),
+        Line2D([], [], color=INK, linewidth=0.8, label="90 % of the clips"),
+        Line2D([], [], color=PLAIN[1], marker="o", markersize=3, linestyle="", label=f"|z| ≥ {FAR:g}"),
+    )
+    figure.legend(handles=key, loc="outside upper center", ncols=3)
+    return figure
+
+
 # -- answers ---------------------------------------------------------------------------------------
 
 
@@ -85,27 +127,19 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts (true class, predicted class) as shares of each true class, printed in per cent."""
     size = min(PAGE, 1.6 + 0.3 * len(names))
     figure, axes = new_figure(size, size * 0.86)
-    picture = draw_confusion(axes, matrix, names)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.6, label="% of the true class")
-    bar.outline.set_visible(False)
+    draw_confusion(axes, matrix, names, cbar=True, cbar_kws={"shrink": 0.6, "label": "% of the true class"})
     return figure
 
 
-def draw_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str], *, numbers: bool = True) -> AxesImage:
-    """The matrix of `confusion` in given axes, with or without its numbers."""
-    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    share = 100 * matrix / total
-    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    for (row, column), value in np.ndenumerate(share):
-        if numbers and value >= 0.5:
-            color = "white" if value > 55 else INK
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=color)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+def draw_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str], *, numbers: bool = True, **look) -> None:
+    """The matrix of `confusion` in given axes, with or without its numbers; cell (row, column) begins there."""
+    share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    words = np.where(share >= 0.5, np.char.mod("%.0f", share), "") if numbers else None
+    seaborn.heatmap(share, annot=words, fmt="", cmap="Blues", vmin=0, vmax=100, square=True, annot_kws={"size": 6},
+                    xticklabels=names, yticklabels=names, ax=axes, **{"cbar": False, **look})  # fmt: skip
+    axes.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set(xlabel="predicted", ylabel="true")
-    axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    return picture
 
 
 @styled

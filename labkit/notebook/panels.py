@@ -198,7 +198,7 @@ def confused_clips(matrix: np.ndarray, names: Sequence[str], cells: Sequence[tup
     draw_confusion(axes, matrix, shortened(names), numbers=len(names) <= 20)
     for line, (cell, pictures) in enumerate(zip(cells, clips, strict=True)):
         color, top = MARKED[line % len(MARKED)], 0.1 + line * down
-        axes.add_patch(Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=False, color=color, linewidth=2))
+        axes.add_patch(Rectangle(cell[::-1], 1, 1, fill=False, color=color, linewidth=2))
         how = "recognised" if cell[0] == cell[1] else f"taken for {names[cell[1]]}"
         words = f"{names[cell[0]]}, {how}: {matrix[cell]} {'clip' if matrix[cell] == 1 else 'clips'}"
         write(figure, size + 0.1, top, textwrap.fill(words, 48), color=color)

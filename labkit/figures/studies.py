@@ -1,0 +1,271 @@
+"""Figures of the studies of notebooks 11 and 12: feature maps beside each other, and depth that gets worse."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..experiments.corruptions import CORRUPTIONS, Corruption
+from ..experiments.targets import TARGETS
+from .pictures import GAP, tile
+from .results import role_color
+from .style import COLUMN, FAINT, INK, MARKERS, PAGE, ROLES, bare, new_figure, styled
+
+# -- 11 Feature maps -------------------------------------------------------------------------------
+
+MapColumn = Sequence[np.ndarray]  # one stream's frames (T,S,S,3) uint8, then its maps (T,h,w) place by place
+
+
+def in_grey(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps (T,h,w) as pictures (T,S,S,3) uint8: black is zero or less, white their largest value."""
+    share = np.clip(maps / max(float(maps.max()), 1e-9), 0, 1)
+    rows, columns = (np.arange(side) * count // side for count in maps.shape[1:])  # every cell becomes a square
+    return np.repeat((255 * share[:, rows][:, :, columns]).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+@styled
+def map_sheet(streams: Mapping[str, MapColumn], roles: Sequence[str], places: Sequence[str]) -> Figure:
+    """One column a stream, one row a place in it: what it sees in each frame, then what a channel makes of it.
+
+    `places` name the rows of maps, `roles` colour the streams. Every strip has its own scale, black is zero.
+    """
+    count, side = next(iter(streams.values()))[0].shape[:2]
+    across = (PAGE - 0.6) / len(streams)
+    figure, axes = new_figure(PAGE, 0.25 + (len(places) + 1) * (across / count + 0.03), len(places) + 1, len(streams))
+    for column, ((name, (frames, *maps)), role) in enumerate(zip(streams.items(), roles, strict=True)):
+        strips = [frames, *(in_grey(values, side) for values in maps)]
+        for panel, strip in zip(axes[:, column], strips, strict=True):
+            bare(panel).imshow(tile(strip[None]))
+        axes[0, column].set_title(name, color=ROLES[role])
+    for panel, place in zip(axes[:, 0], ("input", *places), strict=True):
+        panel.set_ylabel(place, rotation=0, ha="right", va="center")
+    return figure
+
+
+@styled
+def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: int) -> Figure:
+    """Likeness to a teacher by epoch, one panel a block; `table` as from `cka.cka_table`.
+
+    `looks` are (role, line style) by reading. A reading of one epoch only is drawn across, to epoch `last`: a
+    network that is not in training. Bars are 95 % intervals over people. Epochs are spaced by their square root.
+    """
+    blocks = sorted(table["block"].unique())
+    figure, axes = new_figure(PAGE, 2.3, columns=len(blocks), sharey=True)
+    for panel, block in zip(np.atleast_2d(axes)[0], blocks, strict=True):
+        for reading, (role, line) in looks.items():
+            rows = table[(table["reading"] == reading) & (table["block"] == block)]
+            if len(rows) == 1:
+                panel.axhline(rows["likeness"].iloc[0], color=ROLES[role], linestyle=line, label=reading)
+                continue
+            panel.plot(rows["epoch"], rows["likeness"], color=ROLES[role], linestyle=line, label=reading,
+                       marker=MARKERS[role], markersize=3.5, clip_on=False)  # fmt: skip
+            panel.vlines(rows["epoch"], rows["low"], rows["high"], color=ROLES[role], linewidth=0.8)
+        panel.set_xscale("function", functions=(np.sqrt, np.square))
+        panel.set(xlabel="epoch", xlim=(0, last), ylim=(0, 1))
+        panel.set_xticks(sorted(table["epoch"].unique()))
+        panel.text(0.05, 0.97, f"block {block}", transform=panel.transAxes, va="top")
+        panel.grid(True, axis="y")
+    np.atleast_2d(axes)[0, 0].set_ylabel("likeness to the teacher (CKA)")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def gains_beside(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Paired differences by class, one panel a table of `probes.gains_by_class`, in the order of the first one's.
+
+    Filled: the 95 % interval excludes zero.
+    """
+    order = next(iter(tables.values())).sort_values("difference", ascending=False)["class"]
+    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharex=True, sharey=True)
+    for panel, (title, table) in zip(np.atleast_2d(axes)[0], tables.items(), strict=True):
+        for place, row in enumerate(table.set_index("class").loc[order].itertuples()):
+            color, clear = role_color(row.target), row.low > 0 or row.high < 0
+            panel.hlines(place, row.low, row.high, color=color, linewidth=1.6)
+            panel.plot(row.difference, place, "o", color=color, markersize=5,
+                       markerfacecolor=color if clear else "white")  # fmt: skip
+        panel.axvline(0, color=INK, linewidth=0.8)
+        panel.set(xlabel="difference in accuracy (points)", ylim=(len(order) - 0.5, -0.5), title=title)
+        panel.grid(True, axis="x")
+        panel.tick_params(axis="y", length=0)
+    np.atleast_2d(axes)[0, 0].set_yticks(range(len(order)), order)
+    return figure
+
+
+class Lost(NamedTuple):
+    """A clip that a teacher knew and its student did not."""
+
+    strips: Mapping[str, np.ndarray]  # frames and maps, each (T,S,S,3) uint8
+    teacher: np.ndarray  # probabilities (K,)
+    student: np.ndarray  # probabilities (K,)
+    label: int
+
+
+@styled
+def lost_clips(clips: Sequence[Lost], names: Sequence[str]) -> Figure:
+    """One row a clip: what was seen and held, and what teacher and student answered; the true class is in bold."""
+    count, side = next(iter(clips[0].strips.values())).shape[:2]
+    lines = len(clips[0].strips)
+    left = 2.4  # inches
+    tall = max(left * (lines * (side + GAP)) / (count * (side + GAP)), 0.15 * len(names))
+    figure, axes = new_figure(PAGE, 0.5 + (tall + 0.1) * len(clips), len(clips), 2, width_ratios=(left, 1.8))
+    axes = np.asarray(axes).reshape(len(clips), 2)
+    for (shown, said), clip in zip(axes, clips, strict=True):
+        bare(shown).imshow(tile(np.stack(list(clip.strips.values()))))
+        shown.set_yticks([row * (side + GAP) + side / 2 for row in range(lines)], list(clip.strips))
+        shown.tick_params(length=0)
+        _two_answers(said, clip, names)
+    axes[-1, 1].set_xlabel("probability")
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def _two_answers(axes: Axes, clip: Lost, names: Sequence[str]) -> None:
+    places = np.arange(len(names))
+    axes.axhspan(clip.label - 0.5, clip.label + 0.5, color=FAINT, linewidth=0)
+    axes.barh(places - 0.2, clip.teacher, 0.4, color=ROLES["depth"], label="teacher, depth")
+    axes.barh(places + 0.2, clip.student, 0.4, color=ROLES["hallucination"], label="hallucination, RGB")
+    axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+    axes.set_yticks(places, [textwrap.shorten(name, 28, placeholder=" …") for name in names])
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+    axes.tick_params(axis="y", length=0)
+    axes.get_yticklabels()[clip.label].set_weight("bold")
+
+
+# -- 12 Noisy depth --------------------------------------------------------------------------------
+
+LINES = {"rgb_only": "-", "control": "--", "rgb": ":"}  # of the rivals, by role
+
+
+@styled
+def noise_curve(table: pd.DataFrame, rivals: pd.DataFrame, crossings: pd.DataFrame | None = None) -> Figure:
+    """Row 8's accuracy against the severity of one corruption, across the lines of models that see RGB alone.
+
+    `table` as from `noise_curves.severity_table`, `rivals` as from `targets.results_table` of
+    `noise_curves.RIVALS`, `crossings` as from `noise_curves.crossings_table`. The first rival has its interval as
+    a band, and where row 8 falls below it is marked, with its interval. Hollow: the paper's numbers.
+    """
+    table, rivals = _numbers(table), _numbers(rivals)
+    figure, axes = new_figure(COLUMN, 2.9)
+    corruption = CORRUPTIONS[table["kind"].iloc[0]]
+    _curve(axes, table, rivals, corruption)
+    if crossings is not None:
+        _crossing(axes, crossings, rivals.iloc[0], corruption)
+    axes.set(xlabel=corruption.unit, ylabel="accuracy on test clips (%)")
+    figure.legend(handles=_key(table, rivals), loc="outside upper center", ncols=2)
+    return figure
+
+
+@styled
+def noise_severities(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
+                     crossings: pd.DataFrame | None = None) -> Figure:  # fmt: skip
+    """`noise_curve` of several kinds of corruption, as small panels with one accuracy axis: {kind: its table}."""
+    tables, rivals = {kind: _numbers(table) for kind, table in tables.items()}, _numbers(rivals)
+    columns = 2 if len(tables) == 4 else min(len(tables), 3)
+    rows = -(-len(tables) // columns)
+    figure, axes = new_figure(PAGE, 0.6 + 1.9 * rows, rows=rows, columns=columns, sharey=True)
+    panels = np.atleast_1d(axes).ravel()
+    for panel, (kind, table) in zip(panels, tables.items(), strict=False):
+        _curve(panel, table, rivals, CORRUPTIONS[kind])
+        if crossings is not None:
+            _crossing(panel, crossings, rivals.iloc[0], CORRUPTIONS[kind], words=False)
+        panel.set_xlabel(f"{_kind_in_words(CORRUPTIONS[kind])}\n{CORRUPTIONS[kind].unit}")
+    for panel in panels[::columns]:
+        panel.set_ylabel("accuracy (%)")
+    for panel in panels[len(tables) :]:
+        panel.set_axis_off()
+    handles = _key(pd.concat(tables.values()), rivals)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _kind_in_words(corruption: Corruption) -> str:
+    """A kind as a reader knows it: "speckle on millimetres" for "speckle-mm-std"."""
+    plain, *more = corruption.kind.split("-")
+    return f"{plain} on {'millimetres' if 'mm' in more else 'the picture'}" if plain == "speckle" else plain
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with NaN for what is missing."""
+    columns = [name for name in ("paper", "ours", "low", "high", "severity") if name in table]
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in columns})
+
+
+def _curve(axes: Axes, table: pd.DataFrame, rivals: pd.DataFrame, corruption: Corruption) -> None:
+    if table["paper"].count() <= 1:  # the paper has clean depth alone
+        table, rivals = table.assign(paper=np.nan), rivals.assign(paper=np.nan)
+    graded = table[table["severity"].notna()]
+    places = np.array([corruption.place(severity) for severity in graded["severity"]])
+    beyond = places[-1] + (places[-1] - places[0]) / len(places)  # where void stands
+    for number, row in enumerate(rivals.itertuples()):
+        color = _rival_color(row.target)
+        axes.axhline(row.ours, color=color, linestyle=_rival_line(row.target), linewidth=1.0, zorder=1)
+        if number == 0:
+            axes.axhspan(row.low, row.high, color=color, alpha=0.15, linewidth=0, zorder=0)
+            axes.axhline(row.paper, color=ROLES["paper"], linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
+    _points(axes, places, graded, "-")
+    void = table[table["severity"].isna()]
+    if len(void):
+        _points(axes, np.array([beyond]), void, "")
+    names = [_severity_label(severity, corruption) for severity in graded["severity"]] + ["void"] * len(void)
+    axes.set_xticks([*places, *[beyond] * len(void)], names)
+    axes.grid(True, axis="y")
+
+
+def _points(axes: Axes, places: np.ndarray, rows: pd.DataFrame, line: str) -> None:
+    color = ROLES["two_stream"]
+    axes.vlines(places, rows["low"], rows["high"], color=color, linewidth=1.0)
+    axes.plot(places, rows["ours"], line, marker=MARKERS["two_stream"], markersize=4, color=color, zorder=3)
+    axes.plot(places, rows["paper"], "o", markersize=5.5, markerfacecolor="none", color=ROLES["paper"])
+
+
+def _crossing(
+    axes: Axes, crossings: pd.DataFrame, rival: pd.Series, corruption: Corruption, words: bool = True
+) -> None:
+    """A ring where the curve crosses the rival's line, its interval along the severities, and its place in words."""
+    row = crossings[(crossings["kind"] == corruption.kind) & (crossings["rival"] == rival["target"])].iloc[0]
+    if pd.isna(row["severity"]):
+        return
+    end = axes.get_xticks()[len(corruption.severities)]
+    at, low, high = (end if pd.isna(s) else corruption.place(s) for s in (row["severity"], row["low"], row["high"]))
+    color = _rival_color(rival["target"])
+    axes.plot([low, high], [rival["ours"]] * 2, color=color, linewidth=4, alpha=0.5, solid_capstyle="butt", zorder=2)
+    axes.plot(at, rival["ours"], "o", color=color, markersize=5, markerfacecolor="white", zorder=4)
+    if words:
+        text = f"crosses at {row['severity']:.2g}"  # above the panel, where no error bar reaches
+        above = {"xytext": (at, 1.02), "textcoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+        rule = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(text, (at, rival["ours"]), **above, fontsize=7, color=color, arrowprops=rule)
+
+
+def _severity_label(severity: float, corruption: Corruption) -> str:
+    if not corruption.log:
+        return f"{severity:g}"
+    return f"$10^{{{round(np.log10(severity))}}}$" if severity else "none"
+
+
+def _rival_color(target: str) -> str:
+    return ROLES[TARGETS[target].role]
+
+
+def _rival_line(target: str) -> str:
+    return LINES.get(TARGETS[target].role, "-.")
+
+
+def _key(table: pd.DataFrame, rivals: pd.DataFrame) -> list[Line2D]:
+    color = ROLES["two_stream"]
+    handles = [Line2D([], [], color=color, marker=MARKERS["two_stream"], markersize=4, label="row 8, depth gets worse")]
+    for name in rivals["target"]:
+        look = {"color": _rival_color(name), "linestyle": _rival_line(name), "linewidth": 1.0}
+        handles.append(Line2D([], [], label=TARGETS[name].title, **look))
+    if table["paper"].count() > 1:
+        paper = {"color": ROLES["paper"], "marker": "o", "markerfacecolor": "none", "markersize": 5.5, "linewidth": 0.8}
+        handles.append(Line2D([], [], linestyle=(0, (4, 2)), label="paper, on NTU RGB+D", **paper))
+    return handles
