@@ -54,6 +54,12 @@ _FORM = "**7.1** (difficulty 2 of 3, 10 minutes) task, folded hint, folded solut
 _FIX = "write it as the first lines of labkit/course/forms.py show"
 NBGRADER_SCHEMA = 3
 _ANSWER = "*Your answer:*"
+_HIDDEN_TEST = """# exercise {number} is graded here
+### BEGIN HIDDEN TESTS
+from labkit.notebook import checks, tutor
+
+tutor.grade({names})
+### END HIDDEN TESTS"""
 
 
 @dataclass(frozen=True)
@@ -104,23 +110,25 @@ def _read(source: Source, place: int) -> Exercise:
     parts |= {"difficulty": int(match["difficulty"]), "minutes": int(match["minutes"]), "place": place}
     if not checked:
         return Exercise(**parts)
-    fence = _FENCE.findall(match["solution"])
+    answer, check = _solved(follows.source, match["solution"], where)
+    return Exercise(**parts, answer=answer, check=check)
+
+
+def _solved(code: str, solution: str, where: str) -> tuple[str, str]:
+    """The function in a solution, and the check in the code cell whose blank function it fills in."""
+    fence = _FENCE.findall(solution)
     if len(fence) != 1:
         raise LabError.mismatch(where, "one fence of Python in the solution", len(fence), _FIX)
-    blank, check = _split(follows.source, where)
-    if _signature(fence[0], where) != _signature(blank, where):
-        raise LabError.mismatch(where, f"a solution that defines {blank.splitlines()[0]}", fence[0], _FIX)
-    return Exercise(**parts, answer=fence[0].strip(), check=check)
-
-
-def _split(code: str, where: str) -> tuple[str, str]:
-    """The blank function of an exercise's code cell, and its check."""
-    lines, tree = code.splitlines(), _parse(code, where)
-    blank = len(tree) == 2 and isinstance(tree[0], ast.FunctionDef) and ast.unparse(tree[0].body) == "return ..."
-    if not blank or not ast.unparse(tree[1]).startswith("checks.check_"):
-        expected = "one function that returns `...` and then its check"
-        raise LabError.mismatch(where, expected, repr(code), _FIX)
-    return "\n".join(lines[: tree[0].end_lineno]), "\n".join(lines[tree[1].lineno - 1 :])
+    match _parse(code, where), _parse(fence[0], where):
+        case [ast.FunctionDef() as blank, ast.Expr() as check], [ast.FunctionDef() as answer]:
+            if ast.unparse(blank.body) != "return ..." or not ast.unparse(check).startswith("checks.check_"):
+                expected = "one function that returns `...` and then its check"
+                raise LabError.mismatch(where, expected, repr(code), _FIX)
+            if (answer.name, ast.dump(answer.args)) != (blank.name, ast.dump(blank.args)):
+                expected = f"a solution that defines {code.splitlines()[blank.lineno - 1]}"
+                raise LabError.mismatch(where, expected, fence[0], _FIX)
+            return fence[0].strip(), "\n".join(code.splitlines()[check.lineno - 1 :])
+    raise LabError.mismatch(where, "in cell and solution one function and nothing else", repr(code), _FIX)
 
 
 def _parse(code: str, where: str) -> list[ast.stmt]:
@@ -128,14 +136,6 @@ def _parse(code: str, where: str) -> list[ast.stmt]:
         return ast.parse(code).body
     except SyntaxError as error:
         raise LabError.mismatch(where, "Python", f"{error.msg} in {code!r}", _FIX) from None
-
-
-def _signature(code: str, where: str) -> str:
-    """Name and arguments of the one function that this code defines."""
-    tree = _parse(code, where)
-    if len(tree) != 1 or not isinstance(tree[0], ast.FunctionDef):
-        raise LabError.mismatch(where, "one function and nothing else", repr(code), _FIX)
-    return f"{tree[0].name}({ast.unparse(tree[0].args)})"
 
 
 # -- forms -------------------------------------------------------------------------------------------
