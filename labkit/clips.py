@@ -1,4 +1,4 @@
-"""From stored frames to the tensor a stream sees: frame choice, flips, depth colouring, corruption.
+"""From stored frames to batches of what a stream sees: frame choice, flips, depth colouring, speckle.
 
 A clip is T frames of one modality: RGB as uint8 (T,H,W,3), depth as uint16 (T,H,W) in millimetres
 with 0 for "no reading" or background. All functions take further axes in front. Randomness is a
@@ -7,7 +7,8 @@ function of (seed, purpose, epoch, clip id): no generator state is carried from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,7 +18,10 @@ from .errors import LabError
 from .files import sha256_json
 
 if TYPE_CHECKING:  # torch takes a second to load, and the processes that prepare clips do not need it
+    import torch
     from torch import Tensor
+
+    from .lab import Lab
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's weights, 0..1
 VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255
@@ -227,3 +231,90 @@ def _scaled(images: np.ndarray, scales: Sequence[float], shifts: Sequence[float]
     rows.mul_(torch.tensor(scales, dtype=torch.float32).repeat(width))
     rows.add_(torch.tensor(shifts, dtype=torch.float32).repeat(width))
     return rows.reshape(images.shape).permute(0, 1, 4, 2, 3)
+
+
+# -- batches -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of some modalities with their classes (B,); `batch[modality]` is (B,T,3,H,W).
+
+    `looks` (B,) tells which of a clip's two looks a batch holds: 0 as stored, 1 mirrored; None where frames
+    are drawn afresh.
+    """
+
+    ids: list[str]
+    labels: Tensor
+    clips: dict[str, Tensor]
+    looks: Tensor | None = None
+
+    def __getitem__(self, modality: str) -> Tensor:
+        return self.clips[modality]
+
+
+class Batches:
+    """One part of a split, as batches, with the modalities asked for.
+
+    `share` = (rank, count) gives each of several processes its own equal part of every batch.
+    """
+
+    def __init__(self, lab: Lab, ids: Sequence[str], modalities: Sequence[str], *,
+                 device: torch.device | str = "cpu", share: tuple[int, int] = (0, 1)):  # fmt: skip
+        self.store, self.config, self.seed = lab.clips, lab.profile.clips, lab.seed
+        self.ids, self.modalities, self.device, self.share = list(ids), tuple(modalities), device, share
+
+    @property
+    def two_looks(self) -> bool:
+        """Whether training shows each clip in two looks only, as stored and mirrored."""
+        return self.config.frame_mode == "uniform"
+
+    def order(self, epoch: int) -> list[str]:
+        """The clips shuffled for an epoch: sorted by a keyed hash, so that no file listing's order enters."""
+        return sorted(self.ids, key=lambda clip: (clip_uniform(self.seed, "shuffle", epoch, clip), clip))
+
+    def epoch(self, epoch: int, batch_size: int) -> list[list[str]]:
+        """Batches of clip ids. A last, smaller batch is left out: its batch statistics would be worse."""
+        order = self.order(epoch)
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch_size else batches
+
+    def train_batch(self, ids: list[str], epoch: int) -> Batch:
+        """Clips as training sees them: one flip and one choice of frames per clip, shared by its modalities."""
+        rank, count = self.share
+        mine = ids[rank::count]
+        flips = np.array([clip_uniform(self.seed, "flip", epoch, clip) < self.config.flip for clip in mine])
+        batch = self._load(mine, flips, self._frames(mine, epoch))
+        return batch if self.two_looks else replace(batch, looks=None)
+
+    def view(self, ids: list[str], mirrored: bool = False) -> Batch:
+        """Clips as they are stored, or all mirrored."""
+        return self._load(ids, np.full(len(ids), mirrored), self._frames(ids, None))
+
+    def test_batches(self, batch_size: int) -> Iterator[Batch]:
+        """All clips once, as they are, in the order of `ids`."""
+        rank, count = self.share
+        mine = self.ids[rank::count]
+        for start in range(0, len(mine), batch_size):
+            yield self.view(mine[start : start + batch_size])
+
+    def _load(self, ids: list[str], flips: np.ndarray, frames: np.ndarray) -> Batch:
+        import torch
+
+        rows = self.store.rows(ids)
+        clips = {}
+        for modality in self.modalities:
+            stored = self.store.images(modality, rows)
+            if stored.shape[1] != self.config.num_frames:
+                stored = np.stack([clip[chosen] for clip, chosen in zip(stored, frames, strict=True)])
+            flipped = flip_clip(stored, flips, modality)
+            clips[modality] = to_clip(flipped, self.config, modality).to(self.device)
+        labels = torch.as_tensor(self.store.labels[rows], device=self.device)
+        return Batch(ids, labels, clips, torch.from_numpy(flips).long())
+
+    def _frames(self, ids: list[str], epoch: int | None) -> np.ndarray:
+        """Which stored frames each clip shows, (B,T); evenly spaced ones where no epoch is given."""
+        mode = "uniform" if epoch is None else self.config.frame_mode
+        available, wanted = self.store.num_frames, self.config.num_frames
+        rngs = (clip_rng(self.seed, "frames", epoch, clip) if mode == "mixed" else None for clip in ids)
+        return np.stack([sample_frames(available, wanted, mode, rng) for rng in rngs])

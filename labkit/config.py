@@ -117,20 +117,16 @@ class TrainConfig:
         "running"  # code uses batch statistics in the source stream, a mistake
     )
     selection: Literal["best", "last"] = "best"  # code: best validation epoch, ties go to the later one
-    augment: Literal["flip", "strong"] = (
-        "flip"  # text and code; "strong" adds a shift, a zoom and RGB light, alike in all modalities (ours)
-    )
-    mix: float = 0.0  # mixup's beta; above 0 two clips are blended, all modalities and labels alike (ours)
     snapshots: tuple[int, ...] = ()  # epochs after which the weights are kept for looking at
     accumulate: int = 1  # batches whose gradients are added up before one optimizer step
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": what a probe finds fastest on this machine
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": bf16 where the hardware multiplies it
 
 
 @dataclass(frozen=True)
 class DistillConfig:
     """Step 3: what the hallucination stream learns from (eq. 3 to 7)."""
 
-    objective: str = "distillation"  # eq. 7; a name in `distillers.DISTILLERS`
+    objective: str = "distillation"  # eq. 7; a name in `losses.OBJECTIVES`
     imitation: float = 0.5  # lambda of eq. 5; text, supplement
     temperature: float = 10.0  # T of eq. 6; text, supplement
     student_temperature: float = 1.0  # text, eq. 5; code divides the student by T too

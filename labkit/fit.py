@@ -1,132 +1,98 @@
-"""The training loop: one `fit` for every step, with selection, checkpoints and a single test at the end."""
+"""The training loop (section 3.2): one `fit` for every step, which saves, resumes, and tests once at its end.
+
+A training is resumed from its last checkpoint to the identical bits, provided thread count, precision and torch
+version are those it was started with; otherwise it refuses. Randomness is a function of (seed, purpose, epoch, clip),
+so no generator has to be restored.
+
+Below the loop: evaluation; what a frozen teacher says, kept for as long as clips look the same; the state of a
+training; several processes, started by `accelerate launch` or `torchrun`, which do together what one would do.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
+import platform
+import signal
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+from tqdm.auto import tqdm
 
-from . import machine, processes
-from .experiments.statistics import wilson_interval
+from .clips import Batch, Batches
 from .config import TrainConfig
-from .feeds import Batch, Feed
-from .lab import Lab
-from .lessons import Lessons
+from .errors import LabError
+from .lab import Lab, watched
 from .model import TwoStream, set_bn_momentum
-from .progress import Progress
-from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, of_role
-from .sessions import Session, StopSignals, check_finite, choose_speed, learning_rate, make_optimizer
+from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, making, of_role
 
 CURVE_POINTS = 500  # loss terms are kept at about this many steps of a training
-CHECKPOINT_SECONDS = 20.0  # between two, if one takes no longer than `sessions.LIGHT`
+CHECKPOINT_SECONDS = 20.0  # between two, if one takes no longer than LIGHT
+LIGHT = 0.2  # seconds; a checkpoint that takes longer is made less often, so that a training spends 1 % on them
 TEST_BATCH = 64
+KEPT_BYTES = 1 << 30  # of a teacher's outputs
+
+Read = Callable[[Batch], dict[str, Tensor]]  # a batch to logits by name of reading
 
 
-@dataclass(frozen=True)
-class Task:
-    """What `fit` needs to know of a step: the network, what is trained in it, its loss and its readings."""
+def fit(run: Run, lab: Lab, train: TrainConfig, *, title: str, network: nn.Module, trained: dict[str, nn.Module],
+        sees: tuple[str, ...], forward: Callable, loss: Callable, read: Read,
+        teach: Callable[[Batch], Any] | None = None, teachers: nn.Module | None = None) -> Run:  # fmt: skip
+    """Train a network into its run folder, from its last checkpoint if there is one; returns the finished run.
 
-    title: str
-    model: nn.Module
-    trained: dict[str, nn.Module]  # by role; what the run keeps
-    modalities: tuple[str, ...]
-    forward: Callable[[nn.Module, Batch, Any], Any]  # network, batch and lesson to output
-    losses: Callable[[Any, Any, Tensor], dict[str, Tensor]]  # output, lesson, labels to scalars, "total" among them
-    read: Callable[[Batch], dict[str, Tensor]]  # logits by name of reading; the first one chooses the epoch
-    teach: Callable[[Batch], Any] | None = None  # what frozen teachers say; the lesson of the two above, else None
-    teachers: nn.Module | None = None
-
-
-class Objective(nn.Module):
-    """A task's network with its loss: a batch and its lesson to the loss terms, the one to minimise under "total"."""
-
-    def __init__(self, task: Task, precision: Callable[[], AbstractContextManager]):
-        super().__init__()
-        self.model, self._task, self._precision = task.model, task, precision
-
-    def forward(self, batch: Batch, lesson: Any) -> dict[str, Tensor]:
-        with self._precision():
-            output = self._task.forward(self.model, batch, lesson)
-        return self._task.losses(output, lesson, batch.labels)
-
-
-class Training:
-    """All that one `fit` holds: network and optimizer on their device, feeds, and the resumable session."""
-
-    def __init__(self, run: Run, task: Task, lab: Lab, config: TrainConfig):
-        self.run, self.task, self.config = run, task, config
-        machine.keep_memory()
-        processes.check_shares(config.batch_size, lab.profile.distill.feature_reduction)
-        self.accelerator = processes.start()
-        device = self.accelerator.device
-        self.speed = processes.same(choose_speed(lab, config, device))
-        layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
-        task.model.to(device, memory_format=layout)
-        set_bn_momentum(task.model, config.bn_momentum)
-        if task.teachers is not None:
-            task.teachers.to(device, memory_format=layout)
-        parameters = [p for module in task.trained.values() for p in module.parameters()]
-        optimizer = make_optimizer(config, parameters, self.speed.fused_adam)
-        processes.share_batch_norm(task.model, device)
-        self.objective, self.optimizer = self.accelerator.prepare(Objective(task, self.autocast), optimizer)
-        self.session = Session(run, task.trained, self.optimizer, self.speed, CHECKPOINT_SECONDS)
-        share = (self.accelerator.process_index, self.accelerator.num_processes)
-        self.feeds = {
-            part: Feed(lab, getattr(lab.split, part), task.modalities, device=device, share=share, train=config)
-            for part in ("train", "validation", "test")
-        }
-        self.lessons = Lessons(task.teach, self.feeds["train"], self.autocast) if task.teach else lambda batch: None
-        per_epoch = len(self.feeds["train"].epoch(0, config.batch_size))
-        self.total_steps = -(-per_epoch // config.accumulate) * config.epochs
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16")
-
-    def save(self) -> None:
-        """A checkpoint, by the main process: all hold the same."""
-        if self.accelerator.is_main_process:
-            self.session.save()
-
-
-def fit(run: Run, task: Task, lab: Lab, config: TrainConfig) -> None:
-    """Train a task into its run folder, from its last checkpoint if there is one, and test it once.
-
-    The epoch is chosen on the validation clips; the test clips are read when training is over.
+    `trained`: the modules that the run keeps, by role. `sees`: the modalities that are read. `teach(batch)` is what
+    frozen `teachers` say of a batch, without gradients. `forward(batch, taught)` gives the network's output,
+    `loss(output, taught, labels)` named scalars with the one to minimise under "total". `read(batch)` gives logits by
+    name of reading; the epoch is chosen on the validation clips by the first one, and the test clips are read once,
+    when training is over. Raises LabError, and notes it in the run, where a loss or weight is not finite.
     """
-    training = Training(run, task, lab, config)
-    session, main = training.session, training.accelerator.is_main_process
-    session.restore()
-    if main:
-        run.set_state("running")
-    at = session.position
-    with (
-        StopSignals() as stop,
-        Progress(task.title, config.epochs, "epochs", done=at.epoch, show=main) as bar,
-    ):
-        while at.epoch < config.epochs:
-            batches = training.feeds["train"].epoch(at.epoch, config.batch_size)
+    with making(run) as missing:
+        if missing:
+            training = Training(run, lab, train, network, trained, sees, forward, loss, read, teach, teachers)
+            _loop(training, title)
+            _finish(training)
+    return run
+
+
+def _loop(training: Training, title: str) -> None:
+    session, train = training.session, training.train
+    at, note = session.restore(), ""
+    quiet = not (watched() and training.is_main)
+    with StopSignals() as stop, tqdm(total=train.epochs, initial=at.epoch, desc=title, unit="epochs",
+                                     smoothing=0.05, disable=quiet) as bar:  # fmt: skip
+        while at.epoch < train.epochs:
+            batches = training.batches["train"].epoch(at.epoch, train.batch_size)
             while at.batch < len(batches):
-                group = batches[at.batch : at.batch + config.accumulate]
-                terms, stopped = processes.together(train_step(training, group), stop.received is not None)
+                group = batches[at.batch : at.batch + train.accumulate]
+                terms, stopped = together(train_step(training, group), stop.received is not None)
                 _note_terms(training, terms, len(group))
                 if stopped:
                     training.save()
-                    if main:
-                        run.set_state("interrupted")
+                    training.note_state("interrupted")
                     stop.leave()
                 if session.due():
                     training.save()
-            bar.advance(1, _end_epoch(training))
+            note = _end_epoch(training)
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(1)
             if session.due():
                 training.save()
-    _finish(training)
+    training.save()  # a kill from here on costs only the evaluation
+    if quiet and training.is_main:
+        print(f"{title}: {train.epochs} epochs in {at.seconds:.1f} s · {note}", flush=True)
 
 
 def train_step(training: Training, group: list[list[str]]) -> dict[str, float]:
@@ -134,17 +100,17 @@ def train_step(training: Training, group: list[list[str]]) -> dict[str, float]:
     at, accelerator = training.session.position, training.accelerator
     training.objective.train()
     for settings in training.optimizer.param_groups:
-        settings["lr"] = learning_rate(training.config, at.step, training.total_steps)
+        settings["lr"] = learning_rate(training.train, at.step, training.total_steps)
     sums: dict[str, float] = {}
     for ids in group:
-        batch = training.feeds["train"].train_batch(ids, at.epoch)
-        lesson = training.lessons(batch)
+        batch = training.batches["train"].train_batch(ids, at.epoch)
+        taught = training.taught(batch)
         weight = len(batch.ids) * accelerator.num_processes / len(ids) / len(group)  # shares may differ by a clip
         with nullcontext() if ids is group[-1] else accelerator.no_sync(training.objective):
-            terms = training.objective(batch, lesson)
+            terms = training.objective(batch, taught)
             values = {name: float(term.detach()) for name, term in terms.items()}
             if not all(map(math.isfinite, values.values())):
-                _name_culprit(training.task, batch, terms)
+                _name_culprit(training, batch, terms)
             accelerator.backward(terms["total"] * weight)
         sums = {name: sums.get(name, 0.0) + value * weight for name, value in values.items()}
     training.optimizer.step()
@@ -152,11 +118,91 @@ def train_step(training: Training, group: list[list[str]]) -> dict[str, float]:
     return sums
 
 
-def _name_culprit(task: Task, batch: Batch, terms: dict[str, Tensor]) -> None:
+def learning_rate(train: TrainConfig, step: int, total: int) -> float:
+    """The rate of one optimizer step: a pure function, so that nothing has to be restored."""
+    progress = step / max(total - 1, 1)
+    if train.schedule == "drop":
+        return train.lr * (0.1 if progress >= train.drop_at else 1.0)
+    if train.schedule == "onecycle":  # cosine from 1/25 up to the peak in 30 % of the steps, then down to nothing
+        if progress < 0.3:
+            return train.lr * (1 + 24 * _half_cosine(progress / 0.3)) / 25
+        return train.lr * _half_cosine(1 - (progress - 0.3) / 0.7)
+    return train.lr
+
+
+def _half_cosine(x: float) -> float:
+    return 0.5 * (1 - math.cos(math.pi * x))
+
+
+class Objective(nn.Module):
+    """A network with its loss: a batch and what is taught of it to the loss terms."""
+
+    def __init__(self, network: nn.Module, forward: Callable, loss: Callable, autocast: Callable):
+        super().__init__()
+        self.network, self._forward, self._loss, self._autocast = network, forward, loss, autocast
+
+    def forward(self, batch: Batch, taught: Any) -> dict[str, Tensor]:
+        with self._autocast():
+            output = self._forward(batch, taught)
+        return self._loss(output, taught, batch.labels)
+
+
+class Training:
+    """All that one `fit` holds: network and optimizer on their device, batches, and the resumable session."""
+
+    def __init__(self, run: Run, lab: Lab, train: TrainConfig, network: nn.Module, trained: dict[str, nn.Module],
+                 sees: tuple[str, ...], forward: Callable, loss: Callable, read: Read, teach, teachers):  # fmt: skip
+        keep_memory()
+        check_shares(train.batch_size, lab.profile.distill.feature_reduction)
+        self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read
+        self.accelerator = Accelerator(kwargs_handlers=[_DDP])
+        self.is_main, device = self.accelerator.is_main_process, self.accelerator.device
+        self.precision = precision_of(train, device)
+        for module in filter(None, (network, teachers)):
+            module.to(device, memory_format=torch.channels_last)
+        set_bn_momentum(network, train.bn_momentum)
+        kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
+        parameters = [p for module in trained.values() for p in module.parameters()]
+        optimizer = kind(parameters, lr=train.lr, weight_decay=train.weight_decay, fused=True)
+        share_batch_norm(network, device)
+        objective = Objective(network, forward, loss, self.autocast)
+        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.session = Session(run, trained, self.optimizer, self.precision)
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        self.batches = {part: Batches(lab, getattr(lab.split, part), sees, device=device, share=share)
+                        for part in ("train", "validation", "test")}  # fmt: skip
+        self.taught = Taught(teach, self.batches["train"], self.autocast) if teach else lambda batch: None
+        per_epoch = len(self.batches["train"].epoch(0, train.batch_size))
+        self.total_steps = -(-per_epoch // train.accumulate) * train.epochs
+        self.note_state("running")
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def save(self) -> None:
+        """A checkpoint, by the main process: all hold the same."""
+        if self.is_main:
+            self.session.save()
+
+    def note_state(self, state: str) -> None:
+        if self.is_main:
+            self.run.set_state(state)
+
+
+def precision_of(train: TrainConfig, device: torch.device) -> str:
+    """ "bf16" or "fp32": as the config orders, else bf16 where the hardware multiplies it."""
+    if train.precision != "auto":
+        return train.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
+
+
+def _name_culprit(training: Training, batch: Batch, terms: dict[str, Tensor]) -> None:
     """Raise the LabError of the first tensor, from input to loss, that is not finite."""
     check_finite({f"the {name} clips": clip for name, clip in batch.clips.items()}, "input", batch.ids)
-    for role, module in task.trained.items():
-        check_finite({f"{role}.{name}": value for name, value in module.state_dict().items()}, "weights", batch.ids)
+    check_finite(training.session.weights(), "weights", batch.ids)
     check_finite({f"the loss term '{name}'": term for name, term in terms.items()}, "loss", batch.ids)
 
 
@@ -171,17 +217,17 @@ def _note_terms(training: Training, terms: dict[str, float], batches: int) -> No
 
 def _end_epoch(training: Training) -> str:
     """Validate, choose, move to the next epoch; returns the line a progress bar shows."""
-    at, feed = training.session.position, training.feeds["validation"]
+    at, batches = training.session.position, training.batches["validation"]
     means = {name: value / max(at.batch, 1) for name, value in at.sums.items()}
-    readings = evaluate(training.task, feed, training.config)
-    accuracy = {name: float(correct(logits, feed).mean()) for name, logits in readings.items()}
+    readings = evaluate(training.network, training.read, batches, training.train.bn_at_test)
+    accuracy = {name: float(correct(logits, batches).mean()) for name, logits in readings.items()}
     primary = next(iter(accuracy.values()))
-    if training.config.selection == "last" or primary >= at.best.get("accuracy", -1.0):  # ties go to the later
+    if training.train.selection == "last" or primary >= at.best.get("accuracy", -1.0):  # ties go to the later
         training.session.keep_best(primary)
     shown = {f"validation {name}": value for name, value in accuracy.items()}
     at.history.append({"epoch": at.epoch, **means, **shown})
     at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
-    if at.epoch in training.config.snapshots and training.accelerator.is_main_process:
+    if at.epoch in training.train.snapshots and training.is_main:
         training.run.save_tensors(snapshot_name(at.epoch), training.session.weights())
     return f"loss {means['total']:.2f}, validation {100 * primary:.0f} %"
 
@@ -194,74 +240,398 @@ def snapshot_name(epoch: int) -> str:
 def _finish(training: Training) -> None:
     """Take the chosen weights, read the test clips once, and write the artefacts; the result comes last."""
     session, run, at = training.session, training.run, training.session.position
-    training.save()  # a kill from here on costs only the evaluation
-    for role, module in training.task.trained.items():
+    for role, module in training.trained.items():
         module.load_state_dict(of_role(session.best_weights, role))
     outputs: dict[str, dict] = {}
     predictions: dict[str, Tensor] = {}
     for part in ("validation", "test"):
-        for name, logits in evaluate(training.task, training.feeds[part], training.config).items():
-            outputs.setdefault(name, {})[part] = summary(correct(logits, training.feeds[part]))
+        batches = training.batches[part]
+        for name, logits in evaluate(training.network, training.read, batches, training.train.bn_at_test).items():
+            outputs.setdefault(name, {})[part] = summary(correct(logits, batches))
             predictions[f"{part}/{name}"] = torch.from_numpy(logits)
-    if training.accelerator.is_main_process:
-        ids = {part: training.feeds[part].ids for part in ("validation", "test")}
-        record = {**session.conditions(), "seconds": at.seconds, "drift": session.drift}
+    if training.is_main:
         run.save_tensors(WEIGHTS, session.best_weights)
+        ids = {part: training.batches[part].ids for part in ("validation", "test")}
         run.save_tensors(PREDICTIONS, predictions, ids)
         run.save_json("history.json", {"epochs": at.history, "curve": at.curve})
-        run.save_json("record.json", {**record, "machine": machine.describe()})
+        record = {**session.conditions(), "seconds": at.seconds, "drift": session.drift}
+        run.save_json("record.json", {**record, "machine": this_machine()})
         run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs)), "chosen": at.best})
         run.set_state("done")
     training.accelerator.wait_for_everyone()
 
 
-def summary(right: np.ndarray) -> dict:
-    """Accuracy of a reading with its 95 % Wilson interval."""
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return {
-        "accuracy": float(right.mean()),
-        "correct": int(right.sum()),
-        "total": len(right),
-        "interval": [low, high],
-    }
+def this_machine() -> dict[str, str]:
+    """What a run's record says of the machine it was made on."""
+    cpu = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    return {"system": platform.platform(), "python": platform.python_version(), "cpu": cpu,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else ""}  # fmt: skip
 
 
 # -- evaluation ------------------------------------------------------------------------------------
 
 
-def evaluate(task: Task, feed: Feed, config: TrainConfig) -> dict[str, np.ndarray]:
-    """Logits (N,K) of every reading, in the order of the feed's clips.
+def evaluate(network: nn.Module, read: Read, batches: Batches, bn_at_test: str = "running") -> dict[str, np.ndarray]:
+    """Logits (N,K) of every reading, in the order of the batches' clips.
 
     In single precision and with running statistics, so that a clip's answer does not depend on the
     clips it is scored with.
     """
     rows: list[tuple[str, dict[str, np.ndarray]]] = []
-    with testing(task.model, config.bn_at_test), torch.inference_mode():
-        for batch in feed.test_batches(TEST_BATCH):
-            logits = {name: value.float().cpu().numpy() for name, value in task.read(batch).items()}
+    with testing(network, bn_at_test), torch.inference_mode():
+        for batch in batches.test_batches(TEST_BATCH):
+            logits = {name: value.float().cpu().numpy() for name, value in read(batch).items()}
             rows += [(clip, {name: value[row] for name, value in logits.items()}) for row, clip in enumerate(batch.ids)]
     by_clip = dict(gather_object(rows))
-    return {name: np.stack([by_clip[clip][name] for clip in feed.ids]) for name in by_clip[feed.ids[0]]}
+    return {name: np.stack([by_clip[clip][name] for clip in batches.ids]) for name in by_clip[batches.ids[0]]}
 
 
 @contextmanager
-def testing(model: nn.Module, bn_at_test: str = "running") -> Iterator[None]:
+def testing(network: nn.Module, bn_at_test: str = "running") -> Iterator[None]:
     """Evaluation mode. "batch" repeats the released code's slip: batch statistics in the source stream."""
-    model.eval()
-    slipping = (
-        [m for m in model.source.modules() if isinstance(m, nn.BatchNorm2d)]
-        if bn_at_test == "batch" and isinstance(model, TwoStream)
-        else []
-    )
-    for module in slipping:
-        module.train()
-        module.track_running_stats = False  # use the batch's statistics and leave the running ones alone
+    network.eval()
+    slips = bn_at_test == "batch" and isinstance(network, TwoStream)
+    slipping = [part for part in network.source.modules() if isinstance(part, nn.BatchNorm2d)] if slips else []
+    for part in slipping:
+        part.train()
+        part.track_running_stats = False  # use the batch's statistics and leave the running ones alone
     yield
-    for module in slipping:
-        module.track_running_stats = True
-    model.train()
+    for part in slipping:
+        part.track_running_stats = True
+    network.train()
 
 
-def correct(logits: np.ndarray, feed: Feed) -> np.ndarray:
-    """Which clips of the feed are answered right, (N,) bool."""
-    return logits.argmax(axis=1) == feed.store.labels[feed.store.rows(feed.ids)]
+def correct(logits: np.ndarray, batches: Batches) -> np.ndarray:
+    """Which clips are answered right, (N,) bool."""
+    return logits.argmax(axis=1) == batches.store.labels[batches.store.rows(batches.ids)]
+
+
+def summary(right: np.ndarray) -> dict:
+    """Accuracy of a reading, from which clips it has right (N,) bool."""
+    return {"accuracy": float(right.mean()), "correct": int(right.sum()), "total": len(right)}
+
+
+# -- what a teacher says -----------------------------------------------------------------------------
+
+
+class Taught:
+    """`taught(batch)` is what `teach` returns for it, without gradients: nested tuples and lists of tensors (B*k, ...).
+
+    A teacher is frozen, batch statistics included, so where training shows a clip in two looks only, as stored and
+    mirrored, its outputs are kept. They are made before the first step in batches of one fixed order, so that a
+    resumed training reads the same bits. More than KEPT_BYTES are computed each time instead.
+    """
+
+    def __init__(self, teach: Callable[[Batch], Any], batches: Batches, autocast: Callable):
+        self.teach, self.batches, self.autocast = teach, batches, autocast
+        self.kept: Any = None
+        self._rows = {clip: row for row, clip in enumerate(sorted(batches.ids))}
+        self._open = batches.two_looks
+
+    def __call__(self, batch: Batch) -> Any:
+        if self._open and self.kept is None:
+            self._fill()
+        if self.kept is None or batch.looks is None:
+            return self._ask(batch)
+        rows = torch.tensor([self._rows[clip] for clip in batch.ids])
+        return _each(lambda kept: _from_clips(kept[rows, batch.looks]), self.kept)
+
+    def _ask(self, batch: Batch) -> Any:
+        with torch.no_grad(), self.autocast():
+            return self.teach(batch)
+
+    def _fill(self) -> None:
+        """Both looks of every clip, unless they would take more than KEPT_BYTES."""
+        ids, looks = list(self._rows), []
+        for mirrored in (False, True):
+            parts = []
+            for start in range(0, len(ids), TEST_BATCH):
+                batch = self.batches.view(ids[start : start + TEST_BATCH], mirrored)
+                parts.append(_each(lambda value, size=len(batch.ids): _to_clips(value, size), self._ask(batch)))
+                size = sum({id(t): t.nbytes for t in tree_leaves(parts[0]) if isinstance(t, Tensor)}.values())
+                if 2 * len(ids) / min(TEST_BATCH, len(ids)) * size > KEPT_BYTES:
+                    self._open = False
+                    return
+            looks.append(_each(lambda *several: torch.cat(several), *parts))
+        self.kept = _each(lambda *two: torch.stack(two, dim=1), *looks)
+
+
+def _each(change: Callable[..., Tensor], *trees: Any) -> Any:
+    """`change` the tensors that stand in one place of like trees; one that occurs twice stays one tensor."""
+    changed: dict[int, Tensor] = {}
+
+    def once(first: Any, *others: Any) -> Any:
+        if not isinstance(first, Tensor):
+            return first
+        if id(first) not in changed:
+            changed[id(first)] = change(first, *others)
+        return changed[id(first)]
+
+    return tree_map(once, *trees)
+
+
+def _to_clips(value: Tensor, clips: int) -> Tensor:
+    """(B*k, ...) to (B, k, ...), maps with channels last as they lie in memory."""
+    value = value.permute(0, 2, 3, 1) if value.dim() == 4 else value
+    return value.reshape(clips, -1, *value.shape[1:])
+
+
+def _from_clips(kept: Tensor) -> Tensor:
+    value = kept.flatten(0, 1)
+    return value.permute(0, 3, 1, 2) if value.dim() == 4 else value
+
+
+# -- the state of a training -------------------------------------------------------------------------
+
+
+@dataclass
+class Position:
+    """How far a training has come, in plain JSON values."""
+
+    epoch: int = 0
+    batch: int = 0  # within the epoch
+    step: int = 0  # optimizer steps since the start
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)  # of this epoch's loss terms
+    history: list[dict] = field(default_factory=list)  # one entry an epoch
+    curve: list[dict] = field(default_factory=list)  # loss terms along the steps
+    best: dict = field(default_factory=dict)  # epoch and accuracy of the epoch chosen so far
+
+
+class Session:
+    """One training in progress, tied to its run folder."""
+
+    def __init__(self, run: Run, modules: dict[str, nn.Module], optimizer, precision: str):
+        self.run, self.modules, self.optimizer, self.precision = run, modules, optimizer, precision
+        self.position, self.best_weights, self.drift = Position(), {}, []
+        self._started = self._saved = time.monotonic()
+        self._cost = 0.0  # seconds that the last checkpoint took
+
+    def conditions(self) -> dict[str, str]:
+        """What bit-exact resumption depends on, beside the run's own specification."""
+        threads = str(torch.get_num_threads())
+        return {"torch": torch.__version__, "threads": threads, "precision": self.precision}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Weights and buffers of the trained modules, keyed `role.name`."""
+        return {f"{role}.{name}": value for role, module in self.modules.items()
+                for name, value in module.state_dict().items()}  # fmt: skip
+
+    def keep_best(self, accuracy: float) -> None:
+        """Remember this epoch's weights as the chosen ones."""
+        self.position.best = {"epoch": self.position.epoch, "accuracy": accuracy}
+        self.best_weights = {name: value.detach().clone() for name, value in self.weights().items()}
+
+    def due(self) -> bool:
+        return time.monotonic() - self._saved >= CHECKPOINT_SECONDS * max(self._cost / LIGHT, 1.0)
+
+    def save(self) -> None:
+        """One checkpoint: weights, optimizer, chosen weights and position in a single file."""
+        weights, now = self.weights(), time.monotonic()
+        check_finite(weights, "weights", [])
+        self.position.seconds += now - self._started
+        self._started = now
+        tensors = {f"weights/{name}": value for name, value in weights.items()}
+        tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+        about = {"position": asdict(self.position), "conditions": self.conditions()}
+        self.run.save_checkpoint(self.position.step, self.position.epoch, tensors, about)
+        self._saved = time.monotonic()
+        self._cost = self._saved - now
+
+    def restore(self) -> Position:
+        """Go to the newest good checkpoint, or stay at the start.
+
+        Raises LabError when the machine's conditions differ from the checkpoint's, unless
+        LABKIT_ALLOW_DRIFT=1 says to go on; the result is then stamped with the differences.
+        """
+        checkpoint = self.run.load_checkpoint()
+        if checkpoint is None:
+            return self.position
+        tensors, about = checkpoint
+        self._check_conditions(about["conditions"])
+        self.position = Position(**about["position"])
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = value
+        for role, module in self.modules.items():
+            module.load_state_dict(of_role(groups["weights"], role))
+        self.best_weights = groups["best"]
+        self._restore_optimizer(groups["optimizer"])
+        return self.position
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        """Moments get their parameter's memory layout back: a fused optimizer walks both in memory order."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, slot = name.split("/")
+            like = parameters[int(index)]
+            value = torch.empty_like(like, device="cpu").copy_(value) if value.shape == like.shape else value
+            state.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+
+    def _check_conditions(self, then: dict[str, str]) -> None:
+        now = self.conditions()
+        self.drift = [f"{name} {then.get(name)} -> {value}" for name, value in now.items() if then.get(name) != value]
+        if self.drift and os.environ.get("LABKIT_ALLOW_DRIFT") != "1":
+            found = f"{'; '.join(self.drift)}: the training would not end in the same bits"
+            fix = f"restore them, set LABKIT_ALLOW_DRIFT=1 to go on, or delete the folder {self.run.id}"
+            raise LabError.mismatch(self.run.path, "the conditions it was started under", found, fix)
+
+
+def check_finite(tensors: dict[str, Tensor], what: str, clips: list[str]) -> None:
+    """LabError naming the first tensor that holds a NaN or an infinity, and the clips of the batch."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            among = f" on clips {', '.join(clips[:8])}" if clips else ""
+            fix = "lower the learning rate or look at these clips; the last good checkpoint is kept"
+            raise LabError.mismatch(None, f"finite {what}", f"NaN or infinity in {name}{among}", fix)
+
+
+class StopSignals:
+    """Turns Ctrl-C and SIGTERM into a flag, so that the step in progress is finished and saved."""
+
+    def __init__(self):
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame) -> None:
+        self.received = number
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def leave(self) -> None:
+        """Leave as the signal asks: status 130 for Ctrl-C, 143 for SIGTERM."""
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + signal.SIGTERM)
+
+
+@cache
+def keep_memory() -> None:
+    """Let this process keep freed memory for its next tensors instead of giving it back at every step.
+
+    glibc maps each large block anew, and the system clears it page by page: a fifth of a step at the
+    paper's size. Elsewhere than on Linux with glibc nothing is done.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold, largest = -1, -3, 1 << 30  # of malloc.h; bytes of one block
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, largest)
+        libc.mallopt(trim_threshold, 2 * largest - 1)  # all of an int
+
+
+# -- several processes -------------------------------------------------------------------------------
+
+# A classifier that a loss leaves alone (eq. 3) gets no gradient, in any process.
+_DDP = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+
+
+def gather(values: Tensor) -> Tensor:
+    """Every process's `values` (n,), alike in length and kind, as (processes, n)."""
+    shares = values.new_empty(PartialState().num_processes, len(values))
+    torch.distributed.all_gather_into_tensor(shares, values)
+    return shares
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation by the statistics of all processes' shares, on a CPU; torch's own asks for a GPU.
+
+    Shares may differ in size. Statistics are in single precision, as those of one process are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.track_running_stats):
+            return super().forward(x)
+        mean, variance, count = _shared_statistics(x, self.running_mean.dtype)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        return _Normalize.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
+
+
+@torch.no_grad()
+def _shared_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance (C,) of maps (n,C,h,w) over all processes, and how many values a channel they rest on.
+
+    One message a process, and no sum of squares: each tells its mean and spread, and theirs are put together.
+    """
+    unused = torch.zeros(2, x.shape[1], dtype=dtype)  # a running mean and variance, which decide the precision
+    mean, variance = torch.batch_norm_update_stats(x, *unused, 0.0)
+    count = mean.new_tensor([x.numel() / x.shape[1]])
+    shares = gather(torch.cat([count, mean, variance]))
+    counts, means, variances = shares.split([1, *[x.shape[1]] * 2], dim=1)
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    return mean, (counts * (variances + (means - mean).square())).sum(0) / total, total
+
+
+class _Normalize(torch.autograd.Function):
+    """Maps less their mean, over their standard deviation, scaled and shifted; statistics belong to all processes.
+
+    With y = weight z + bias and means over every process's values, dL/dx is
+    weight / std (dL/dy - mean(dL/dy) - z mean(z dL/dy)).
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, mean, variance, count, eps):
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight, mean, variance, count = ctx.saved_tensors
+        scaled, *sums = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )  # weight / std dL/dy, and the sums of z dL/dy and of dL/dy over this process's share
+        scale = weight * torch.rsqrt(variance + ctx.eps)
+        along, level = (-gather(torch.cat(sums)).sum(0) / count).chunk(2)
+        of_means = torch.batch_norm(x, scale * along, scale * level, mean, variance, False, 0.0, ctx.eps, False)
+        to_input = scaled.add_(of_means)
+        return to_input, *sums, None, None, None, None
+
+
+def share_batch_norm(network: nn.Module, device: torch.device) -> None:
+    """Let batch statistics be taken over all processes; parameters, buffers and their names stay."""
+    if PartialState().num_processes == 1:
+        return
+    if device.type != "cpu":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for part in network.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = SharedBatchNorm2d  # the same state, another forward
+
+
+def check_shares(batch_size: int, reduction: str) -> None:
+    """LabError for a batch that the processes cannot share out, or a loss that is no mean over clips."""
+    count = PartialState().num_processes
+    if batch_size < count:
+        fix = "set a larger batch_size, or launch fewer processes"
+        raise LabError.mismatch(None, f"a batch of {count} clips or more, one a process", batch_size, fix)
+    if count > 1 and reduction == "sum":
+        fix = 'set feature_reduction="clip" and hall_weight to the batch size times what it was'
+        raise LabError.mismatch(None, "eq. 3 per clip in several processes", "its sum over the batch", fix)
+
+
+def together(terms: dict[str, float], stop: bool) -> tuple[dict[str, float], bool]:
+    """Loss terms of the whole batch from those of the shares, and whether any process was told to stop."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return terms, stop
+    packed = torch.tensor([*terms.values(), float(stop)], dtype=torch.float64, device=state.device)
+    torch.distributed.all_reduce(packed)
+    *means, stops = (packed / state.num_processes).tolist()
+    return dict(zip(terms, means, strict=True)), stops > 0

@@ -62,14 +62,21 @@ class Lab:
         about = zip(ids, self.clips.about(ids), strict=True)
         return np.array([str(facts.get("subject") or f"clip {clip}") for clip, facts in about])
 
-    def spec(self, step: str, config: dict, parents: tuple[Run, ...] = ()) -> RunSpec:
-        """The specification of a run on this bench; the same inputs name the same folder."""
+    def run(self, step: str, config: dict, parents: tuple[Run, ...] = ()) -> Run:
+        """The run of a training on this bench, made or not; the same inputs name the same folder.
+
+        `config` holds what decides the outcome beside clips, split and seed: "modalities" by role among it.
+        """
         clips = asdict(self.profile.clips)
         del clips["modalities"]  # those that the store holds; those that a run reads are in its own config
         common = {"seed": self.seed, "classes": self.num_classes, "clips": clips}
         pixels = self.clips.fingerprint_of(tuple(sorted(set(config["modalities"].values()))))
         data = sha256_json([pixels, self.split.train, self.split.validation, self.split.test])
-        return RunSpec(step, {**common, **config}, data, tuple(run.id for run in parents))
+        return self.runs.open(RunSpec(step, {**common, **config}, data, tuple(run.id for run in parents)))
+
+    def needs(self, run: Run) -> bool:
+        """Whether a run is still to be made; never on a bench that only looks (`dry`)."""
+        return not self.dry and (not run.done or bool(run.checkpoints()))
 
 
 def puppets_root(home: Path, config: PuppetsConfig) -> Path:

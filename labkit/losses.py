@@ -1,19 +1,24 @@
-"""The paper's losses (section 3.2, eq. 3 to 7) as pure functions.
+"""The paper's losses (section 3.1, eq. 3 to 7) as pure functions, and what a stream can be asked to learn.
 
 Each states its reduction. The teacher is a target: no gradient reaches it. Sums run in single
 precision or better, whatever the precision of the network.
+
+An objective takes what student and teacher put out for the same clips, the labels and the settings; it returns
+named scalars, with the one to minimise under "total". Those of other systems stand in `experiments.systems`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .config import DistillConfig
 from .errors import LabError
-from .types import Features, Labels, Logits, Scalar
+from .model import Features, Labels, Logits, Scalar, StreamOutput
 
 Reduction = Literal["sum", "mean", "clip"]
 
@@ -130,3 +135,72 @@ def mix(general: Scalar, hall: Scalar, *, feature_weight: float, hall_weight: fl
 
 def _wide(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+# -- objectives --------------------------------------------------------------------------------------
+
+Terms = dict[str, Tensor]
+Objective = Callable[[StreamOutput, StreamOutput, Tensor, DistillConfig], Terms]
+
+
+def learn_labels(
+    student: StreamOutput, teacher: StreamOutput | None, labels: Labels, config: DistillConfig
+) -> Terms:
+    """Cross-entropy to the labels, no teacher: the control of equal training."""
+    return {"total": F.cross_entropy(student.logits, labels)}
+
+
+def learn_features(
+    student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig
+) -> Terms:
+    """Eq. 3: the teacher's maps alone; the classifier gets no gradient. "hall" is before the weight."""
+    hall = _hall(student, teacher, labels, config)
+    return {"hall": hall, "total": config.hall_weight * hall}
+
+
+def learn_soft_labels(
+    student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig
+) -> Terms:
+    """Eq. 5: labels and the teacher's soft targets."""
+    return {"total": _general(student, teacher, labels, config)}
+
+
+def learn_all(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
+    """Eq. 7: eq. 5 ("general") and eq. 3 ("hall"), each before its weight, and their mixture."""
+    general = _general(student, teacher, labels, config)
+    hall = _hall(student, teacher, labels, config)
+    weights = {"feature_weight": config.feature_weight, "hall_weight": config.hall_weight}
+    return {"general": general, "hall": hall, "total": mix(general, hall, **weights)}
+
+
+def _general(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
+    return generalized_distillation_loss(
+        student.logits,
+        teacher.logits,
+        labels,
+        imitation=config.imitation,
+        temperature=config.temperature,
+        student_temperature=config.student_temperature,
+        temperature_squared=config.temperature_squared,
+    )
+
+
+def _hall(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
+    """Eq. 3 summed over `feature_layers`, the ends of blocks 1 to 4, with lambda_l = 1.
+
+    "normalized" takes the mean over layers of the plain maps' squared error in place of eq. 3.
+    """
+    pairs = [(student.blocks[layer - 1], teacher.blocks[layer - 1]) for layer in config.feature_layers]
+    if config.feature_form == "normalized":
+        return torch.stack([normalized_feature_loss(*pair) for pair in pairs]).mean()
+    num_frames = len(student.features) // len(labels)
+    reduction = config.feature_reduction
+    return torch.stack([hallucination_loss(*pair, reduction=reduction, num_frames=num_frames) for pair in pairs]).sum()
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "labels": learn_labels,
+    "hallucination": learn_features,
+    "generalized": learn_soft_labels,
+    "distillation": learn_all,
+}

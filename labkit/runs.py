@@ -13,7 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -253,6 +253,29 @@ class RunStore:
     def runs(self) -> list[Run]:
         """All runs, in the order of their names."""
         return [self.get(path.parent.name) for path in sorted(self.root.glob(f"*/{SPEC}"))]
+
+
+@contextmanager
+def making(run: Run) -> Iterator[bool]:
+    """Owns a run for as long as it is made, and tells whether it is still to be made; a failure is noted in it.
+
+    Of several processes that train together the main one holds the lock, and all are told alike. Afterwards
+    the checkpoints are deleted.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    main = PartialState().is_main_process
+    with run.lock() if main else nullcontext():
+        missing = broadcast_object_list([main and not run.done])[0]
+        try:
+            yield missing
+        except LabError as error:
+            if main:
+                run.set_state("failed", reason=str(error))
+            raise
+        if main:
+            run.delete(*run.checkpoints())
 
 
 def of_role(tensors: dict[str, torch.Tensor], role: str) -> dict[str, torch.Tensor]:

@@ -1,27 +1,26 @@
-"""The four training steps of the paper (section 3.4, supplement), and their controls without depth.
+"""The four training steps of the paper (section 3.2, supplement), and their controls without depth.
 
 Step 1 trains a stream per modality, step 2 ties depth to RGB, step 3 teaches a hallucination stream
 that sees RGB to behave as the depth stream, step 4 fine-tunes hallucination and RGB together. Each
 function is "load the run if it exists, else train it". The controls of equal capacity and budget
 without depth are the same functions given two RGB streams and labels alone.
 
-What computes is imported where a task is made: to name a run, or to find it finished, needs no torch.
+What computes is imported where a training begins: to name a run, or to find it finished, needs no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from .clips import Batch, clip_seed
 from .config import DistillConfig, ModelConfig, TrainConfig
 from .errors import LabError
 from .lab import Lab
-from .roles import load_stream, modality_of
-from .runs import Run, RunSpec
+from .runs import WEIGHTS, Run, of_role
 
 if TYPE_CHECKING:
-    from .fit import Task
+    from .model import Stream, StreamOutput
 
 PROFILE = "profile"  # stands for "the connection that the profile names"; None means no connection
 
@@ -32,15 +31,27 @@ def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
     `twin` > 0 starts from other random weights: the second RGB stream of the control without depth.
     Reading: "stream".
     """
-    config = {"model": asdict(lab.profile.model), "train": asdict(lab.profile.step1),
+    train = lab.profile.step1
+    config = {"model": asdict(lab.profile.model), "train": asdict(train),
               "modalities": {"stream": modality}, "twin": twin}  # fmt: skip
+    run = lab.run("step1", config)
+    if not lab.needs(run):
+        return run
+    from torch.nn.functional import cross_entropy
 
-    def task() -> Task:
-        from .tasks import stream_task
+    from .fit import fit
 
-        return stream_task(lab, modality, twin)
-
-    return trained(lab, lab.spec("step1", config), lab.profile.step1, task)
+    stream = new_stream(lab, f"step1 {modality} {twin}")
+    return fit(
+        run, lab, train,
+        title=f"step 1 {modality}" + (f" (twin {twin})" if twin else ""),
+        network=stream,
+        trained={"stream": stream},
+        sees=(modality,),
+        forward=lambda batch, _: stream(batch[modality]).logits,
+        loss=lambda logits, _, labels: {"total": cross_entropy(logits.float(), labels)},
+        read=lambda batch: {"stream": stream(batch[modality]).logits},
+    )  # fmt: skip
 
 
 def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | None = PROFILE) -> Run:
@@ -50,7 +61,76 @@ def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | No
     inverted study of the supplement, two RGB streams in the control without depth.
     Readings: "fused", "source", "target" (which still receives the source's signal; rows 6 and 7).
     """
-    return _joint(lab, "step2", (source, "stream"), (target, "stream"), lab.profile.step2, connection)
+    return _two_streams(lab, "step2", (source, "stream"), (target, "stream"), lab.profile.step2, connection)
+
+
+def distill_hallucination(
+    lab: Lab,
+    two_stream: Run,
+    *,
+    distill: DistillConfig | None = None,
+    connection: str | None = PROFILE,
+    train: TrainConfig | None = None,
+) -> Run:
+    """Step 3: a stream that sees the target's modality learns to act as step 2's source (rows 10-14; eq. 7).
+
+    It starts as a copy of its teacher (`distill.start`), which is frozen, batch statistics included.
+    With connections the teacher's signals flow into the hallucination while it trains, so two readings
+    are kept apart: "with_depth", an oracle that still receives them, and "alone", the honest RGB-only
+    figure. Without connections there is only "alone". Where the epoch is chosen on validation clips,
+    that is done on the stream as trained, on the first of them.
+
+    The objective "labels" has no teacher at all: the control trained on labels for as long. `train`
+    stands in for the profile's step 3.
+    """
+    distill, train = distill or lab.profile.distill, train or lab.profile.step3
+    untaught = distill.objective == "labels"
+    model = _with_connection(lab, None if untaught else connection)
+    seen = "target" if distill.missing == "source" else "source"
+    teacher_sees, sees = modality_of(two_stream, distill.missing), modality_of(two_stream, seen)
+    config = {"model": asdict(model), "train": asdict(train), "distill": asdict(distill),
+              "modalities": {"teacher": teacher_sees, "hallucination": sees}}  # fmt: skip
+    run = lab.run("step3", config, (two_stream,))
+    if not lab.needs(run):
+        return run
+    from torch.nn.functional import cross_entropy
+
+    from .fit import fit
+    from .losses import OBJECTIVES
+
+    hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
+    if untaught:
+        return fit(
+            run, lab, train,
+            title=f"step 3 {sees} on labels alone (control)",
+            network=hallucination,
+            trained={"hallucination": hallucination},
+            sees=(sees,),
+            forward=lambda batch, _: hallucination(batch[sees]).logits,
+            loss=lambda logits, _, labels: {"total": cross_entropy(logits.float(), labels)},
+            read=lambda batch: {"alone": hallucination(batch[sees]).logits},
+        )  # fmt: skip
+    teacher = Teacher(two_stream, distill, model)
+    objective = OBJECTIVES[distill.objective]
+
+    def read(batch: Batch) -> dict:
+        alone = {"alone": hallucination(batch[sees]).logits}
+        if not teacher.connected:
+            return alone
+        return {"with_depth": hallucination(batch[sees], *teacher.injected(teacher(batch))).logits, **alone}
+
+    return fit(
+        run, lab, train,
+        title=f"step 3 {sees} learns {teacher_sees}",
+        network=hallucination,
+        trained={"hallucination": hallucination},
+        sees=tuple(dict.fromkeys((teacher_sees, sees))),
+        forward=lambda batch, taught: hallucination(batch[sees], *teacher.injected(taught)),
+        loss=lambda output, taught, labels: objective(output, taught, labels, distill),
+        read=read,
+        teach=teacher,
+        teachers=teacher.pair,
+    )  # fmt: skip
 
 
 def finetune_rgb_only(
@@ -73,10 +153,10 @@ def finetune_rgb_only(
     streams = {"source": (two_stream, "source"), "target": (two_stream, "target")}
     streams[hallucination.spec.config["distill"]["missing"]] = (hallucination, "hallucination")
     taught = None if distill is None else (two_stream, distill)
-    return _joint(lab, "step4", *streams.values(), train or lab.profile.step4, connection, taught)
+    return _two_streams(lab, "step4", *streams.values(), train or lab.profile.step4, connection, taught)
 
 
-def _joint(
+def _two_streams(
     lab: Lab,
     step: str,
     source: tuple[Run, str],
@@ -85,94 +165,121 @@ def _joint(
     connection: str | None,
     taught: tuple[Run, DistillConfig] | None = None,
 ) -> Run:
-    modalities = {"source": modality_of(*source), "target": modality_of(*target)}
-    model = _with_connection(lab, connection)
-    config = {"model": asdict(model), "train": asdict(train), "modalities": modalities}
-    parents = (source[0], target[0])
+    """Steps 2 and 4: two streams of runs, each with its role there, as one network."""
+    target_sees, source_sees = modality_of(*target), modality_of(*source)
+    model, parents = _with_connection(lab, connection), (source[0], target[0])
+    config = {"model": asdict(model), "train": asdict(train),
+              "modalities": {"source": source_sees, "target": target_sees}}  # fmt: skip
     if taught is not None:
         teachers = {f"teacher {role}": modality_of(taught[0], role) for role in ("source", "target")}
-        config |= {"modalities": {**modalities, **teachers}, "distill": asdict(taught[1])}
+        config |= {"modalities": {**config["modalities"], **teachers}, "distill": asdict(taught[1])}
         parents = (*parents, taught[0])
-    title = f"{step[:4]} {step[4]} {modalities['source']} + {modalities['target']}"
+    run = lab.run(step, config, parents)
+    if not lab.needs(run):
+        return run
+    from torch.nn.functional import cross_entropy
 
-    def task() -> Task:
-        from .tasks import joint_task
+    from .fit import fit
+    from .losses import OBJECTIVES
+    from .model import TwoStream
 
-        return joint_task(title, source, target, model, taught)
+    pair = TwoStream(load_stream(*source), load_stream(*target), model.connection, model.connect_at)
+    teacher = None if taught is None else Teacher(*taught, replace(model, connection=None))
 
-    return trained(lab, lab.spec(step, config, parents), train, task)
+    def loss(output, said, labels):
+        if taught is None:
+            return {"total": cross_entropy(output.logits.float(), labels)}
+        return OBJECTIVES[taught[1].objective](output, said, labels, taught[1])
 
+    def read(batch: Batch) -> dict:
+        output = pair(batch[target_sees], batch[source_sees])
+        return {"fused": output.logits, "source": output.source_logits, "target": output.target_logits}
 
-def distill_hallucination(
-    lab: Lab,
-    two_stream: Run,
-    *,
-    distill: DistillConfig | None = None,
-    connection: str | None = PROFILE,
-    train: TrainConfig | None = None,
-) -> Run:
-    """Step 3: a stream that sees the target's modality learns to act as step 2's source (rows 10-14).
-
-    It starts as a copy of its teacher (`distill.start`), which is frozen, batch statistics included.
-    With connections the teacher's signals flow into the hallucination while it trains, so two readings
-    are kept apart: "with_depth", an oracle that still receives them, and "alone", the honest RGB-only
-    figure. Without connections there is only "alone". Where the epoch is chosen on validation clips,
-    that is done on the stream as trained, on the first of them.
-
-    The objective "labels" has no teacher at all: the control trained on labels for as long. `train`
-    stands in for the profile's step 3.
-    """
-    distill, train = distill or lab.profile.distill, train or lab.profile.step3
-    taught = distill.objective != "labels"
-    model = _with_connection(lab, connection if taught else None)
-    seen = "target" if distill.missing == "source" else "source"
-    modalities = {"teacher": modality_of(two_stream, distill.missing), "hallucination": modality_of(two_stream, seen)}
-    config = {"model": asdict(model), "train": asdict(train), "modalities": modalities, "distill": asdict(distill)}
-
-    def task() -> Task:
-        from .tasks import Teaching, labels_task, taught_task
-
-        student = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
-        if not taught:
-            return labels_task(student, modalities["hallucination"])
-        return taught_task(Teaching(two_stream, distill, model), student, modalities)
-
-    return trained(lab, lab.spec("step3", config, (two_stream,)), train, task)
+    return fit(
+        run, lab, train,
+        title=f"{step[:4]} {step[4]} {source_sees} + {target_sees}",
+        network=pair,
+        trained={"source": pair.source, "target": pair.target},
+        sees=tuple(dict.fromkeys((target_sees, source_sees, *(teacher.sees if teacher else ())))),
+        forward=lambda batch, _: pair(batch[target_sees], batch[source_sees]),
+        loss=loss,
+        read=read,
+        teach=teacher,
+        teachers=teacher and teacher.pair,
+    )  # fmt: skip
 
 
 def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
     return lab.profile.model if connection == PROFILE else replace(lab.profile.model, connection=connection)
 
 
-def trained(lab: Lab, spec: RunSpec, config: TrainConfig, task: Callable[[], Task]) -> Run:
-    """The finished run of that specification, trained now if it is not there yet."""
+class Teacher:
+    """The frozen network of step 2, which teaches: `teacher(batch)` is the `StreamOutput` to learn from.
 
-    def work(run: Run) -> None:
-        from .fit import fit
+    Only what the objective and the connections read is kept in it. "fused" logits are the whole
+    network's. A teacher that is step 2's target keeps receiving the source's signals.
+    """
 
-        fit(run, task(), lab, config)
+    def __init__(self, two_stream: Run, distill: DistillConfig, model: ModelConfig):
+        from .model import TwoStream, freeze
 
-    return obtain(lab, spec, work)
+        self.distill, self.connected = distill, model.connection is not None
+        self._layers = distill.feature_layers if distill.objective in ("hallucination", "distillation") else ()
+        joined = ModelConfig(**two_stream.spec.config["model"])
+        source, target = (freeze(load_stream(two_stream, role)) for role in ("source", "target"))
+        self.pair = TwoStream(source, target, joined.connection, joined.connect_at)
+        self._link = TwoStream(source, target, model.connection, model.connect_at)
+        self.sees = tuple(modality_of(two_stream, role) for role in ("target", "source"))
+
+    def __call__(self, batch: Batch) -> StreamOutput:
+        target, source = (batch[modality] for modality in self.sees)
+        if self.distill.missing == "source" and self.distill.teacher_logits == "stream":
+            output = self.pair.source(source)
+        else:
+            both = self.pair(target, source)
+            output = getattr(both, self.distill.missing)
+            output = output._replace(logits=both.logits) if self.distill.teacher_logits == "fused" else output
+        return output._replace(
+            signals=output.signals if self.connected else (),
+            blocks=tuple(maps if block in self._layers else None for block, maps in enumerate(output.blocks, 1)),
+            features=output.features if len(output.blocks) in self._layers else None,
+        )
+
+    def injected(self, taught: StreamOutput) -> tuple:
+        """What the student's forward takes beside its clip."""
+        return self._link.injected(taught.signals)
 
 
-def obtain(lab: Lab, spec: RunSpec, work: Callable[[Run], None]) -> Run:
-    """The finished run of that specification, worked out now if it is not there yet; a failure is noted in it."""
-    run = lab.runs.open(spec)
-    if lab.dry or (run.done and not run.checkpoints()):
-        return run
-    from accelerate import PartialState
+# -- streams of runs ---------------------------------------------------------------------------------
 
-    from .processes import owned
 
-    main = PartialState().is_main_process
-    with owned(run) as missing:
-        if missing:
-            try:
-                work(run)
-            except LabError as error:
-                if main:
-                    run.set_state("failed", reason=str(error))
-                raise
-        if main:
-            run.delete(*run.checkpoints())
-    return run
+def new_stream(lab: Lab, purpose: str) -> Stream:
+    """A stream as the profile says; its initial weights are a function of (seed, purpose)."""
+    import torch
+
+    from .model import build_stream
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(clip_seed(lab.seed, "weights", 0, purpose))
+        return build_stream(lab.profile.model, lab.num_classes, lab.profile.clips.num_frames)
+
+
+def load_stream(run: Run, role: str) -> Stream:
+    """A stream of a finished run by its role there: "stream", "source", "target" or "hallucination"."""
+    from .model import build_stream
+
+    weights, _ = run.load_tensors(WEIGHTS)
+    chosen = of_role(weights, role)
+    if not chosen:
+        roles = ", ".join(sorted({name.partition(".")[0] for name in weights}))
+        raise LabError.mismatch(run.path / WEIGHTS, f"a stream in the role {role!r}", roles, "name one of these roles")
+    config = run.spec.config
+    model = replace(ModelConfig(**config["model"]), pretrained=False)
+    stream = build_stream(model, config["classes"], config["clips"]["num_frames"])
+    stream.load_state_dict(chosen)
+    return stream
+
+
+def modality_of(run: Run, role: str) -> str:
+    """What the stream in that role sees: "rgb", "depth", ..."""
+    return run.spec.config["modalities"][role]
