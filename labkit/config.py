@@ -7,7 +7,7 @@ code is plainly broken, neither. "text" and "code" below name the two sources.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .errors import LabError
@@ -178,11 +178,6 @@ class Profile:
         """The same profile with `changes` made to all four training steps."""
         names = ("step1", "step2", "step3", "step4")
         return replace(self, **{name: replace(getattr(self, name), **changes) for name in names})
-
-
-def as_json(config: Any) -> dict:
-    """A config as plain JSON values, ready for hashing and for a run's record."""
-    return asdict(config)
 
 
 # The released loss adds 0.01 times a sum over a batch of 5 clips: 0.05 times the mean per-clip sum.

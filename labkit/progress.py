@@ -7,24 +7,17 @@ task is long, as in a batch job, a line at each quarter says how much is left.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import deque
 
 from tqdm.auto import tqdm
 
+from .lab import watched
+
 RECENT = 0.4  # share of the time so far that the speed is taken over: a change shows, a hiccup hardly does
 LEAST_RECENT = 10.0  # seconds
 LONG = 1800.0  # seconds a task takes, from which on its quarters are told
-
-
-def watched() -> bool:
-    """Whether a person seems to be looking: a terminal, or a notebook that is not run headlessly."""
-    choice = os.environ.get("LABKIT_PROGRESS")
-    if choice is not None:
-        return choice == "bar"
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def in_notebook() -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 import torch
+from accelerate import PartialState
 from test_trainers import four_steps
 from tiny import tiny_lab
 
 from labkit.experiments.noise import measure_noise
 from labkit.model import Stream
 from labkit.parallel import join_launch
-from labkit.processes import start
 
 
 def in_double_precision() -> None:
@@ -30,7 +30,7 @@ def main(root: str, batch_size: int, accumulate: int, precision: str) -> None:
     lab = tiny_lab(root, epochs=2, batch_size=batch_size, accumulate=accumulate)
     runs = four_steps(lab)
     measure_noise(lab, runs[2])
-    print(f"process {start().process_index} of {start().num_processes}")
+    print(f"process {PartialState().process_index} of {PartialState().num_processes}")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ import torch
 from torchvision.models import resnet18
 from torchvision.models._api import Weights, WeightsEnum
 
-from labkit import backbones
-from labkit.backbones import Backbone, load_file, load_imagenet, load_weights
+from labkit import model
 from labkit.errors import LabError
 from labkit.files import sha256_file
-from labkit.model import Stream
+from labkit.model import Backbone, Stream, load_file, load_imagenet, load_weights
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def published(tmp_path, monkeypatch):
         class Published(WeightsEnum):
             DEFAULT = Weights(url=(tmp_path / name).as_uri(), transforms=None, meta={})
 
-        monkeypatch.setattr(backbones, "get_model_weights", lambda name: Published)
+        monkeypatch.setattr(model, "get_model_weights", lambda name: Published)
         return name
 
     return state, publish, tmp_path / "cache" / "hub" / "checkpoints"

@@ -20,7 +20,8 @@ from labkit.data.prepare import prepare
 from labkit.data.splits import find_dataset
 from labkit.errors import LabError
 from labkit.experiments import targets, trainings
-from labkit.lab import DATA_VARIABLE, Lab, beside, open_lab, open_labs
+from labkit.lab import DATA_VARIABLE, Lab, open_lab
+from labkit.puppets.opening import beside, open_labs
 
 PROFILE = tiny_profile(epochs=1)
 

@@ -10,13 +10,15 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 from torch.nn import functional as F
 
-from labkit import distillers, losses
+from labkit import losses
 from labkit.config import DistillConfig
-from labkit.distillers import DISTILLERS
 from labkit.errors import LabError
-from labkit.losses import distillation_loss, generalized_distillation_loss, hallucination_loss
+from labkit.experiments import system_losses
+from labkit.experiments.system_losses import SYSTEM_OBJECTIVES
+from labkit.losses import OBJECTIVES, distillation_loss, generalized_distillation_loss, hallucination_loss
 from labkit.model import Stream, TwoStream, freeze
 
+DISTILLERS = OBJECTIVES | SYSTEM_OBJECTIVES
 STUDENT, TEACHER, LABEL = torch.tensor([[2, 0.5, -1]]), torch.tensor([[1, 2, 0.5]]), torch.tensor([0])
 
 
@@ -40,7 +42,7 @@ def focal_terms(student, teacher):
     mine, theirs = (x.features.unflatten(0, (2, 5)).transpose(1, 2).flatten(2) for x in (student, teacher))
     focal = theirs.mean(dim=(0, 2)).argsort(descending=True)[: theirs.shape[1] // 2]
     mine, theirs = mine[:, focal], theirs[:, focal]
-    return distillers.channel_correlation_loss(mine, theirs) + distillers.channel_distribution_loss(mine, theirs)
+    return system_losses.channel_correlation_loss(mine, theirs) + system_losses.channel_distribution_loss(mine, theirs)
 
 
 @pytest.mark.parametrize("objective", DISTILLERS)
@@ -61,12 +63,12 @@ def test_objectives_are_the_papers_losses(objective):
             student.logits, teacher.logits, labels, student.features, teacher.features,
             feature_weight=0.2, hall_weight=0.7, **soft,
         ),
-        "ensemble": distillers.ensemble_distillation_loss(
+        "ensemble": system_losses.ensemble_distillation_loss(
             student.logits, teacher.logits[None], torch.ones(1, 2), labels, temperature=4.0, soft_weight=0.3,
             hard_weight=0.7,
         ),
         "focal": F.cross_entropy(student.logits, labels) + focal_terms(student, teacher),
-        "mars": distillers.mars_loss(student.logits, labels, pooled(student), pooled(teacher)),
+        "mars": system_losses.mars_loss(student.logits, labels, pooled(student), pooled(teacher)),
     }  # fmt: skip
     terms = DISTILLERS[objective](student, teacher, labels, config)
     torch.testing.assert_close(terms["total"], expected[objective])
@@ -119,7 +121,7 @@ def test_mars():
     features = torch.tensor([[1, 0, 2, 0.5]]), torch.tensor([[0.0, 1, 2, 1]])
     assert checked("mars_loss")(STUDENT, LABEL, *features).item() == pytest.approx(28.366311, abs=1e-5)
     hard, with_error = (
-        distillers.mars_loss(STUDENT, LABEL, *features, feature_weight=weight).item() for weight in (0.0, 1.0)
+        system_losses.mars_loss(STUDENT, LABEL, *features, feature_weight=weight).item() for weight in (0.0, 1.0)
     )
     assert hard == pytest.approx(0.241311, abs=1e-6)
     assert with_error - hard == pytest.approx(0.5625, abs=1e-6)  # the mean squared error by itself
@@ -130,7 +132,7 @@ def test_dmcl():
     losses = checked("dmcl_losses")(streams, LABEL)
     assert losses[:, 0].tolist() == pytest.approx([0.241311, 5.966119, 5.529124], abs=1e-5)
     assert losses.sum(dim=0).mean().item() == pytest.approx(11.736555, abs=1e-5)
-    alone = [distillers.dmcl_losses(stream[None], LABEL).item() for stream in streams]  # nobody to learn from
+    alone = [system_losses.dmcl_losses(stream[None], LABEL).item() for stream in streams]  # nobody to learn from
     assert alone == pytest.approx([0.241311, 1.464369, 1.101943], abs=1e-6)
 
 
@@ -197,16 +199,16 @@ def test_dataset_weights_come_from_mean_errors_of_held_out_clips():
     student, teachers = torch.randn(3, 4), torch.randn(2, 3, 4)
     checked("ensemble_distillation_loss")(student, teachers, weights, torch.tensor([0, 1, 2]))
     with pytest.raises(LabError, match="weighting"):
-        distillers.ensemble_weights(held_out, labels, weighting="best")
+        system_losses.ensemble_weights(held_out, labels, weighting="best")
 
 
 def test_ensemble_hard_term():
     teachers = radevski_teachers()
-    weights = distillers.ensemble_weights(teachers, LABEL)
+    weights = system_losses.ensemble_weights(teachers, LABEL)
     options = {"soft_weight": 0.0, "hard_weight": 2.0}
-    loss = distillers.ensemble_distillation_loss(STUDENT, teachers, weights, LABEL, **options)
+    loss = system_losses.ensemble_distillation_loss(STUDENT, teachers, weights, LABEL, **options)
     assert loss.item() == pytest.approx(2 * 0.241311, abs=1e-5)
-    errors = [distillers.ensemble_distillation_loss(one, teachers, weights, LABEL, **options) for one in teachers]
+    errors = [system_losses.ensemble_distillation_loss(one, teachers, weights, LABEL, **options) for one in teachers]
     assert [error.item() / 2 for error in errors] == pytest.approx([1.464369, 3.169846], abs=1e-6)
 
 
@@ -227,9 +229,9 @@ def test_channel_correlation():
     student, teacher = CHANNELS
     assert checked("channel_correlation_loss")(student, teacher).item() == pytest.approx(0.137567, abs=1e-6)
     twice = torch.cat([student, student]), torch.cat([teacher, teacher])
-    assert distillers.channel_correlation_loss(*twice).item() == pytest.approx(0.137567, abs=1e-6)
+    assert system_losses.channel_correlation_loss(*twice).item() == pytest.approx(0.137567, abs=1e-6)
     apart = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0]]])  # of cosine 0: what is left is the other's cosine squared
-    cosines = [distillers.channel_correlation_loss(maps, apart).item() ** 0.5 for maps in (student, teacher)]
+    cosines = [system_losses.channel_correlation_loss(maps, apart).item() ** 0.5 for maps in (student, teacher)]
     assert cosines == pytest.approx([0.5, 0.129099], abs=1e-6)
 
 
@@ -243,7 +245,7 @@ def test_admd():
     assert checked("admd_discriminator_loss")(real, fake, LABEL).item() == pytest.approx(0.674379, abs=1e-6)
     assert checked("admd_generator_loss")(fake, LABEL).item() == pytest.approx(1.006409, abs=1e-6)
     sure_real, sure_fake = torch.tensor([[0.0, 100, 0, 0]]), torch.tensor([[100.0, 0, 0, 0]])
-    halves = [distillers.admd_discriminator_loss(*pair, LABEL) for pair in ((real, sure_fake), (sure_real, fake))]
+    halves = [system_losses.admd_discriminator_loss(*pair, LABEL) for pair in ((real, sure_fake), (sure_real, fake))]
     assert [2 * half.item() for half in halves] == pytest.approx([0.342350, 1.006409], abs=1e-6)
 
 
@@ -286,7 +288,7 @@ def test_joint_terms_sum_up():
     output = pair_of_streams(None)(torch.randn(2, 5, 3, 32, 32), torch.randn(2, 5, 3, 32, 32))
     streams = {"rgb": output.target, "depth": output.source, "hallucination": output.target}
     labels, config = torch.tensor([0, 2]), DistillConfig(objective="hallucination", joint_weight=3.0)
-    terms = distillers.joint_terms(streams, DISTILLERS["hallucination"], labels, config)
+    terms = system_losses.joint_terms(streams, DISTILLERS["hallucination"], labels, config)
     hard = {"rgb", "depth", "hallucination", "rgb+depth", "rgb+hallucination"}
     assert set(terms) == hard | {"hall", "total"}
     torch.testing.assert_close(terms["total"], sum(terms[name] for name in hard) + 3 * terms["hall"])

@@ -168,7 +168,7 @@ def test_a_failing_row_skips_only_what_depends_on_it(tmp_path, capsys, monkeypat
 
 def test_the_command_names_failed_rows_and_shows_the_others(tmp_path, capsys, monkeypatch):
     lab = tiny_lab(tmp_path)
-    monkeypatch.setattr("labkit.lab.open_labs", lambda *_, **__: [lab])
+    monkeypatch.setattr("labkit.puppets.opening.open_labs", lambda *_, **__: [lab])
     real = TRAININGS["rgb"]
     broken = replace(real, make=lambda lab, *runs: real.make(lab, *runs) if lab.dry else fail())
     with monkeypatch.context() as patch:
@@ -211,7 +211,7 @@ def test_a_damaged_run_is_named_and_kept(tmp_path, monkeypatch, how):
 
 def test_a_result_of_the_same_size_but_another_is_no_result(tmp_path, monkeypatch, capsys):
     lab = tiny_lab(tmp_path)
-    monkeypatch.setattr("labkit.lab.open_labs", lambda *args, **options: [lab])
+    monkeypatch.setattr("labkit.puppets.opening.open_labs", lambda *args, **options: [lab])
     command = ["reproduce", "table2:1", "--workers", "1", "--home", str(tmp_path)]
     assert cli.main(command) == 0
     path = make("depth", replace(lab, dry=True)).path / "result.json"

@@ -26,8 +26,8 @@ from labkit.data.prepare import prepare
 from labkit.data.sets import MISSING_LIST
 from labkit.data.skeletons import Skeleton, read_skeleton, write_skeleton
 from labkit.data.splits import find_dataset
-from labkit.lab import with_possible
 from labkit.puppets.make import make_puppets
+from labkit.puppets.opening import with_possible
 
 CONFIG = ClipConfig(size=16)
 

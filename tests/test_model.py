@@ -6,11 +6,12 @@ import pytest
 import torch
 from beartype import beartype
 from jaxtyping import jaxtyped
+from tiny import tiny_lab
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from labkit import model, tasks
-from labkit.config import PROFILES, ModelConfig
+from labkit import model, trainers
+from labkit.config import PROFILES
 from labkit.errors import LabError
 from labkit.model import Stream, TemporalConv, TwoStream, build_stream, freeze, inject, set_bn_momentum
 
@@ -226,13 +227,15 @@ def test_time_mean_and_fusion_known_numbers():
     assert output.logits.argmax() == 1
 
 
-def test_loss_of_step_2_is_of_the_mean_logits(monkeypatch):
-    monkeypatch.setattr(tasks, "load_stream", lambda run, role: Stream(3, FRAMES, "resnet18", 8))
-    monkeypatch.setattr(tasks, "modality_of", lambda run, role: role)
-    task = tasks.joint_task("step 2", (None, "depth"), (None, "rgb"), ModelConfig(), None)
-    known(task.model.eval(), *(torch.tensor(row).expand(FRAMES, 3) for row in ([2, 0.5, -1], [1, 2, 0.5])))
-    output, labels = task.forward(task.model, {"rgb": clips(1), "depth": clips(1)}), torch.tensor([0])
-    assert task.losses(output, None, labels)["total"].item() == pytest.approx(0.669149, abs=1e-6)
+def test_loss_of_step_2_is_of_the_mean_logits(monkeypatch, tmp_path):
+    lab, seen = tiny_lab(tmp_path), {}
+    monkeypatch.setattr(trainers, "load_stream", lambda run, role: Stream(3, FRAMES, "resnet18", 8))
+    monkeypatch.setattr("labkit.fit.fit", lambda run, lab, train, **task: seen.update(task))
+    depth, rgb = (lab.run("step1", {"modalities": {"stream": name}}) for name in ("depth", "rgb"))
+    trainers.train_two_stream(lab, depth, rgb)
+    known(seen["network"].eval(), *(torch.tensor(row).expand(FRAMES, 3) for row in ([2, 0.5, -1], [1, 2, 0.5])))
+    output, labels = seen["forward"]({"rgb": clips(1), "depth": clips(1)}, None), torch.tensor([0])
+    assert seen["loss"](output, None, labels)["total"].item() == pytest.approx(0.669149, abs=1e-6)
     each = [F.cross_entropy(logits, labels).item() for logits in (output.target_logits, output.source_logits)]
     assert sum(each) / 2 == pytest.approx(0.852840, abs=1e-6)  # what it would be as the mean of two losses
 

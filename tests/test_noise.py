@@ -32,9 +32,8 @@ from labkit.experiments.targets import TARGETS, get_targets, results_table
 from labkit.experiments.trainings import TRAININGS
 from labkit.figures import gallery as figures
 from labkit.model import Stream, TwoStream
-from labkit.roles import load_stream
 from labkit.runs import PREDICTIONS
-from labkit.trainers import train_stream, train_two_stream
+from labkit.trainers import load_stream, train_stream, train_two_stream
 
 GRADED = [corruption for corruption in CORRUPTIONS.values() if corruption.severities]
 

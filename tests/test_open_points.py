@@ -9,13 +9,11 @@ import torch
 from tiny import tiny_lab
 
 from labkit import fit as fitting
+from labkit.clips import Batches
 from labkit.errors import LabError
-from labkit.experiments.open_points import HOFFMAN_FACTOR, read_target_alone, train_jointly_otherwise
-from labkit.experiments.systems import train_jointly
-from labkit.feeds import Feed
+from labkit.experiments.systems import HOFFMAN_FACTOR, read_target_alone, train_jointly
 from labkit.model import TwoStream
-from labkit.roles import load_stream
-from labkit.trainers import train_stream, train_two_stream
+from labkit.trainers import load_stream, train_stream, train_two_stream
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,7 @@ def streams(tmp_path_factory):
 def test_frozen_depth_keeps_all_but_its_classifier(streams, objective):
     lab, depth, rgb = streams
     distill = replace(lab.profile.distill, objective=objective)
-    run = train_jointly_otherwise(lab, depth, rgb, distill=distill, reading="frozen")
+    run = train_jointly(lab, depth, rgb, distill=distill, reading="frozen")
     plain = train_jointly(lab, depth, rgb, distill=distill)
     assert run.id != plain.id and set(run.result["outputs"]) == set(plain.result["outputs"])
     before, after = (load_stream(*one).state_dict() for one in ((depth, "stream"), (run, "depth")))
@@ -43,12 +41,12 @@ def test_frozen_depth_keeps_all_but_its_classifier(streams, objective):
 def test_weighted_starts_with_features_ten_times_the_largest_cross_entropy(streams, monkeypatch):
     lab, depth, rgb = streams
     distill, tasks = replace(lab.profile.distill, objective="hallucination"), []
-    monkeypatch.setattr("labkit.fit.fit", lambda run, task, *_: tasks.append(task))
-    train_jointly_otherwise(lab.with_seed(4), depth, rgb, distill=distill, reading="weighted")
+    monkeypatch.setattr("labkit.fit.fit", lambda run, lab, train, **task: tasks.append(task))
+    train_jointly(lab.with_seed(4), depth, rgb, distill=distill, reading="weighted")
     (task,) = tasks
-    batch = Feed(lab, lab.split.train, task.modalities).view(list(lab.split.train), False)
-    with fitting.testing(task.model), torch.inference_mode():
-        terms = task.losses(task.forward(task.model, batch, None), None, batch.labels)
+    batch = Batches(lab, lab.split.train, task["sees"]).view(list(lab.split.train), False)
+    with fitting.testing(task["network"]), torch.inference_mode():
+        terms = task["loss"](task["forward"](batch, None), None, batch.labels)
     hard = {name: float(term) for name, term in terms.items() if name not in ("hall", "total")}
     assert set(hard) == {"rgb", "depth", "hallucination", "rgb+depth", "rgb+hallucination"}
     features = float(terms["total"]) - sum(hard.values()) - hard["rgb+hallucination"]
@@ -58,7 +56,7 @@ def test_weighted_starts_with_features_ten_times_the_largest_cross_entropy(strea
 def test_weighted_is_for_row_3(streams):
     lab, depth, rgb = streams
     with pytest.raises(LabError, match="expected the objective hallucination, found generalized"):
-        train_jointly_otherwise(
+        train_jointly(
             lab, depth, rgb, distill=replace(lab.profile.distill, objective="generalized"), reading="weighted"
         )
 
@@ -70,7 +68,7 @@ def test_target_alone_is_the_branch_without_signals(streams):
     assert run.done and run.spec.config["modalities"] == {"target": "rgb"}
     kept, ids = run.load_tensors("predictions.safetensors")
     assert ids["test"] == list(lab.split.test)
-    batch = Feed(lab, lab.split.test, ("rgb", "depth")).view(ids["test"], False)
+    batch = Batches(lab, lab.split.test, ("rgb", "depth")).view(ids["test"], False)
     both = TwoStream(load_stream(pair, "source"), load_stream(pair, "target"), connection=None).eval()
     with torch.inference_mode():
         alone = both(batch["rgb"], batch["depth"]).target_logits

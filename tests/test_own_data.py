@@ -26,7 +26,8 @@ from labkit.export.footage import read_footage
 from labkit.export.model_card import OF_ACTIONS, model_card
 from labkit.export.package import eager_model
 from labkit.export.provenance import find_lab
-from labkit.lab import beside, open_lab, open_labs, store_path
+from labkit.lab import open_lab
+from labkit.puppets.opening import beside, open_labs, store_path
 
 PROFILE = tiny_profile(epochs=1)
 

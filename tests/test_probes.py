@@ -11,9 +11,9 @@ import torch
 from tiny import tiny_lab
 
 from labkit.analysis import probes
+from labkit.clips import Batches
 from labkit.errors import LabError
 from labkit.experiments import targets
-from labkit.feeds import Feed
 from labkit.model import Stream, TwoStream, freeze
 from labkit.trainers import distill_hallucination, load_stream, train_stream, train_two_stream
 
@@ -113,7 +113,7 @@ def trained(tmp_path_factory):
 
 def test_prediction_is_the_one_of_the_run(trained):
     lab, run = trained
-    rgb, depth = (Feed(lab, lab.split.test, (name,)) for name in ("rgb", "depth"))
+    rgb, depth = (Batches(lab, lab.split.test, (name,)) for name in ("rgb", "depth"))
     logits = probes.predict(probes.load_two_stream(run), rgb, depth)
     saved, _ = run.load_tensors("predictions.safetensors")
     assert set(logits) == {"fused", "source", "target"}
@@ -123,14 +123,14 @@ def test_prediction_is_the_one_of_the_run(trained):
 
 def test_source_may_see_other_clips(trained):
     lab, run = trained
-    pair, rgb = probes.load_two_stream(run), Feed(lab, lab.split.test, ("rgb",))
+    pair, rgb = probes.load_two_stream(run), Batches(lab, lab.split.test, ("rgb",))
     right, wrong = (
-        probes.predict(pair, rgb, Feed(lab, ids, ("depth",))) for ids in (lab.split.test, lab.split.test[::-1])
+        probes.predict(pair, rgb, Batches(lab, ids, ("depth",))) for ids in (lab.split.test, lab.split.test[::-1])
     )
     assert np.allclose(wrong["source"], right["source"][::-1], atol=1e-5)
     assert not np.allclose(wrong["target"], right["target"], atol=1e-3)
     with pytest.raises(LabError, match="expected 9 clips"):
-        probes.predict(pair, rgb, Feed(lab, lab.split.test[:3], ("depth",)))
+        probes.predict(pair, rgb, Batches(lab, lab.split.test[:3], ("depth",)))
 
 
 def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):

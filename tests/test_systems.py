@@ -9,11 +9,11 @@ import torch
 from tiny import tiny_lab
 
 from labkit import fit as fitting
+from labkit.clips import Batches
 from labkit.config import DistillConfig
 from labkit.errors import LabError
 from labkit.experiments import systems, trainings
 from labkit.experiments.systems import distill_stream, fuse_predictions, teacher_weights, train_jointly
-from labkit.feeds import Feed
 from labkit.trainers import load_stream, train_stream
 
 
@@ -41,8 +41,8 @@ def test_joint_hallucination_starts_from_depth_and_reads_rgb(taught, monkeypatch
     lab, depth, rgb = taught
     started = {}
 
-    def look(run, task, *_):
-        started.update({role: module.state_dict() for role, module in task.trained.items()})
+    def look(run, lab, train, **task):
+        started.update({role: module.state_dict() for role, module in task["trained"].items()})
 
     monkeypatch.setattr("labkit.fit.fit", look)
     distill = replace(lab.profile.distill, objective="hallucination")
@@ -58,7 +58,7 @@ def test_student_reads_rgb_alone(taught, objective, monkeypatch):
     run = distill_stream(lab, [depth], distill=DistillConfig(objective=objective))
     assert list(run.result["outputs"]) == ["stream"] and run.spec.config["modalities"]["stream"] == "rgb"
     student = load_stream(run, "stream").eval()
-    batch = Feed(lab, lab.split.test, ("rgb",)).view(list(lab.split.test), False)
+    batch = Batches(lab, lab.split.test, ("rgb",)).view(list(lab.split.test), False)
     with torch.inference_mode():
         torch.testing.assert_close(
             student(batch["rgb"]).logits, run.load_tensors("predictions.safetensors")[0]["test/stream"],
@@ -70,13 +70,13 @@ def test_student_starts_and_trains_as_its_control(taught, monkeypatch):
     """The plain RGB stream is the control: same start, same budget, same order of clips."""
     lab, depth, _ = taught
     seen = []
-    monkeypatch.setattr("labkit.fit.fit", lambda run, task, lab, config: seen.append((task, config)))
+    monkeypatch.setattr("labkit.fit.fit", lambda run, lab, train, **task: seen.append((task, train)))
     train_stream(lab.with_seed(5), "rgb")
     distill_stream(lab.with_seed(5), [depth], distill=DistillConfig(objective="generalized"))
     (plain, plain_config), (student, config) = seen
     assert plain_config == config
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, student.model.state_dict()[name])
+    for name, value in plain["network"].state_dict().items():
+        assert torch.equal(value, student["network"].state_dict()[name])
 
 
 def test_teachers_stay_as_they_were(taught, monkeypatch):
@@ -84,10 +84,10 @@ def test_teachers_stay_as_they_were(taught, monkeypatch):
     same = []
     fit = fitting.fit
 
-    def watch(run, task, *rest):
-        before = {name: value.clone() for name, value in task.teachers.state_dict().items()}
-        fit(run, task, *rest)
-        same.append(all(torch.equal(v, before[k]) for k, v in task.teachers.state_dict().items()))
+    def watch(run, lab, train, **task):
+        before = {name: value.clone() for name, value in task["teachers"].state_dict().items()}
+        fit(run, lab, train, **task)
+        same.append(all(torch.equal(v, before[k]) for k, v in task["teachers"].state_dict().items()))
 
     monkeypatch.setattr("labkit.fit.fit", watch)
     distill_stream(lab.with_seed(9), [rgb, depth], distill=DistillConfig(objective="ensemble", weighting="sample"))

@@ -15,11 +15,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from ..clips import Batch, Batches
 from ..errors import LabError
 from ..experiments.statistics import Interval, seed_interval
-from ..feeds import Batch, Feed
 from ..lab import Lab
-from ..types import Features
+from ..model import Features
 
 Examples = Float[Tensor, "examples channel"]
 Reader = Callable[[Batch], Sequence[Features]]  # a batch to maps, one for each place that is compared
@@ -105,7 +105,7 @@ def sums_by_person(
     """
     found: dict[object, list[list[Sums]]] = {name: [] for name in readers}
     for ids in clips:
-        batch = next(Feed(lab, ids, modalities).test_batches(len(ids)))
+        batch = next(Batches(lab, ids, modalities).test_batches(len(ids)))
         wanted = [by_position(maps) for maps in goal(batch)]
         for name, read in readers.items():
             held = [by_position(maps) for maps in read(batch)]

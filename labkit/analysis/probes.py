@@ -15,16 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..clips import normalize
+from ..clips import Batches, normalize
 from ..errors import LabError
 from ..experiments.targets import comparison_table
-from ..feeds import Feed
 from ..fit import snapshot_name
 from ..lab import Lab
-from ..model import Connection, Stream, TwoStream, _residual_branch, inject
+from ..model import Clip, Connection, Features, Scalar, Stream, TwoStream, _residual_branch, inject
 from ..runs import Run, of_role
 from ..trainers import load_stream
-from ..types import Clip, Features, Scalar
 from .cka import block_similarity, by_position, cka  # noqa: F401  offered here, too
 
 BATCH = 64  # clips
@@ -70,7 +68,7 @@ def load_snapshot(run: Run, epoch: int, role: str = "hallucination") -> Stream:
     return stream.eval()
 
 
-def predict(pair: TwoStream, target: Feed, source: Feed) -> dict[str, np.ndarray]:
+def predict(pair: TwoStream, target: Batches, source: Batches) -> dict[str, np.ndarray]:
     """Logits (N,K) by reading: "fused", "target", "source".
 
     The feeds have one modality each and are read side by side, clip by clip, so `source` may hold

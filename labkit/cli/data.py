@@ -59,13 +59,14 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         profile: Whose frames count as used: smoke, mini or paper.
         workers: Processes that share the work; by default one per core.
     """
-    from .. import config, files, lab
+    from .. import config, files
     from ..data.check import COLUMNS, inspect
     from ..data.splits import find_dataset
     from ..puppets import make as puppets
+    from ..puppets import opening
 
     at_least_one(workers=workers)
-    path = csv or lab.beside(root, "check.csv")
+    path = csv or opening.beside(root, "check.csv")
     _check_table(path, COLUMNS)
     found = inspect(
         find_dataset(root), root, config.get_profile(profile).clips,
@@ -138,11 +139,12 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
         frames: Frames a clip keeps; more than 5 leave room for random sampling (9 hold the even 5, too).
         workers: Processes that share the work; by default one per core.
     """
-    from .. import config, lab
+    from .. import config
     from ..data import prepare as preparation
     from ..data.check import alignment_rows
     from ..data.index import changed_settings
     from ..data.splits import find_dataset
+    from ..puppets import opening
 
     at_least_one(workers=workers)
     unit = None if depth_unit is None else millimetres(depth_unit)
@@ -152,8 +154,8 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
     known = find_dataset(root)  # a wrong root is told before anything is written
     with changed_settings(root if root.is_dir() else root.parent, **changes):
         index = known.index(root)
-        folder = store or lab.store_path(root, chosen)
-        clips = preparation.prepare(index, folder, lab.with_possible(chosen, index).clips, workers=workers)
+        folder = store or opening.store_path(root, chosen)
+        clips = preparation.prepare(index, folder, opening.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
     _print_excluded(clips.excluded)
     _show_alignment(alignment_rows(clips.records), len(clips))
@@ -176,11 +178,12 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
         figure: File for a picture of the table, .svg, .pdf or .png.
         frames: Frames a clip keeps, where it is not the profile's number.
     """
-    from .. import config, files, lab
+    from .. import config, files
     from ..data import check as checks
     from ..data.store import INDEX, ClipStore
+    from ..puppets import opening
 
-    folder = store or lab.store_path(root, _with_frames(config.get_profile(profile), frames))
+    folder = store or opening.store_path(root, _with_frames(config.get_profile(profile), frames))
     if not (folder / INDEX).is_file():
         raise LabError.mismatch(folder, "a finished store", "none", f"labkit data prepare {root} --profile {profile}")
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
@@ -188,7 +191,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     clips = ClipStore(folder)
     rows = checks.alignment_rows(clips.records)
     _show_alignment(rows, len(clips), all_outliers=True)
-    path = csv or lab.beside(root, "alignment.csv")
+    path = csv or opening.beside(root, "alignment.csv")
     _check_table(path, rows.columns)
     files.write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(f"every clip: {path}")

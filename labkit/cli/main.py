@@ -63,6 +63,7 @@ def run(
     notebooks = machine.find_notebooks(base)
     from .. import lab
     from ..experiments import targets  # seconds: only now that there is something to do
+    from ..puppets import opening
 
     bench = lab.open_lab(profile, protocol, home=base, data=data)
     if refresh:
@@ -72,7 +73,7 @@ def run(
     succeeded = _execute(notebooks, bench, seeds, jobs=jobs, force=force, refresh=refresh, elsewhere=data is not None)
     _keep_results(bench, seeds)
     if refresh:
-        write_tidy(lab.open_labs(profile, "all", home=base), targets.MAX_SEEDS, base / "figures" / "tidy.csv")
+        write_tidy(opening.open_labs(profile, "all", home=base), targets.MAX_SEEDS, base / "figures" / "tidy.csv")
     return 0 if succeeded else 1
 
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from ..errors import LabError
 from ..lab import Lab
-from ..roles import modality_of
-from ..runs import Run
-from ..trainers import obtain
+from ..runs import Run, making
+from ..trainers import modality_of
 from .corruptions import CORRUPTIONS, Corruption
 
 
@@ -30,11 +29,13 @@ def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] =
     about = {c.kind: {"severities": list(c.severities), "unit": c.unit, "source": c.source} for c in corruptions}
     parent = two_stream.spec.config
     config = {"model": parent["model"], "modalities": parent["modalities"], "corrupted": roles[0], "corruptions": about}
-    spec = lab.spec("noise", config, (two_stream,))
+    run = lab.run("noise", config, (two_stream,))
+    if not lab.needs(run):
+        return run
+    from .noise_scores import Study, score_all
 
-    def work(run: Run) -> None:
-        from .stress import Study, score_all
-
-        score_all(run, Study(lab, two_stream, roles[0], corruptions), parent["train"]["bn_at_test"])
-
-    return obtain(lab, spec, work)
+    study = Study(lab, two_stream, roles[0], corruptions)
+    with making(run) as missing:
+        if missing:
+            score_all(run, study, parent["train"]["bn_at_test"])
+    return run

@@ -1,47 +1,116 @@
 """The other systems: streams trained together, students of several teachers, and teachers' ensembles.
 
 The same streams, data and budget as the paper's steps; only what is learned from whom differs. As in
-`trainers`, what computes is imported where a task is made.
+`trainers`, what computes is imported where a training begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from ..clips import Batch, Batches
 from ..config import DistillConfig, TrainConfig
 from ..errors import LabError
 from ..lab import Lab
-from ..roles import load_stream, modality_of
-from ..runs import PREDICTIONS, RESULT, Run
-from ..trainers import obtain, trained
+from ..runs import PREDICTIONS, RESULT, Run, making
+from ..trainers import load_stream, modality_of, new_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..fit import Task
+    from ..model import StreamOutput
+
+HOFFMAN_FACTOR = 10.0  # of the feature term over the largest cross-entropy; Hoffman et al. (CVPR 2016)
+BALANCED_ON = 64  # training clips
 
 
-def train_jointly(lab: Lab, depth: Run, rgb: Run, *, distill: DistillConfig) -> Run:
+def train_jointly(
+    lab: Lab, depth: Run, rgb: Run, *, distill: DistillConfig, reading: Literal["frozen", "weighted"] | None = None
+) -> Run:
     """Hoffman et al. (CVPR 2016; rows 3-5): RGB, depth and hallucination in one stage, no connections.
 
     `depth` and `rgb` are runs of step 1; the hallucination starts from depth. `distill.objective` is
     what it learns from depth: "hallucination" (row 3), "generalized" (4) or "distillation" (5); the
-    cross-entropies beside it are `distillers.joint_terms`. Budget: step 3's.
+    cross-entropies beside it are `system_losses.joint_terms`. Budget: step 3's.
+
+    `reading` is another way to read them. "frozen": of the depth stream only the classifier learns; up to the
+    layer of eq. 3 it stays the teacher that step 1 made (Hoffman et al. set its learning rate to 0 there).
+    "weighted": their weights. RGB + hallucination counts twice, and the feature term starts at ten times the
+    largest cross-entropy in place of `distill.joint_weight` times its size. Raises LabError where the objective
+    has other terms than eq. 3.
+
     Readings: "fused" (RGB + hallucination, RGB only, as in the paper), "alone", "rgb", "depth".
     """
-    train, modalities = lab.profile.step3, {"rgb": modality_of(rgb, "stream"), "depth": modality_of(depth, "stream")}
-    config = {"model": asdict(lab.profile.model), "train": asdict(train),
-              "modalities": {**modalities, "hallucination": modalities["rgb"]},
-              "distill": asdict(distill)}  # fmt: skip
+    if reading == "weighted" and distill.objective != "hallucination":
+        fix = "their weights are those of row 3"
+        raise LabError.mismatch(None, "the objective hallucination", distill.objective, fix)
+    train, rgb_sees, depth_sees = lab.profile.step3, modality_of(rgb, "stream"), modality_of(depth, "stream")
+    modalities = {"rgb": rgb_sees, "depth": depth_sees, "hallucination": rgb_sees}
+    config = {"model": asdict(lab.profile.model), "train": asdict(train), "modalities": modalities,
+              "distill": asdict(distill), **({"reading": reading} if reading else {})}  # fmt: skip
+    run = lab.run("joint", config, (depth, rgb))
+    if not lab.needs(run):
+        return run
+    from torch.nn import ModuleDict
 
-    def task() -> Task:
-        from ..tasks import one_stage_task
+    from ..fit import fit
+    from ..losses import OBJECTIVES
+    from ..model import freeze
+    from .system_losses import joint_terms
 
-        return one_stage_task([load_stream(run, "stream") for run in (rgb, depth, depth)], modalities, distill)
+    streams = ModuleDict({"rgb": load_stream(rgb, "stream"), "depth": load_stream(depth, "stream"),
+                          "hallucination": load_stream(depth, "stream")})  # fmt: skip
+    if reading == "frozen":
+        freeze(streams["depth"]).backbone.fc.requires_grad_(True)
 
-    return trained(lab, lab.spec("joint", config, (depth, rgb)), train, task)
+    def forward(batch: Batch, _=None) -> dict[str, StreamOutput]:
+        return {role: stream(batch[modalities[role]]) for role, stream in streams.items()}
+
+    def loss(outputs, _, labels) -> dict[str, Tensor]:
+        return joint_terms(outputs, OBJECTIVES[distill.objective], labels, distill)
+
+    def read(batch: Batch) -> dict[str, Tensor]:
+        logits = {role: output.logits for role, output in forward(batch).items()}
+        fused = (logits["rgb"] + logits["hallucination"]) / 2
+        return {"fused": fused, "alone": logits["hallucination"], "rgb": logits["rgb"], "depth": logits["depth"]}
+
+    named = {"frozen": ", depth frozen", "weighted": ", Hoffman's weights"}.get(reading, "")
+    return fit(
+        run, lab, train,
+        title=f"one stage, {distill.objective}{named}",
+        network=streams,
+        trained=dict(streams.items()),
+        sees=(rgb_sees, depth_sees),
+        forward=forward,
+        loss=_with_their_weights(lab, streams, forward, loss, (rgb_sees, depth_sees)) if reading == "weighted" else loss,
+        read=read,
+    )  # fmt: skip
+
+
+def _with_their_weights(lab: Lab, streams, forward: Callable, loss: Callable, sees: tuple[str, ...]) -> Callable:
+    """The plain loss with its terms summed as Hoffman et al. do, balanced on training clips before the first step."""
+    import torch
+
+    from ..fit import testing
+
+    ids = list(lab.split.train)[:: max(1, len(lab.split.train) // BALANCED_ON)][:BALANCED_ON]
+    batch = Batches(lab, lab.split.train, sees).view(ids)
+    with testing(streams), torch.inference_mode():
+        start = {name: float(term) for name, term in loss(forward(batch), None, batch.labels).items()}
+    balance = HOFFMAN_FACTOR * max(_cross_entropies(start).values()) / start["hall"]
+
+    def weighted(outputs, _, labels) -> dict[str, Tensor]:
+        terms = loss(outputs, None, labels)
+        total = sum(_cross_entropies(terms).values()) + terms["rgb+hallucination"] + balance * terms["hall"]
+        return {**terms, "total": total}
+
+    return weighted
+
+
+def _cross_entropies(terms: dict) -> dict:
+    return {name: term for name, term in terms.items() if name not in ("hall", "total")}
 
 
 def distill_stream(
@@ -59,19 +128,51 @@ def distill_stream(
     FCKD-style, "generalized" eq. 5 alone, "mars" MARS. Reading: "stream".
     """
     train = train or lab.profile.step1
+    several = distill.objective in ("ensemble", "focal")
+    if len(teachers) != 1 and not several:
+        fix = "give one teacher, or use the objective ensemble or focal"
+        raise LabError.mismatch(None, f"one teacher for {distill.objective}", len(teachers), fix)
     sees = [modality_of(run, "stream") for run in teachers]
     config = {"model": asdict(lab.profile.model), "train": asdict(train), "distill": asdict(distill),
               "modalities": {**{f"teacher {n}": name for n, name in enumerate(sees)}, "stream": modality}}  # fmt: skip
+    run = lab.run("student", config, tuple(teachers))
+    if not lab.needs(run):
+        return run
+    from torch.nn import ModuleList
 
-    def task() -> Task:
-        from ..tasks import student_task
+    from ..fit import fit
+    from ..model import freeze
+    from .system_losses import SYSTEM_OBJECTIVES
 
-        scales = teacher_weights(lab, teachers, distill) * len(teachers)
-        taught_by = [(load_stream(run, "stream"), name, scale)
-                     for run, name, scale in zip(teachers, sees, scales.tolist(), strict=True)]  # fmt: skip
-        return student_task(lab, modality, taught_by, distill)
+    scales = (teacher_weights(lab, teachers, distill) * len(teachers)).tolist()
+    frozen = ModuleList(freeze(load_stream(one, "stream")) for one in teachers)
+    student, objective = new_stream(lab, f"step1 {modality} 0"), SYSTEM_OBJECTIVES[distill.objective]
+    maps = distill.objective in ("focal", "mars")
 
-    return trained(lab, lab.spec("student", config, tuple(teachers)), train, task)
+    def teach(batch: Batch) -> StreamOutput | list[StreamOutput]:
+        outputs = [_pruned(one(batch[name]), scale, maps)
+                   for one, name, scale in zip(frozen, sees, scales, strict=True)]  # fmt: skip
+        return outputs if several else outputs[0]
+
+    return fit(
+        run, lab, train,
+        title=f"{modality} learns {' + '.join(sees)} ({distill.objective})",
+        network=student,
+        trained={"stream": student},
+        sees=tuple(dict.fromkeys((modality, *sees))),
+        forward=lambda batch, _: student(batch[modality]),
+        loss=lambda output, taught, labels: objective(output, taught, labels, distill),
+        read=lambda batch: {"stream": student(batch[modality]).logits},
+        teach=teach,
+        teachers=frozen,
+    )  # fmt: skip
+
+
+def _pruned(output: StreamOutput, scale: float, maps: bool) -> StreamOutput:
+    """Logits times a factor, and of the maps only the last, where they are needed."""
+    features = output.features if maps else None
+    return output._replace(logits=output.logits * scale, signals=(), features=features,
+                           blocks=(None, None, None, features))  # fmt: skip
 
 
 def teacher_weights(lab: Lab, teachers: Sequence[Run], distill: DistillConfig) -> Tensor:
@@ -82,7 +183,7 @@ def teacher_weights(lab: Lab, teachers: Sequence[Run], distill: DistillConfig) -
     """
     import torch
 
-    from ..distillers import ensemble_weights
+    from .system_losses import ensemble_weights
 
     if distill.weighting != "dataset":
         return torch.full((len(teachers),), 1 / len(teachers))
@@ -98,26 +199,63 @@ def fuse_predictions(lab: Lab, teachers: Sequence[Run], *, weighting: str = "uni
     """
     distill = DistillConfig(weighting=weighting)
     modalities = {f"teacher {n}": modality_of(run, "stream") for n, run in enumerate(teachers)}
-    spec = lab.spec("ensemble", {"modalities": modalities, "weighting": weighting}, tuple(teachers))
+    run = lab.run("ensemble", {"modalities": modalities, "weighting": weighting}, tuple(teachers))
+    if not lab.needs(run):
+        return run
+    import torch
 
-    def work(run: Run) -> None:
-        import torch
+    weights = teacher_weights(lab, teachers, distill)
 
-        from ..fit import summary
+    def fused(part: str) -> Tensor:
+        return torch.einsum("m,mbk->bk", weights, _predictions(lab, teachers, part, "stream")[0])
 
-        weights = teacher_weights(lab, teachers, distill)
-        outputs, predictions = {}, {}
-        for part in ("validation", "test"):
-            logits, labels = _predictions(lab, teachers, part, "stream")
-            fused = torch.einsum("m,mbk->bk", weights, logits)
-            predictions[f"{part}/fused"] = fused
-            outputs[part] = summary((fused.argmax(dim=1) == labels).numpy())
-        ids = {part: list(getattr(lab.split, part)) for part in ("validation", "test")}
-        run.save_tensors(PREDICTIONS, predictions, ids)
-        run.save_json(RESULT, {"outputs": {"fused": outputs}, "primary": "fused", "weights": weights.tolist()})
-        run.set_state("done")
+    return _keep(run, lab, "fused", {part: fused(part) for part in ("validation", "test")})
 
-    return obtain(lab, spec, work)
+
+def read_target_alone(lab: Lab, two_stream: Run) -> Run:
+    """Step 2's target branch (rows 7 and 6a) with the source's signals left out; nothing is trained.
+
+    In rows 7 and 6a the branch still receives them, as in the released code, so it needs both modalities.
+    Reading: "alone".
+    """
+    modality = modality_of(two_stream, "target")
+    config = {"model": two_stream.spec.config["model"], "modalities": {"target": modality}}
+    run = lab.run("target-alone", config, (two_stream,))
+    if not lab.needs(run):
+        return run
+    import torch
+    from accelerate import PartialState
+
+    from ..fit import evaluate
+
+    state, stream = PartialState(), load_stream(two_stream, "target")
+    share = (state.process_index, state.num_processes)
+    stream.to(state.device, memory_format=torch.channels_last)
+    logits = {}
+    for part in ("validation", "test"):
+        batches = Batches(lab, getattr(lab.split, part), (modality,), device=state.device, share=share)
+        read = evaluate(stream, lambda batch: {"alone": stream(batch[modality]).logits}, batches,
+                        lab.profile.step2.bn_at_test)  # fmt: skip
+        logits[part] = torch.from_numpy(read["alone"])
+    return _keep(run, lab, "alone", logits)
+
+
+def _keep(run: Run, lab: Lab, reading: str, logits: dict[str, Tensor]) -> Run:
+    """A run of one reading for which nothing was trained: its logits (clips, classes) by part, and how good they are."""
+    from accelerate import PartialState
+
+    from ..fit import summary
+
+    outputs, ids = {}, {part: list(getattr(lab.split, part)) for part in logits}
+    for part, values in logits.items():
+        labels = lab.clips.labels[lab.clips.rows(ids[part])]
+        outputs[part] = summary(values.numpy().argmax(axis=1) == labels)
+    with making(run) as missing:
+        if missing and PartialState().is_main_process:
+            run.save_tensors(PREDICTIONS, {f"{part}/{reading}": values for part, values in logits.items()}, ids)
+            run.save_json(RESULT, {"outputs": {reading: outputs}, "primary": reading})
+            run.set_state("done")
+    return run
 
 
 def _predictions(lab: Lab, runs: Sequence[Run], part: str, reading: str) -> tuple[Tensor, Tensor]:

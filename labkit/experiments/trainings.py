@@ -17,13 +17,13 @@ from ..data.prepare import prepare
 from ..data.splits import find_dataset
 from ..data.store import INDEX, ClipStore
 from ..errors import LabError
-from ..lab import Lab, store_path
+from ..lab import Lab
+from ..puppets.opening import store_path
 from ..runs import Run, RunSpec
 from ..trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
 from .discrepancies import DISCREPANCIES, VARIANTS
 from .noise import measure_noise
-from .open_points import read_target_alone, train_jointly_otherwise
-from .systems import distill_stream, fuse_predictions, train_jointly
+from .systems import distill_stream, fuse_predictions, read_target_alone, train_jointly
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,10 @@ def _distilled(connection: str | None = "profile", **changes) -> Callable[..., R
     return make
 
 
-def _jointly(objective: str) -> Callable[..., Run]:
-    def make(lab: Lab, depth: Run, rgb: Run) -> Run:
-        return train_jointly(lab, depth, rgb, distill=replace(lab.profile.distill, objective=objective))
-
-    return make
-
-
-def _jointly_otherwise(objective: str, reading: str) -> Callable[..., Run]:
+def _jointly(objective: str, reading: str | None = None) -> Callable[..., Run]:
     def make(lab: Lab, depth: Run, rgb: Run) -> Run:
         distill = replace(lab.profile.distill, objective=objective)
-        return train_jointly_otherwise(lab, depth, rgb, distill=distill, reading=reading)
+        return train_jointly(lab, depth, rgb, distill=distill, reading=reading)
 
     return make
 
@@ -119,10 +112,10 @@ TRAININGS: dict[str, Training] = {
         Training("rgb_only_flow", finetune_rgb_only, ("untaught_flow", "two_stream_flow")),
         # other readings of what the paper leaves open
         Training("features_unconnected_row9", _distilled(None, objective="hallucination"), ("two_stream_unconnected",)),
-        Training("joint_features_frozen", _jointly_otherwise("hallucination", "frozen"), ("depth", "rgb")),
-        Training("joint_soft_labels_frozen", _jointly_otherwise("generalized", "frozen"), ("depth", "rgb")),
-        Training("joint_all_frozen", _jointly_otherwise("distillation", "frozen"), ("depth", "rgb")),
-        Training("joint_features_weighted", _jointly_otherwise("hallucination", "weighted"), ("depth", "rgb")),
+        Training("joint_features_frozen", _jointly("hallucination", "frozen"), ("depth", "rgb")),
+        Training("joint_soft_labels_frozen", _jointly("generalized", "frozen"), ("depth", "rgb")),
+        Training("joint_all_frozen", _jointly("distillation", "frozen"), ("depth", "rgb")),
+        Training("joint_features_weighted", _jointly("hallucination", "weighted"), ("depth", "rgb")),
         Training("target_alone", read_target_alone, ("two_stream",)),  # nothing is trained
         Training("inverted_target_alone", read_target_alone, ("inverted",)),
         Training("inverted_hallucination_rgb", _distilled(missing="target"), ("inverted",)),

@@ -27,8 +27,8 @@ from ..errors import LabError
 from ..files import atomic_folder, sha256_file, write_json
 from ..lab import Lab
 from ..model import NUM_BLOCKS, Stream, TwoStream
-from ..roles import load_stream
 from ..runs import WEIGHTS, Run
+from ..trainers import load_stream
 from .model_card import CARD, model_card
 from .onnx_file import FORMAT, INPUT, ONNX_FILE, OUTPUTS, TORCH_FILE, Model, need, open_export, seal
 from .prediction import predict_video

@@ -18,7 +18,8 @@ from ..data.splits import PUPPETS, find_dataset
 from ..data.store import ClipStore
 from ..errors import LabError
 from ..experiments.statistics import paired_bootstrap
-from ..lab import PROTOCOLS, Lab, store_path
+from ..lab import Lab
+from ..puppets.opening import PROTOCOLS, store_path
 from ..runs import PREDICTIONS, SPEC, Run, RunStore
 from .footage import average_crop
 

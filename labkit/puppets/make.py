@@ -16,11 +16,12 @@ import csv
 import io
 import os
 import shutil
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..config import PuppetsConfig, as_json
+from ..config import PuppetsConfig
 from ..errors import LabError
 from ..files import locked, read_json, sha256_bytes, sha256_file, sha256_json, write_json, write_text
 from ..machine import available_cores
@@ -106,7 +107,7 @@ def _check(config: PuppetsConfig) -> None:
 def _claim(root: Path, config: PuppetsConfig) -> None:
     """Write the manifest of an unfinished set, or LabError when `root` holds something else."""
     path = root / "puppets.json"
-    wanted = {"version": PUPPETS_VERSION, "config": as_json(config)}
+    wanted = {"version": PUPPETS_VERSION, "config": asdict(config)}
     if not path.exists():
         if there := sorted(item.name for item in root.glob("[!.]*")):
             expected = "a new or an empty folder, or an embedded set"
@@ -145,7 +146,7 @@ def _finish(root: Path, config: PuppetsConfig, names: list[str]) -> None:
     writer.writerows(rows)
     write_text(root / "puppets.csv", text.getvalue())
     index = {record["name"]: record["sha256"] for record in records}
-    manifest = {"version": PUPPETS_VERSION, "config": as_json(config), "complete": True, "clips": len(names)}
+    manifest = {"version": PUPPETS_VERSION, "config": asdict(config), "complete": True, "clips": len(names)}
     write_json(root / "puppets.json", manifest | {"index_sha256": sha256_json(index)})
 
 

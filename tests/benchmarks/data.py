@@ -34,9 +34,10 @@ from labkit.data.prepare import prepare
 from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
 from labkit.fit import train_step
-from labkit.lab import Lab, puppets_root
+from labkit.lab import Lab
 from labkit.model import build_stream
 from labkit.puppets.make import make_puppets
+from labkit.puppets.opening import puppets_root
 from labkit.runs import RunStore
 
 SUBJECTS = tuple(range(1, 9))

@@ -14,12 +14,12 @@ from types import SimpleNamespace
 
 import torch
 from common import compare
+from labkit.experiments.stress import Study
 from tiny import MemoryStore, tiny_lab
 
+from labkit.clips import Batches
 from labkit.config import MINI, PAPER, Profile
 from labkit.experiments.corruptions import CORRUPTIONS
-from labkit.experiments.stress import Study
-from labkit.feeds import Feed
 from labkit.fit import TEST_BATCH, Task, evaluate
 from labkit.lab import Lab
 from labkit.runs import Run
@@ -43,7 +43,7 @@ def clean_evaluation(lab: Lab, study: Study) -> Callable[[], torch.Tensor]:
     pair = study.streams
     read = lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits}
     task = Task("clean", pair, {}, ("rgb", "depth"), None, None, read)
-    feed = Feed(lab, lab.split.test, ("rgb", "depth"))
+    feed = Batches(lab, lab.split.test, ("rgb", "depth"))
     return lambda: torch.from_numpy(evaluate(task, feed, lab.profile.step2)["fused"])
 
 

@@ -29,9 +29,8 @@ def train(folder: str, threads: int, precision: str) -> None:
     from tiny import MemoryStore, tiny_lab
 
     from labkit.config import MINI
-    from labkit.fit import train_step
+    from labkit.fit import together, train_step
     from labkit.parallel import join_launch
-    from labkit.processes import together
 
     torch.set_num_threads(threads)
     join_launch()

@@ -20,11 +20,10 @@ from tiny import MemoryStore, tiny_lab
 from torch.nn import functional as F
 from torchvision.models import get_model
 
-from labkit.backbones import Backbone
 from labkit.config import MINI, PAPER, Profile
 from labkit.data.video import read_video, read_video_whole
 from labkit.fit import Task, Training, train_step
-from labkit.model import Stream, TwoStream, build_stream, freeze
+from labkit.model import Backbone, Stream, TwoStream, build_stream, freeze
 
 
 def two_stream_against_two_resnets(pairs: int) -> tuple[float, float, float]:

@@ -32,8 +32,9 @@ from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
 from labkit.data.video import count_frames, read_video, read_video_whole
 from labkit.files import sha256_json
-from labkit.lab import Lab, with_possible
+from labkit.lab import Lab
 from labkit.puppets.make import make_puppets
+from labkit.puppets.opening import with_possible
 from labkit.runs import RunStore
 
 SUBJECTS = (1, 2, 3, 4, 6)  # validation, two of training, two of test; with 12 actions and one camera: 60 clips
@@ -61,9 +62,9 @@ def stage(name: str, clips: int, work: Callable) -> object:
 def train_steps(root: Path, store: ClipStore, profile: Profile) -> Callable:
     """One optimizer step of step 1's RGB stream on five clips."""
     import torch
+    from labkit.tasks import stream_task
 
     from labkit.fit import Training, train_step
-    from labkit.tasks import stream_task
 
     torch.set_num_threads(min(torch.get_num_threads(), 2))
     split = find_dataset(root).split("cross-subject", store)

@@ -20,7 +20,8 @@ import pandas as pd
 from labkit import files
 from labkit.config import MINI
 from labkit.experiments import targets
-from labkit.lab import open_lab, puppets_root
+from labkit.lab import open_lab
+from labkit.puppets.opening import puppets_root
 
 TABLE = Path(__file__).with_name("table.csv")
 COLUMNS = {"rgb": "table2:2", "depth": "table2:1", "rgb+depth": "table2:8"}

@@ -1,4 +1,4 @@
-"""A two-stream network under stress: its test clips scored with one modality clean and depth in many versions.
+"""A two-stream network with noisy depth: its test clips scored with one modality clean and depth in many versions.
 
 What the clean clips alone decide is computed once for all versions: the RGB stream up to its first
 connection, or the whole of it where there is none. The void picture is the same for every clip, so its
@@ -16,18 +16,23 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from .. import machine
-from ..clips import colorize_depth, normalize, sample_frames
-from ..feeds import Feed
-from ..fit import CHECKPOINT_SECONDS, TEST_BATCH, correct, summary, testing
+from ..clips import Batches, colorize_depth, normalize, sample_frames
+from ..fit import (
+    CHECKPOINT_SECONDS,
+    TEST_BATCH,
+    StopSignals,
+    check_finite,
+    correct,
+    summary,
+    testing,
+    this_machine,
+    together,
+)
 from ..lab import Lab
-from ..model import StreamOutput, TwoStream
-from ..processes import together
+from ..model import Clip, StreamOutput, TwoStream
 from ..progress import Progress
-from ..roles import load_stream, modality_of
 from ..runs import PREDICTIONS, RESULT, Run
-from ..sessions import StopSignals, check_finite
-from ..types import Clip
+from ..trainers import load_stream, modality_of
 from .corruptions import Corruption, corrupt
 
 
@@ -42,13 +47,13 @@ class Study:
         self.streams.to(self.device, memory_format=torch.channels_last)
         self.readings = {reading: corruption for corruption in corruptions for reading in corruption.readings}
         self.clean = modality_of(two_stream, "target" if corrupted == "source" else "source")
-        self.feed = Feed(lab, lab.split.test, (self.clean,), device=self.device)
+        self.batches = Batches(lab, lab.split.test, (self.clean,), device=self.device)
         self._void: StreamOutput | None = None  # the depth stream's answer to one void clip
 
     def score(self, ids: list[str]) -> Iterator[Tensor]:
         """The fused logits (B,K) of clips, reading by reading."""
-        answer = self._with_clean(self.feed.view(ids, False)[self.clean])
-        depth = self.feed.store.depth(self.feed.store.rows(ids))
+        answer = self._with_clean(self.batches.view(ids, False)[self.clean])
+        depth = self.batches.store.depth(self.batches.store.rows(ids))
         if depth.shape[1] != self.clips.num_frames:
             depth = depth[:, sample_frames(depth.shape[1], self.clips.num_frames)]
         pictures = colorize_depth(depth, self.clips.depth_encoding, self.clips.depth_range)
@@ -57,7 +62,7 @@ class Study:
                 self._void = self._void or self.streams.source(self._as_input(np.zeros_like(pictures[:1])))
                 yield answer(_repeated(self._void, len(ids)))
                 continue
-            seen = corrupt(depth, ids, corruption, reading, seed=self.feed.seed, config=self.clips, pictures=pictures)
+            seen = corrupt(depth, ids, corruption, reading, seed=self.batches.seed, config=self.clips, pictures=pictures)
             clip = self._as_input(seen)
             yield answer(self.streams.source(clip) if self.corrupted == "source" else clip)
 
@@ -89,7 +94,7 @@ def _repeated(output: StreamOutput, count: int) -> StreamOutput:
 
 def score_all(run: Run, study: Study, bn_at_test: str) -> None:
     """Score the test clips into the run, batch by batch, from its last checkpoint on; the result comes last."""
-    state, feed, begin = PartialState(), study.feed, time.monotonic()
+    state, batches, begin = PartialState(), study.batches, time.monotonic()
     logits, seconds = _restore(run)
     saved, batch = begin, TEST_BATCH * state.num_processes
     if state.is_main_process:
@@ -104,10 +109,10 @@ def score_all(run: Run, study: Study, bn_at_test: str) -> None:
         testing(study.streams, bn_at_test),
         torch.inference_mode(),
         StopSignals() as stop,
-        Progress("noise study", len(feed.ids), "clips", done=len(logits), show=state.is_main_process) as bar,
+        Progress("noise study", len(batches.ids), "clips", done=len(logits), show=state.is_main_process) as bar,
     ):
-        for start in range(len(logits), len(feed.ids), batch):
-            group = feed.ids[start : start + batch]
+        for start in range(len(logits), len(batches.ids), batch):
+            group = batches.ids[start : start + batch]
             mine = group[state.process_index :: state.num_processes]
             rows = torch.stack(list(study.score(mine)), dim=1).float().cpu() if mine else []
             scored = dict(gather_object(list(zip(mine, rows, strict=True))))
@@ -138,8 +143,8 @@ def _write(run: Run, study: Study, logits: Tensor, seconds: float) -> None:
     outputs, predictions = {}, {}
     for number, reading in enumerate(study.readings):
         predictions[f"test/{reading}"] = logits[:, number]
-        outputs[reading] = {"test": summary(correct(logits[:, number].numpy(), study.feed))}
-    run.save_tensors(PREDICTIONS, predictions, {"test": study.feed.ids})
-    run.save_json("record.json", {"seconds": seconds, "device": str(study.device), "machine": machine.describe()})
+        outputs[reading] = {"test": summary(correct(logits[:, number].numpy(), study.batches))}
+    run.save_tensors(PREDICTIONS, predictions, {"test": study.batches.ids})
+    run.save_json("record.json", {"seconds": seconds, "device": str(study.device), "machine": this_machine()})
     run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs))})
     run.set_state("done")

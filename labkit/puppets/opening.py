@@ -1,0 +1,87 @@
+"""Where a lab's clips come from: a data root, or the embedded set, prepared once and kept beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..config import Profile, PuppetsConfig, get_profile
+from ..data.index import Index
+from ..data.prepare import prepare
+from ..data.splits import PUPPETS, find_dataset
+from ..files import sha256_json
+from ..lab import DATA_VARIABLE, Lab, find_home
+from ..parallel import join_launch, refuse_without_main_guard
+from ..runs import RunStore
+from .make import make_puppets
+
+PROTOCOLS: dict[str, Callable] = dict(PUPPETS.protocols)
+
+
+def puppets_root(home: Path, config: PuppetsConfig) -> Path:
+    """Where a part of the embedded set lies: one folder per configuration, so none overwrites another."""
+    return home / "data" / f"puppets-{sha256_json(asdict(config))[:8]}"
+
+
+def open_lab(profile: str | Profile, protocol: str | None, seed: int = 0, *, home: str | os.PathLike | None = None,
+             data: str | os.PathLike | None = None, progress: bool = True) -> Lab:  # fmt: skip
+    """See `lab.open_lab`."""
+    refuse_without_main_guard()
+    join_launch()
+    chosen = get_profile(profile) if isinstance(profile, str) else profile
+    base, given = find_home(home), data or os.environ.get(DATA_VARIABLE)
+    found = find_dataset(given) if given else PUPPETS
+    if protocol is not None:
+        found.protocol(protocol)  # a wrong name is told before anything is made
+    root = Path(os.path.abspath(given)) if given else puppets_root(base, chosen.puppets)
+    if not given:
+        make_puppets(root, chosen.puppets, progress=progress)
+    index = found.index(root)
+    chosen = with_possible(chosen, index)
+    store = prepare(index, store_path(root, chosen, base), chosen.clips, progress=progress)
+    split = found.split(protocol or found.usual(store), store)
+    return Lab(store, split, RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
+
+
+PAPER_PROTOCOLS = ("cross-subject", "cross-view")
+
+
+def open_labs(profile: str | Profile, protocol: str | None, **options: Any) -> list[Lab]:
+    """`open_lab` for each protocol of a name, on one clip store.
+
+    "all" is both of the paper's, and on a data set that has neither all of its own; in either case those
+    that can divide its clips (with one camera there is no cross-view).
+    """
+    if protocol != "all":
+        return [open_lab(profile, protocol, **options)]
+    given = options.get("data") or os.environ.get(DATA_VARIABLE)
+    known = find_dataset(given) if given else PUPPETS
+    names = [name for name in known.protocols if name in PAPER_PROTOCOLS]
+    first = open_lab(profile, names[0] if names else None, **options)
+    names = [name for name in names or known.protocols if known.divides(name, first.clips)]
+    return [replace(first, split=known.split(name, first.clips)) for name in names]
+
+
+def with_possible(profile: Profile, index: Index) -> Profile:
+    """The profile without the modalities that the data set has no files for."""
+    return replace(profile, clips=replace(profile.clips, modalities=index.possible(profile.clips.modalities)))
+
+
+def store_path(root: Path, profile: Profile, home: Path | None = None) -> Path:
+    """Where the aligned clips of a data root lie, one store per way of preparing them."""
+    clips = profile.clips
+    return beside(root, f"{clips.size}px-{clips.stored_frames}f-{clips.alignment}", home)
+
+
+def beside(root: Path, ending: str, home: Path | None = None) -> Path:
+    """ROOT-ending beside the data root, or in the data/ of `home` where nothing can be written there.
+
+    Where the root is a link, beside the link: commands and notebooks then mean the same place.
+    """
+    root = Path(os.path.abspath(root))
+    if os.access(root.parent, os.W_OK):
+        return root.with_name(f"{root.name}-{ending}")
+    return find_home(home) / "data" / f"{sha256_json(str(root))[:8]}-{root.name}-{ending}"
