@@ -93,23 +93,12 @@ def distill_hallucination(
     run = lab.run("step3", config, (two_stream,))
     if not lab.needs(run):
         return run
-    from torch.nn.functional import cross_entropy
-
     from .fit import fit
     from .losses import OBJECTIVES
 
     hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
     if untaught:
-        return fit(
-            run, lab, train,
-            title=f"step 3 {sees} on labels alone (control)",
-            network=hallucination,
-            trained={"hallucination": hallucination},
-            sees=(sees,),
-            forward=lambda batch, _: hallucination(batch[sees]).logits,
-            loss=lambda logits, _, labels: {"total": cross_entropy(logits.float(), labels)},
-            read=lambda batch: {"alone": hallucination(batch[sees]).logits},
-        )  # fmt: skip
+        return _on_labels(run, lab, train, hallucination, sees)
     teacher = Teacher(two_stream, distill, model)
     objective = OBJECTIVES[distill.objective]
 
@@ -130,6 +119,24 @@ def distill_hallucination(
         read=read,
         teach=teacher,
         teachers=teacher.pair,
+    )  # fmt: skip
+
+
+def _on_labels(run: Run, lab: Lab, train: TrainConfig, stream: Stream, sees: str) -> Run:
+    """Step 3's control: the same stream, start and budget, and no teacher."""
+    from torch.nn.functional import cross_entropy
+
+    from .fit import fit
+
+    return fit(
+        run, lab, train,
+        title=f"step 3 {sees} on labels alone (control)",
+        network=stream,
+        trained={"hallucination": stream},
+        sees=(sees,),
+        forward=lambda batch, _: stream(batch[sees]).logits,
+        loss=lambda logits, _, labels: {"total": cross_entropy(logits.float(), labels)},
+        read=lambda batch: {"alone": stream(batch[sees]).logits},
     )  # fmt: skip
 
 

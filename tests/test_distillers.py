@@ -114,7 +114,7 @@ def test_feature_layers_add_up():
 
 def checked(name: str):
     """The function with its shapes checked at run time."""
-    return jaxtyped(typechecker=beartype)(getattr(distillers, name))
+    return jaxtyped(typechecker=beartype)(getattr(system_losses, name))
 
 
 def test_mars():
@@ -266,7 +266,7 @@ def test_no_gradient_reaches_a_teacher():
         "ensemble_distillation_loss": lambda s, t: (s, t[None], torch.ones(1, 1), labels),
     }.items():
         student, teacher = (torch.rand(2, 3, requires_grad=True) for _ in range(2))
-        getattr(distillers, name)(*arguments(student, teacher)).sum().backward()
+        getattr(system_losses, name)(*arguments(student, teacher)).sum().backward()
         assert teacher.grad is None, name
         assert student.grad is not None, name
 

@@ -16,7 +16,7 @@ from labkit.analysis import noise_curves
 from labkit.clips import colorize_depth, normalize, saturate, to_clip
 from labkit.config import ClipConfig
 from labkit.errors import LabError
-from labkit.experiments import stress
+from labkit.experiments import noise_scores as stress
 from labkit.experiments.corruptions import (
     CORRUPTIONS,
     Corruption,

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labkit import fit as fitting
+from labkit import processes
 from labkit.errors import LabError
 from labkit.runs import PREDICTIONS, WEIGHTS, RunStore
 
@@ -148,9 +148,9 @@ def test_a_stop_told_to_one_process_saves_once_and_both_leave(tmp_path):
 
 
 def test_a_batch_smaller_than_the_processes_and_a_summed_loss_are_refused(monkeypatch):
-    monkeypatch.setattr(fitting, "PartialState", lambda: SimpleNamespace(num_processes=2))
+    monkeypatch.setattr(processes, "PartialState", lambda: SimpleNamespace(num_processes=2))
     with pytest.raises(LabError, match="batch of 2 clips or more"):
-        fitting.check_shares(1, "clip")
+        processes.check_shares(1, "clip")
     with pytest.raises(LabError, match='feature_reduction="clip"'):
-        fitting.check_shares(6, "sum")
-    fitting.check_shares(6, "clip")
+        processes.check_shares(6, "sum")
+    processes.check_shares(6, "clip")

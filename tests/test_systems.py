@@ -43,6 +43,7 @@ def test_joint_hallucination_starts_from_depth_and_reads_rgb(taught, monkeypatch
 
     def look(run, lab, train, **task):
         started.update({role: module.state_dict() for role, module in task["trained"].items()})
+        return run
 
     monkeypatch.setattr("labkit.fit.fit", look)
     distill = replace(lab.profile.distill, objective="hallucination")

@@ -53,6 +53,14 @@ def train_jointly(
     run = lab.run("joint", config, (depth, rgb))
     if not lab.needs(run):
         return run
+    streams = {"rgb": load_stream(rgb, "stream"), "depth": load_stream(depth, "stream"),
+               "hallucination": load_stream(depth, "stream")}  # fmt: skip
+    return _fit_jointly(run, lab, streams, modalities, distill, reading)
+
+
+def _fit_jointly(
+    run: Run, lab: Lab, trained: dict, modalities: dict[str, str], distill: DistillConfig, reading: str | None
+) -> Run:
     from torch.nn import ModuleDict
 
     from ..fit import fit
@@ -60,8 +68,7 @@ def train_jointly(
     from ..model import freeze
     from .system_losses import joint_terms
 
-    streams = ModuleDict({"rgb": load_stream(rgb, "stream"), "depth": load_stream(depth, "stream"),
-                          "hallucination": load_stream(depth, "stream")})  # fmt: skip
+    streams, sees = ModuleDict(trained), (modalities["rgb"], modalities["depth"])
     if reading == "frozen":
         freeze(streams["depth"]).backbone.fc.requires_grad_(True)
 
@@ -78,13 +85,13 @@ def train_jointly(
 
     named = {"frozen": ", depth frozen", "weighted": ", Hoffman's weights"}.get(reading, "")
     return fit(
-        run, lab, train,
+        run, lab, lab.profile.step3,
         title=f"one stage, {distill.objective}{named}",
         network=streams,
-        trained=dict(streams.items()),
-        sees=(rgb_sees, depth_sees),
+        trained=trained,
+        sees=sees,
         forward=forward,
-        loss=_with_their_weights(lab, streams, forward, loss, (rgb_sees, depth_sees)) if reading == "weighted" else loss,
+        loss=_with_their_weights(lab, streams, forward, loss, sees) if reading == "weighted" else loss,
         read=read,
     )  # fmt: skip
 

@@ -14,12 +14,12 @@ from types import SimpleNamespace
 
 import torch
 from common import compare
-from labkit.experiments.stress import Study
 from tiny import MemoryStore, tiny_lab
 
 from labkit.clips import Batches
 from labkit.config import MINI, PAPER, Profile
 from labkit.experiments.corruptions import CORRUPTIONS
+from labkit.experiments.noise_scores import Study
 from labkit.fit import TEST_BATCH, Task, evaluate
 from labkit.lab import Lab
 from labkit.runs import Run

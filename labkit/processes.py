@@ -1,0 +1,167 @@
+"""One training over several processes: all together do what one process would do with the whole batch.
+
+`accelerate launch` or `torchrun` starts them, each with its share of every batch. Gradients are averaged, batch
+statistics are the whole batch's, and what one process decides, to save or to stop, all of them follow. With one
+process that part does nothing. Below: how a process is asked to stop, and its memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import signal
+import sys
+import threading
+from functools import cache
+
+import torch
+from accelerate import DistributedDataParallelKwargs, PartialState
+from torch import Tensor, nn
+
+from .errors import LabError
+
+# A classifier that a loss leaves alone (eq. 3) gets no gradient, in any process.
+DDP = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+
+
+def gather(values: Tensor) -> Tensor:
+    """Every process's `values` (n,), alike in length and kind, as (processes, n)."""
+    shares = values.new_empty(PartialState().num_processes, len(values))
+    torch.distributed.all_gather_into_tensor(shares, values)
+    return shares
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation by the statistics of all processes' shares, on a CPU; torch's own asks for a GPU.
+
+    Shares may differ in size. Statistics are in single precision, as those of one process are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.track_running_stats):
+            return super().forward(x)
+        mean, variance, count = _shared_statistics(x, self.running_mean.dtype)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        return _Normalize.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
+
+
+@torch.no_grad()
+def _shared_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance (C,) of maps (n,C,h,w) over all processes, and how many values a channel they rest on.
+
+    One message a process, and no sum of squares: each tells its mean and spread, and theirs are put together.
+    """
+    unused = torch.zeros(2, x.shape[1], dtype=dtype)  # a running mean and variance, which decide the precision
+    mean, variance = torch.batch_norm_update_stats(x, *unused, 0.0)
+    count = mean.new_tensor([x.numel() / x.shape[1]])
+    shares = gather(torch.cat([count, mean, variance]))
+    counts, means, variances = shares.split([1, *[x.shape[1]] * 2], dim=1)
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    return mean, (counts * (variances + (means - mean).square())).sum(0) / total, total
+
+
+class _Normalize(torch.autograd.Function):
+    """Maps less their mean, over their standard deviation, scaled and shifted; statistics belong to all processes.
+
+    With y = weight z + bias and means over every process's values, dL/dx is
+    weight / std (dL/dy - mean(dL/dy) - z mean(z dL/dy)).
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, mean, variance, count, eps):
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight, mean, variance, count = ctx.saved_tensors
+        scaled, *sums = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )  # weight / std dL/dy, and the sums of z dL/dy and of dL/dy over this process's share
+        scale = weight * torch.rsqrt(variance + ctx.eps)
+        along, level = (-gather(torch.cat(sums)).sum(0) / count).chunk(2)
+        of_means = torch.batch_norm(x, scale * along, scale * level, mean, variance, False, 0.0, ctx.eps, False)
+        to_input = scaled.add_(of_means)
+        return to_input, *sums, None, None, None, None
+
+
+def share_batch_norm(network: nn.Module, device: torch.device) -> None:
+    """Let batch statistics be taken over all processes; parameters, buffers and their names stay."""
+    if PartialState().num_processes == 1:
+        return
+    if device.type != "cpu":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for part in network.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = SharedBatchNorm2d  # the same state, another forward
+
+
+def check_shares(batch_size: int, reduction: str) -> None:
+    """LabError for a batch that the processes cannot share out, or a loss that is no mean over clips."""
+    count = PartialState().num_processes
+    if batch_size < count:
+        fix = "set a larger batch_size, or launch fewer processes"
+        raise LabError.mismatch(None, f"a batch of {count} clips or more, one a process", batch_size, fix)
+    if count > 1 and reduction == "sum":
+        fix = 'set feature_reduction="clip" and hall_weight to the batch size times what it was'
+        raise LabError.mismatch(None, "eq. 3 per clip in several processes", "its sum over the batch", fix)
+
+
+def together(terms: dict[str, float], stop: bool) -> tuple[dict[str, float], bool]:
+    """Loss terms of the whole batch from those of the shares, and whether any process was told to stop."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return terms, stop
+    packed = torch.tensor([*terms.values(), float(stop)], dtype=torch.float64, device=state.device)
+    torch.distributed.all_reduce(packed)
+    *means, stops = (packed / state.num_processes).tolist()
+    return dict(zip(terms, means, strict=True)), stops > 0
+
+
+# -- one process -------------------------------------------------------------------------------------
+
+
+class StopSignals:
+    """Turns Ctrl-C and SIGTERM into a flag, so that the step in progress is finished and saved."""
+
+    def __init__(self):
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame) -> None:
+        self.received = number
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def leave(self) -> None:
+        """Leave as the signal asks: status 130 for Ctrl-C, 143 for SIGTERM."""
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + signal.SIGTERM)
+
+
+@cache
+def keep_memory() -> None:
+    """Let this process keep freed memory for its next tensors instead of giving it back at every step.
+
+    glibc maps each large block anew, and the system clears it page by page: a fifth of a step at the
+    paper's size. Elsewhere than on Linux with glibc nothing is done.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold, largest = -1, -3, 1 << 30  # of malloc.h; bytes of one block
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, largest)
+        libc.mallopt(trim_threshold, 2 * largest - 1)  # all of an int
