@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ntu_files import paths_of, write_clip, write_depth, write_depth_frames, write_joints, write_video
 from PIL import Image
 
-from labkit import files, lab
+from labkit import files
 from labkit.alignment import fit_alignment
 from labkit.config import MINI, ClipConfig, PuppetsConfig
 from labkit.data import prepare as preparation
@@ -43,6 +43,7 @@ from labkit.data.splits import (
 from labkit.data.store import ClipStore
 from labkit.data.video import read_video_whole
 from labkit.errors import LabError
+from labkit.puppets import opening
 from labkit.puppets.actions import ACTIONS, SHAPES
 from labkit.puppets.clips import cast_object
 
@@ -565,7 +566,7 @@ def test_a_store_of_nine_frames_lies_beside_and_holds_the_even_five(prepared, pr
     assert np.array_equal(nine.rgb(range(12))[:, ::2], prepared.rgb(range(12)))
     assert np.array_equal(nine.depth(range(12))[:, ::2], prepared.depth(range(12)))
     assert nine.fingerprint != prepared.fingerprint
-    paths = {lab.store_path(pristine, replace(MINI, clips=replace(CONFIG, stored_frames=n))) for n in (5, 9)}
+    paths = {opening.store_path(pristine, replace(MINI, clips=replace(CONFIG, stored_frames=n))) for n in (5, 9)}
     assert len(paths) == 2
 
 

@@ -36,6 +36,7 @@ from labkit.export.provenance import find_lab, find_run
 from labkit.figures.pictures import answer_sheet
 from labkit.files import sha256_file
 from labkit.model import Stream
+from labkit.puppets import opening
 from labkit.puppets.make import make_puppets
 from labkit.runs import PREDICTIONS, WEIGHTS, RunStore
 
@@ -48,8 +49,8 @@ def bench(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     profile = replace(tiny_profile(epochs=1), puppets=PUPPETS)
     profile = replace(profile, clips=replace(profile.clips, modalities=("rgb", "depth")))
-    root = make_puppets(lab.puppets_root(home, PUPPETS), PUPPETS, workers=1, progress=False)
-    store = prepare(root, lab.store_path(root, profile), profile.clips, workers=1, progress=False)
+    root = make_puppets(opening.puppets_root(home, PUPPETS), PUPPETS, workers=1, progress=False)
+    store = prepare(root, opening.store_path(root, profile), profile.clips, workers=1, progress=False)
     here = lab.Lab(store, cross_subject(store), RunStore(home / "runs"), profile, root=root)
     rgb, depth = trainers.train_stream(here, "rgb"), trainers.train_stream(here, "depth")
     both = trainers.train_two_stream(here, depth, rgb)
