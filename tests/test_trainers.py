@@ -508,6 +508,7 @@ def test_paper_profile_trains_on_a_cpu(tmp_path, monkeypatch):
         terms = fitting.train_step(training, training.batches["train"].epoch(0, 1)[0:1])
         moved = {role: not torch.equal(part.temporal[3].weight, before[role]) for role, part in task["trained"].items()}
         seen[run.spec.step] = (terms, moved)
+        return run
 
     monkeypatch.setattr(fitting, "fit", one_step)
     monkeypatch.setattr(trainers, "load_stream", lambda run, role: build_stream(model, 60, 5))

@@ -68,7 +68,7 @@ def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None 
                 clips = ClipStore(folder)
                 name = clips.config.get("data_name") or PUPPETS.name
                 lab = Lab(clips, divide(clips), RunStore(run.path.parent), profile, config["seed"], True, root, name)
-                if lab.spec(run.spec.step, config).data == run.spec.data:
+                if lab.run(run.spec.step, config).spec.data == run.spec.data:
                     return lab
             except (LabError, KeyError, TypeError):  # not this store, or a protocol that it cannot serve
                 continue

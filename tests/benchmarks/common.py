@@ -87,5 +87,5 @@ def joint_training(lab: Lab) -> Training:
         losses=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
         read=lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits},
     )  # fmt: skip
-    run = lab.runs.open(lab.spec("bench", {"modalities": {"source": "depth", "target": "rgb"}}))
+    run = lab.run("bench", {"modalities": {"source": "depth", "target": "rgb"}})
     return Training(run, task, lab, lab.profile.step2)

@@ -97,7 +97,7 @@ def loop_against_bare(pairs: int) -> tuple[float, float, float]:
             losses=lambda logits, _, labels: {"total": F.cross_entropy(logits, labels)},
             read=lambda batch: {"stream": stream(batch["rgb"]).logits},
         )  # fmt: skip
-        run = lab.runs.open(lab.spec("bench", {"modalities": {"stream": "rgb"}}))
+        run = lab.run("bench", {"modalities": {"stream": "rgb"}})
         training = Training(run, task, replace(lab, clips=MemoryStore(48, 64)), lab.profile.step1)
         ids = lab.clips.ids[:12]
         batch = training.feeds["train"].train_batch(ids, 0)
