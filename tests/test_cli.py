@@ -101,8 +101,8 @@ def test_a_wrong_word_is_status_2(arguments):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_it_with_their_status(number, status):
     code = (
-        "import time; from labkit import machine; from labkit.cli.main import main\n"
-        "machine.find_home = lambda home: print('ready', flush=True) or time.sleep(60)\n"
+        "import time; from labkit import lab; from labkit.cli.main import main\n"
+        "lab.find_home = lambda home: print('ready', flush=True) or time.sleep(60)\n"
         "raise SystemExit(main(['doctor']))"
     )
     runner = subprocess.Popen(

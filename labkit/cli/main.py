@@ -57,9 +57,9 @@ def run(
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds, jobs=jobs)
-    from .. import machine
+    from .. import lab, machine
 
-    base = machine.find_home(home)
+    base = lab.find_home(home)
     notebooks = machine.find_notebooks(base)
     from .. import lab
     from ..experiments import targets  # seconds: only now that there is something to do
@@ -136,10 +136,10 @@ def doctor(home: Path | None = None) -> None:
     Args:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from .. import files, machine
+    from .. import files, lab, machine
     from ..data.sets import NTU60
 
-    base = machine.find_home(home)
+    base = lab.find_home(home)
     facts = machine.describe(base)
     for name, value in (facts | facts.pop("packages") | {"home": base}).items():
         print(f"{name:<24} {value if value != [] else 'none'}")

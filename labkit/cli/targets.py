@@ -54,13 +54,13 @@ def reproduce(
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds, names=len(names), workers=workers, threads=threads)
-    from .. import machine
+    from .. import lab
     from ..experiments import targets
     from ..puppets import opening
 
     named = [name for name in names if name not in targets.EXHIBIT_NAMES]
     targets.get_targets(named)  # a wrong name is told before anything is made
-    labs = opening.open_labs(profile, protocol, home=machine.find_home(home), data=data)
+    labs = opening.open_labs(profile, protocol, home=lab.find_home(home), data=data)
     drawn = _exhibits([name for name in names if name not in named])
     report = _make(named, drawn, labs, seeds, workers=workers, scheduler=scheduler, threads=threads)
     shown = _show(named, drawn, labs, seeds)
@@ -84,11 +84,11 @@ def list_targets(
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds)
-    from .. import machine
+    from .. import lab
     from ..experiments import targets
     from ..puppets import opening
 
-    _show_targets(opening.open_labs(profile, protocol, home=machine.find_home(home), data=data), seeds)
+    _show_targets(opening.open_labs(profile, protocol, home=lab.find_home(home), data=data), seeds)
     print(f"exhibits made of them, for `labkit reproduce`: {', '.join(targets.EXHIBIT_NAMES)}")
 
 
