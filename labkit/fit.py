@@ -147,7 +147,8 @@ class Training:
     """All that one `fit` holds: network and optimizer on their device, batches, and the resumable session."""
 
     def __init__(self, run: Run, lab: Lab, train: TrainConfig, network: nn.Module, trained: dict[str, nn.Module],
-                 sees: tuple[str, ...], forward: Callable, loss: Callable, read: Read, teach, teachers):  # fmt: skip
+                 sees: tuple[str, ...], forward: Callable, loss: Callable, read: Read,
+                 teach: Callable | None = None, teachers: nn.Module | None = None):  # fmt: skip
         keep_memory()
         check_shares(train.batch_size, lab.profile.distill.feature_reduction)
         self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read

@@ -503,7 +503,7 @@ def test_paper_profile_trains_on_a_cpu(tmp_path, monkeypatch):
     seen = {}
 
     def one_step(run, lab, train, *, title, **task):
-        training = fitting.Training(run, lab, train, **{"teach": None, "teachers": None, **task})
+        training = fitting.Training(run, lab, train, **task)
         before = {role: module.temporal[3].weight.clone() for role, module in task["trained"].items()}
         terms = fitting.train_step(training, training.batches["train"].epoch(0, 1)[0:1])
         moved = {role: not torch.equal(part.temporal[3].weight, before[role]) for role, part in task["trained"].items()}

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tiny.py
 import torch
 from torch.nn import functional as F
 
-from labkit.fit import Task, Training
+from labkit.fit import Training
 from labkit.lab import Lab
 from labkit.model import TwoStream, build_stream
 
@@ -81,11 +81,10 @@ def joint_training(lab: Lab) -> Training:
     config, frames = lab.profile.model, lab.profile.clips.num_frames
     torch.manual_seed(0)
     pair = TwoStream(*(build_stream(config, lab.num_classes, frames) for _ in range(2)), config.connection)
-    task = Task(
-        title="bench", model=pair, trained={"pair": pair}, modalities=("rgb", "depth"),
-        forward=lambda model, batch, _: model(batch["rgb"], batch["depth"]).logits,
-        losses=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
+    return Training(
+        lab.run("bench", {"modalities": {"source": "depth", "target": "rgb"}}), lab, lab.profile.step2,
+        network=pair, trained={"pair": pair}, sees=("rgb", "depth"),
+        forward=lambda batch, _: pair(batch["rgb"], batch["depth"]).logits,
+        loss=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
         read=lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits},
     )  # fmt: skip
-    run = lab.run("bench", {"modalities": {"source": "depth", "target": "rgb"}})
-    return Training(run, task, lab, lab.profile.step2)

@@ -58,7 +58,7 @@ def loading(home: Path, index: Index, profile: Profile) -> Rows:
     store = prepare(index, home / f"{profile.name}-store", profile.clips, progress=False)
     split = find_dataset(index.root).split("cross-subject", store)
     training = joint_training(Lab(store, split, RunStore(home / f"{profile.name}-runs"), profile))
-    feed, loads, shares = training.feeds["train"], [], []
+    feed, loads, shares = training.batches["train"], [], []
     real = feed.train_batch
 
     def timed(*arguments):
@@ -74,7 +74,7 @@ def loading(home: Path, index: Index, profile: Profile) -> Rows:
         if number == 8:
             break
     goal = "<= 0.01" if profile.name == "paper" else "<= 0.10"
-    beside = f"{1000 * statistics.median(loads):.1f} ms, {training.speed.precision}"
+    beside = f"{1000 * statistics.median(loads):.1f} ms, {training.precision}"
     yield f"loading / step, {profile.name}", statistics.median(shares), goal, beside
 
 

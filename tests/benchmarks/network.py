@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 
-from labkit.machine import keep_memory
 from labkit.model import Stream, TwoStream
+from labkit.processes import keep_memory
 
 CLASSES, SIDE, FRAMES, BATCH = 60, 224, 5, 5  # of the paper; clips a batch as in the released code
 Rows = Iterator[tuple[str, float, str, str]]  # what, value, goal, beside it

@@ -20,7 +20,7 @@ from labkit.clips import Batches
 from labkit.config import MINI, PAPER, Profile
 from labkit.experiments.corruptions import CORRUPTIONS
 from labkit.experiments.noise_scores import Study
-from labkit.fit import TEST_BATCH, Task, evaluate
+from labkit.fit import TEST_BATCH, evaluate
 from labkit.lab import Lab
 from labkit.runs import Run
 from labkit.trainers import train_stream, train_two_stream
@@ -42,15 +42,14 @@ def clean_evaluation(lab: Lab, study: Study) -> Callable[[], torch.Tensor]:
     """Row 8's own evaluation, as at the end of a training."""
     pair = study.streams
     read = lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits}
-    task = Task("clean", pair, {}, ("rgb", "depth"), None, None, read)
-    feed = Batches(lab, lab.split.test, ("rgb", "depth"))
-    return lambda: torch.from_numpy(evaluate(task, feed, lab.profile.step2)["fused"])
+    batches = Batches(lab, lab.split.test, ("rgb", "depth"))
+    return lambda: torch.from_numpy(evaluate(pair, read, batches)["fused"])
 
 
 def sweep(study: Study) -> Callable[[], torch.Tensor]:
     def scored() -> torch.Tensor:
         study.streams.eval()
-        ids = study.feed.ids
+        ids = study.batches.ids
         with torch.inference_mode():
             batches = (ids[start : start + TEST_BATCH] for start in range(0, len(ids), TEST_BATCH))
             return torch.cat([torch.stack(list(study.score(batch))) for batch in batches], dim=1)

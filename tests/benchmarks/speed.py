@@ -22,7 +22,7 @@ from torchvision.models import get_model
 
 from labkit.config import MINI, PAPER, Profile
 from labkit.data.video import read_video, read_video_whole
-from labkit.fit import Task, Training, train_step
+from labkit.fit import Training, train_step
 from labkit.model import Backbone, Stream, TwoStream, build_stream, freeze
 
 
@@ -51,7 +51,7 @@ def frozen_teacher_against_joint(pairs: int) -> tuple[float, float, float]:
 
 
 def cached_teacher_against_joint(pairs: int) -> tuple[float, float, float]:
-    """The same with the teacher's answer kept from before (`labkit.lessons`): only the student computes."""
+    """The same with the teacher's answer kept from before (`labkit.fit.Taught`): only the student computes."""
     clips, labels = torch.rand(2, 1, 5, 3, 224, 224), torch.tensor([7])
     joint = channels_last(TwoStream(Stream(60), Stream(60)))
     teacher, student = (channels_last(Stream(60)) for _ in range(2))
@@ -91,17 +91,16 @@ def loop_against_bare(pairs: int) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         lab = replace(tiny_lab(folder), profile=MINI.steps(precision="fp32"))
         stream = build_stream(MINI.model, 3, 5)
-        task = Task(
-            title="bench", model=stream, trained={"stream": stream}, modalities=("rgb",),
-            forward=lambda model, batch, _: model(batch["rgb"]).logits,
-            losses=lambda logits, _, labels: {"total": F.cross_entropy(logits, labels)},
+        training = Training(
+            lab.run("bench", {"modalities": {"stream": "rgb"}}), replace(lab, clips=MemoryStore(48, 64)),
+            lab.profile.step1, network=stream, trained={"stream": stream}, sees=("rgb",),
+            forward=lambda batch, _: stream(batch["rgb"]).logits,
+            loss=lambda logits, _, labels: {"total": F.cross_entropy(logits, labels)},
             read=lambda batch: {"stream": stream(batch["rgb"]).logits},
         )  # fmt: skip
-        run = lab.run("bench", {"modalities": {"stream": "rgb"}})
-        training = Training(run, task, replace(lab, clips=MemoryStore(48, 64)), lab.profile.step1)
         ids = lab.clips.ids[:12]
-        batch = training.feeds["train"].train_batch(ids, 0)
-        training.feeds["train"].train_batch = lambda *_: batch
+        batch = training.batches["train"].train_batch(ids, 0)
+        training.batches["train"].train_batch = lambda *_: batch
         bare = build_stream(MINI.model, 3, 5)
         channels_last(bare)
         step = adam_step([bare], lambda: F.cross_entropy(bare(batch["rgb"]).logits, batch.labels))

@@ -62,15 +62,22 @@ def stage(name: str, clips: int, work: Callable) -> object:
 def train_steps(root: Path, store: ClipStore, profile: Profile) -> Callable:
     """One optimizer step of step 1's RGB stream on five clips."""
     import torch
-    from labkit.tasks import stream_task
+    from torch.nn import functional as F
 
     from labkit.fit import Training, train_step
+    from labkit.trainers import new_stream
 
     torch.set_num_threads(min(torch.get_num_threads(), 2))
     split = find_dataset(root).split("cross-subject", store)
     lab = Lab(store, split, RunStore(root.with_name(f"{root.name}-runs")), profile, root=root)
-    training = Training(lab.runs.open(lab.spec("bench", {"modalities": {"stream": "rgb"}})),
-                        stream_task(lab, "rgb", 0), lab, profile.step1)  # fmt: skip
+    stream = new_stream(lab, "bench")
+    training = Training(
+        lab.run("bench", {"modalities": {"stream": "rgb"}}), lab, profile.step1,
+        network=stream, trained={"stream": stream}, sees=("rgb",),
+        forward=lambda batch, _: stream(batch["rgb"]).logits,
+        loss=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
+        read=lambda batch: {"stream": stream(batch["rgb"]).logits},
+    )  # fmt: skip
     return lambda: train_step(training, [list(split.train[: profile.step1.batch_size])])
 
 
