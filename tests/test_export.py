@@ -29,6 +29,7 @@ from labkit.cli.export import PNG_HEAD
 from labkit.config import PuppetsConfig
 from labkit.data.prepare import prepare
 from labkit.data.splits import cross_subject
+from labkit.experiments.statistics import wilson_interval
 from labkit.export.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
 from labkit.export.package import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only, speed_ratio
 from labkit.export.prediction import predict_video
@@ -194,7 +195,7 @@ def test_the_crop_is_the_average_of_the_training_clips(bench):
 def test_the_card_says_what_it_is_and_what_it_is_not_for(bench):
     card = (bench.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     accuracy = bench.final.result["outputs"]["fused"]["test"]
-    low, high = (100 * bound for bound in accuracy["interval"])
+    low, high = (100 * bound for bound in wilson_interval(accuracy["correct"], accuracy["total"]))
     assert f"{100 * accuracy['accuracy']:.1f} % of 12 test clips, 95 % interval {low:.1f} to {high:.1f} %" in card
     for part in ("cross-subject", "puppets", "must not be used for", "surveillance", bench.final.id, "average crop"):
         assert part in card

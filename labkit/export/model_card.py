@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..experiments.statistics import wilson_interval
+
 CARD = "MODEL_CARD.md"
 SIMULATED = "puppets"  # the name of the embedded set
 OF_ACTIONS = (SIMULATED, "NTU60", "NTU120", "N-UCLA", "UTD-MHAD", "UWA3DII")  # data sets of people who act
@@ -84,7 +86,7 @@ def model_card(about: Mapping[str, Any], parity: float) -> str:
     data, accuracy = about["data"], about["accuracy"]
     simulated, of_actions = data["name"] == SIMULATED, data["name"] in OF_ACTIONS
     only = _SIMULATED_ONLY if simulated else _OF_PEOPLE if of_actions else _OF_ANYTHING
-    low, high = accuracy["interval"]
+    low, high = wilson_interval(accuracy["correct"], accuracy["total"])
     counts = ", ".join(f"{count} {part} clips" for part, count in data["clips"].items())
     return _CARD.format_map({
         **about,
