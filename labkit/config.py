@@ -7,7 +7,11 @@ code is plainly broken, neither. "text" and "code" below name the two sources.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import io
+import re
+from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from .errors import LabError
@@ -65,21 +69,16 @@ class ClipConfig:
 
     num_frames: int = 5  # text, section 4.1
     size: int = 224  # text, section 4.1
-    modalities: tuple[str, ...] = (
-        "rgb",
-        "depth",  # text; other methods' teachers see "flow", "skeleton" and "layout", too (see `maps`)
-    )
+    # text; other methods' teachers see "flow", "skeleton" and "layout", too
+    modalities: tuple[str, ...] = ("rgb", "depth")
     alignment: Literal["ratio", "affine", "none"] = "ratio"  # text, supplement section 2
-    frame_mode: Literal["uniform", "mixed"] = (
-        "uniform"  # text; code trains with "mixed": half of the clips at random frames
-    )
+    # text; code trains with "mixed": half of the clips at random frames
+    frame_mode: Literal["uniform", "mixed"] = "uniform"
     stored_frames: int = 5  # frames a clip keeps in the store; more than num_frames leaves room for "mixed"
     flip: float = 0.5  # text and code: one decision per clip, for all frames and both modalities
     depth_encoding: Literal["jet", "grey"] = "jet"  # text; the released UWA3DII writer repeats grey
     depth_range: Literal["frame", "fixed"] = "frame"  # both silent; Eitel et al. normalise each frame
-    normalization: Literal["imagenet", "vgg"] = (
-        "imagenet"  # text silent; code subtracts VGG means and saturates at 0
-    )
+    normalization: Literal["imagenet", "vgg"] = "imagenet"  # text silent; code subtracts VGG means and saturates at 0
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,9 @@ class ModelConfig:
 
     backbone: str = "resnet50"  # text, section 4.1
     width: int = 64  # channels after the first convolution; 64 is torchvision's own
-    connection: Literal["multiply", "gated"] | None = (
-        "multiply"  # text, eq. 2; code is "gated": x + x * signal
-    )
+    connection: Literal["multiply", "gated"] | None = "multiply"  # text, eq. 2; code is "gated": x + x * signal
     connect_at: tuple[int, ...] = (1, 2, 3, 4)  # text: before the second unit of every block
-    temporal_init: Literal["identity", "released"] = (
-        "identity"  # text; code fills one tap of one channel by accident
-    )
+    temporal_init: Literal["identity", "released"] = "identity"  # text; code fills one tap of one channel by accident
     temporal_norm: bool = False  # text silent, Fig. 2 shows none; code appends BN and ReLU
     pretrained: bool = True  # text: ImageNet weights
 
@@ -107,15 +102,11 @@ class TrainConfig:
     batch_size: int = 5  # text silent; code, in clips
     optimizer: Literal["adam", "adamw"] = "adam"  # text silent; code
     lr: float = 1e-3  # text, Fig. 4; code
-    schedule: Literal["constant", "drop", "onecycle"] = (
-        "constant"  # code; text drops to 1e-4 "after a while" in Fig. 4
-    )
+    schedule: Literal["constant", "drop", "onecycle"] = "constant"  # code; text drops to 1e-4 "after a while" in Fig. 4
     drop_at: float = 0.5  # fraction of the epochs after which "drop" divides the rate by 10
     weight_decay: float = 0.0  # text silent; code declares 1e-4 but never adds it to the loss
     bn_momentum: float = 0.003  # code: decay 0.997
-    bn_at_test: Literal["running", "batch"] = (
-        "running"  # code uses batch statistics in the source stream, a mistake
-    )
+    bn_at_test: Literal["running", "batch"] = "running"  # code uses batch statistics in the source stream, a mistake
     selection: Literal["best", "last"] = "best"  # code: best validation epoch, ties go to the later one
     snapshots: tuple[int, ...] = ()  # epochs after which the weights are kept for looking at
     accumulate: int = 1  # batches whose gradients are added up before one optimizer step
@@ -130,27 +121,20 @@ class DistillConfig:
     imitation: float = 0.5  # lambda of eq. 5; text, supplement
     temperature: float = 10.0  # T of eq. 6; text, supplement
     student_temperature: float = 1.0  # text, eq. 5; code divides the student by T too
-    temperature_squared: bool = (
-        False  # neither; the authors' later port multiplies the soft term by T squared
-    )
+    temperature_squared: bool = False  # neither; the authors' later port multiplies the soft term by T squared
     feature_weight: float = 0.5  # alpha of eq. 7; text, supplement
     hall_weight: float = 1.0  # text has none; code multiplies L_hall by 0.01
     feature_layers: tuple[int, ...] = (4,)  # text speaks of layers l; code takes the end of block 4
-    feature_reduction: Literal["sum", "mean", "clip"] = (
-        "clip"  # text: squared norm; per clip, so batch size does not matter
-    )
-    feature_form: Literal["sigmoid", "normalized"] = (
-        "sigmoid"  # text, eq. 3; "normalized" divides the squared error by the teacher's variance (ours)
-    )
-    start: Literal["teacher", "seen"] = (
-        "teacher"  # text: the hallucination starts from the depth stream; "seen": from the RGB stream (ours)
-    )
-    teacher_logits: Literal["stream", "fused"] = (
-        "stream"  # text: the depth stream's; "fused": the whole two-stream network's (ours)
-    )
-    missing: Literal["source", "target"] = (
-        "source"  # which of step 2's modalities is absent at test; "target": other reading of the inverted rows
-    )
+    # text: squared norm; per clip, so batch size does not matter
+    feature_reduction: Literal["sum", "mean", "clip"] = "clip"
+    # text, eq. 3; "normalized" divides the squared error by the teacher's variance (ours)
+    feature_form: Literal["sigmoid", "normalized"] = "sigmoid"
+    # text: the hallucination starts from the depth stream; "seen": from the RGB stream (ours)
+    start: Literal["teacher", "seen"] = "teacher"
+    # text: the depth stream's; "fused": the whole two-stream network's (ours)
+    teacher_logits: Literal["stream", "fused"] = "stream"
+    # which of step 2's modalities is absent at test; "target": other reading of the inverted rows
+    missing: Literal["source", "target"] = "source"
     # one stage, several teachers (Hoffman et al., Radevski et al., FCKD-style)
     weighting: Literal["uniform", "sample", "dataset"] = "uniform"  # of an ensemble's teachers; Radevski's code
     weighting_temperature: float = 1.0  # of their softmin; Radevski's code
@@ -210,9 +194,65 @@ PROFILES: dict[str, Profile] = {profile.name: profile for profile in (SMOKE, MIN
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name, or LabError listing the names there are."""
-    if name not in PROFILES:
-        raise LabError.mismatch(
-            None, f"a profile among {', '.join(PROFILES)}", repr(name), "use one of those names"
-        )
-    return PROFILES[name]
+    """The profile of that name; "mini+step3.lr=0.001+model.connection=gated" is mini with two settings changed.
+
+    A changed profile is named by what differs, in the order of `settings` and always written alike, so its name
+    tells it from every other. Raises LabError for a name or a value that there is not.
+    """
+    base, *changes = re.split(r"\+(?=[a-z])", name)  # not at the plus of 1e+5
+    if base not in PROFILES:
+        raise LabError.mismatch(None, f"a profile among {', '.join(PROFILES)}", repr(base), "use one of those names")
+    profile, before = PROFILES[base], settings(PROFILES[base])
+    for change in changes:
+        profile = _changed(profile, *change.partition("=")[::2])
+    after = settings(profile).items()
+    told = [f"{setting}={_in_words(value)}" for setting, value in after if value != before[setting]]
+    return replace(profile, name="+".join([base, *told]))
+
+
+def settings(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every number of a profile under its name, such as "step3.lr" or "puppets.nuisance.light"."""
+    found = {}
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if is_dataclass(value):
+            found |= settings(value, f"{prefix}{each.name}.")
+        elif prefix:  # the profile's own name is none
+            found[prefix + each.name] = value
+    return found
+
+
+def _changed(profile: Profile, setting: str, text: str) -> Profile:
+    """One setting read from text, several values with commas between; LabError where it is none of its kind."""
+    import tyro  # a fifth of a second, for changed profiles alone
+
+    setting, known = setting.replace("-", "_"), settings(profile)
+    if setting not in known:
+        close = ", ".join(get_close_matches(setting, known, 3)) or "step3.lr"
+        raise LabError.mismatch(None, f"a setting such as {close}", repr(setting), "`labkit settings` lists them all")
+    words = [f"--{setting}", *filter(None, text.split(","))]
+    with suppress(SystemExit), redirect_stderr(io.StringIO()):  # tyro tells it in a box; here it is one line
+        changed = tyro.cli(Profile, default=profile, args=words, config=(tyro.conf.FlagConversionOff,))
+        if re.fullmatch(r"[\w.,+-]*", text) and _is_sane(setting, settings(changed)[setting]):  # a folder's name, too
+            return changed
+    fix = f"give a value such as {_in_words(known[setting])}"
+    raise LabError.mismatch(None, f"{setting} as {_kind(profile, setting)}", repr(text), fix)
+
+
+def _is_sane(setting: str, value: Any) -> bool:
+    """Whether all numbers are finite and none negative, and whole ones, but for a seed, 1 or more."""
+    numbers = [one for one in (value if isinstance(value, tuple) else (value,)) if type(one) in (int, float)]
+    return all((type(one) is int and not setting.endswith("seed")) <= one < float("inf") for one in numbers)
+
+
+def _kind(config: Any, setting: str) -> str:
+    """What a setting's annotation allows, such as `float` or `"multiply", "gated" | None`."""
+    *path, name = setting.split(".")
+    for part in path:
+        config = getattr(config, part)
+    kind = re.sub(r"Literal\[(.*?)\]", r"\1", type(config).__annotations__[name])
+    return kind.replace("int", "int of 1 or more").replace("float", "float of 0 or more")
+
+
+def _in_words(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

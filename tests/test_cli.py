@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -18,10 +19,11 @@ from replicas import write_pair
 from labkit import LabError, __version__, lab, machine
 from labkit.cli import data as data_commands
 from labkit.cli import main as cli
-from labkit.config import PuppetsConfig
+from labkit.config import PuppetsConfig, get_profile, settings
 from labkit.course import notebooks, series
 from labkit.data.store import ClipStore
 from labkit.experiments import graph, targets
+from labkit.lab import Lab
 from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore
 
@@ -364,3 +366,81 @@ def test_a_lab_error_anywhere_is_told_in_one_line(home, monkeypatch, capsys):
     monkeypatch.setattr(lab, "open_lab", refuse)
     assert cli.main(["run", "--home", str(home)]) == 2
     assert capsys.readouterr().err == f"labkit: {home}/x: expected a thing. Fix: mend it\n"
+
+
+# -- settings of a profile ---------------------------------------------------------------------------
+
+
+def test_a_changed_profile_is_kept_apart_from_the_plain_one(smoke_home, capsys):
+    (smoke_home / "notebooks").mkdir(exist_ok=True)
+    (smoke_home / "notebooks" / "00_a.ipynb").touch()
+    plain = ["reproduce", "table2:2", "table1", "--profile", "smoke", "--workers", "1", "--home", str(smoke_home)]
+    name = "smoke+step1.lr=0.001+distill.temperature=4.0"
+    assert cli.main(plain) == 0 and cli.main([*plain, "--distill.temperature", "4", "--step1.lr=1e-3"]) == 0
+    assert name in capsys.readouterr().out  # the table tells them apart, and so do the files
+    tables = [pd.read_csv(smoke_home / "runs" / f"results-{profile}-tidy.csv") for profile in ("smoke", name)]
+    rows = [table[table["target"] == "table2:2"].iloc[0] for table in tables]
+    assert rows[0]["run"] != rows[1]["run"] and [row["profile"] for row in rows] == ["smoke", name]
+    assert all((smoke_home / "runs" / row["run"] / "result.json").exists() for row in rows)
+    figures = [smoke_home / "runs" / "notebooks" / profile / "figures" / "table1.csv" for profile in ("smoke", name)]
+    assert all(path.exists() for path in figures) and not (smoke_home / "figures" / "table1.csv").exists()
+    with_settings = ["targets", "--profile", name, "--home", str(smoke_home)]
+    assert cli.main(with_settings) == 0 and name in capsys.readouterr().out  # its name is enough to find it again
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("--step3.lr 1e-3 --model.connection gated", "mini+model.connection=gated+step3.lr=0.001"),
+        ("--profile=paper --step3.lr=1e-5 --model.temporal-norm True", "paper+model.temporal_norm=True+step3.lr=1e-05"),
+        ("--model.connection None --profile smoke", "smoke+model.connection=None"),
+        ("--step3.snapshots 2,4 --step4.lr 1e+5", "mini+step3.snapshots=2,4+step4.lr=100000.0"),
+        ("--step3.lr 5e-3 --step3.lr 3e-3", "mini"),  # the last one counts, and it is mini's own
+        ("--puppets.nuisance.distance 1,2", "mini+puppets.nuisance.distance=1.0,2.0"),
+    ],
+)
+def test_a_changed_profile_is_named_by_what_was_changed(words, name, monkeypatch):
+    opened = []
+    monkeypatch.setattr(lab, "open_labs", lambda profile, *_, **__: opened.append(get_profile(profile)) or [])
+    monkeypatch.setattr(machine, "find_home", lambda home: home)
+    assert cli.main(["targets", *words.split()]) == 0
+    assert opened[0].name == name and opened[0] == get_profile(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--step3.lrr 1", "a setting such as step3.lr"),
+        ("--profile mini+name=mine", "found 'name'"),
+        ("--step3.lr fast", "step3.lr as float of 0 or more, found 'fast'"),
+        ("--step3.lr nan", "found 'nan'"),
+        ("--step3.lr", "found ''"),
+        ("--step3.epochs 0", "step3.epochs as int of 1 or more, found '0'"),
+        ("--step3.snapshots 1,x", "found '1,x'"),
+        ("--model.connection gate", "'multiply', 'gated' | None, found 'gate'"),
+        ("--model.backbone ../x", "found '../x'"),
+        ("--profile tiny --step3.lr 1", "smoke, mini, paper, found 'tiny'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(words, told, capsys, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_a.ipynb").touch()
+    assert cli.main(["reproduce", "table2:1", "--home", str(tmp_path), *words.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line and "Fix: " in line
+
+
+def test_many_changes_still_fit_a_files_name():
+    profile = get_profile("mini+" + "+".join(f"step{step}.{name}=0.123" for step in range(1, 5)
+                                             for name in ("lr", "drop_at", "weight_decay", "mix")))  # fmt: skip
+    names = [Lab(None, None, None, each).series_name for each in (profile, replace(profile, name=profile.name + "1"))]
+    assert len(set(names)) == 2 and max(map(len, names)) < 150 and names[0].startswith("mini+step1.lr=0.123")
+
+
+def test_help_names_the_settings_and_a_command_lists_them():
+    told = labkit("reproduce", "--help").stdout
+    assert "labkit settings" in told and "--step3.lr" in told and len(told.splitlines()) < 60
+    told = labkit("settings", "--profile", "smoke").stdout
+    for setting in settings(get_profile("smoke")):
+        assert f"--{setting} " in told
+    assert "lambda of eq. 5" in told and "(default: 0.003)" in told and "{None,multiply,gated}" in told

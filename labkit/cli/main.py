@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -17,11 +18,12 @@ from ..errors import LabError, at_least_one, told_by_the_system
 from .course import course
 from .data import data
 from .export import export, predict
-from .targets import list_targets, reproduce, show_table, write_tidy
+from .targets import list_targets, reproduce, settings, show_table, write_tidy
 
 if TYPE_CHECKING:
     from ..lab import Lab
 
+PROFILED = ("run", "reproduce", "targets", "settings", "data")  # commands that take settings of a profile
 NOTEBOOK_SECONDS = 6 * 3600  # a notebook may train all its runs the first time
 DESCRIPTION = (
     "What can a depth camera, present only while training, teach a network that will only ever see RGB? "
@@ -154,11 +156,31 @@ def doctor(home: Path | None = None) -> None:
 app.command(run)
 app.command(reproduce)
 app.command(list_targets, name="targets")
+app.command(settings)
 app.command(doctor)
 app.command(export)
 app.command(predict)
 app.command(data, name="data", help="Make, check or prepare a data root.")
 app.command(course, name="course", help="Make the course's notebooks, or the site.")
+
+
+def _settings_in_the_profile(arguments: Sequence[str]) -> list[str]:
+    """`--profile smoke --step3.lr 1e-3` as `--profile smoke+step3.lr=1e-3`, the profile's full name."""
+    if arguments[:1] and arguments[0] not in PROFILED:
+        return list(arguments)
+    words, rest, changes = iter(arguments), [], []
+    for word in words:
+        option, given, value = word.partition("=")
+        if re.match(r"--[\w-]+\.", option):
+            changes.append(f"{option[2:]}={value if given else next(words, '')}")
+        else:
+            rest += [option, value] if option == "--profile" and given else [word]
+    if changes:
+        if "--profile" not in rest[:-1]:
+            rest += ["--profile", "mini"]
+        at = rest.index("--profile") + 1
+        rest[at] = "+".join([rest[at], *changes])
+    return rest
 
 
 def _terminated(number: int, frame) -> None:
@@ -186,7 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a kernel's streams have UTF-8 anyway
             stream.reconfigure(errors="backslashreplace")  # where the locale's letters are few, a name is escaped
     try:
-        status = app.cli(prog="labkit", description=DESCRIPTION, args=arguments or ["--help"]) or 0
+        arguments = _settings_in_the_profile(arguments) or ["--help"]
+        status = app.cli(prog="labkit", description=DESCRIPTION, args=arguments) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:

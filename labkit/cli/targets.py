@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ def reproduce(
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
         seeds: How many seeds each result rests on; claims, gaps and discrepancies take more where all
             sides of a comparison have them.
-        profile: Size of the experiment: smoke, mini or paper.
+        profile: Size of the experiment: smoke, mini or paper; any of its settings may follow, such as
+            --step3.lr 1e-3 (`labkit settings` lists them).
         workers: Trainings made at the same time, in processes that share the cores; by default one a core,
             and one in all on a GPU.
         scheduler: Address of a Dask scheduler, tcp://HOST:8786, whose workers see the same folders.
@@ -90,6 +92,27 @@ def list_targets(
 
     _show_targets(opening.open_labs(profile, protocol, home=lab.find_home(home), data=data), seeds)
     print(f"exhibits made of them, for `labkit reproduce`: {', '.join(targets.EXHIBIT_NAMES)}")
+
+
+def settings(profile: str = "mini") -> None:
+    """Every setting of a profile, what it is and where its value comes from.
+
+    Args:
+        profile: Size of the experiment: smoke, mini or paper.
+    """
+    import tyro
+
+    from ..config import get_profile
+
+    shown = get_profile(profile)
+    groups = [(each.name, type(value), field(default=value)) for each in fields(shown)
+              if is_dataclass(value := getattr(shown, each.name))]  # fmt: skip
+    description = (
+        f"The settings of profile {shown.name}. Give any of them to reproduce, targets or run, lists with commas: "
+        "--step3.lr 1e-3 --step3.snapshots 1,5. What comes of it is named by what was changed, and kept apart."
+    )
+    tyro.cli(make_dataclass("Settings", groups), args=["--help"], prog="labkit reproduce TARGET",
+             description=description, use_underscores=True, config=(tyro.conf.FlagConversionOff,))  # fmt: skip
 
 
 # -- made ------------------------------------------------------------------------------------------

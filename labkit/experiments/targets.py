@@ -100,6 +100,7 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
                 **over_seeds(done),
                 "seeds": len(done),
                 "data": lab.data_name,
+                **({"profile": lab.profile.name} if "+" in lab.profile.name else {}),  # with settings changed
                 "state": combined([state for _, state in seen]),
             }
         )
