@@ -24,6 +24,7 @@ from labkit.course import notebooks, series
 from labkit.data.store import ClipStore
 from labkit.experiments import graph, targets
 from labkit.lab import Lab
+from labkit.puppets import opening
 from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore
 
@@ -181,7 +182,7 @@ class Stage:
     def __init__(self, monkeypatch, states=("ok", "up to date")):
         self.asked, self.states = {}, states
         monkeypatch.setattr(lab, "open_lab", self.open_lab)
-        monkeypatch.setattr(lab, "open_labs", lambda *names, home: [self.open_lab(*names, home=home)])
+        monkeypatch.setattr(opening, "open_labs", lambda *names, home: [self.open_lab(*names, home=home)])
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
         monkeypatch.setattr(targets, "look", lambda bench, trainings: dict.fromkeys(trainings))
@@ -401,8 +402,8 @@ def test_a_changed_profile_is_kept_apart_from_the_plain_one(smoke_home, capsys):
 )
 def test_a_changed_profile_is_named_by_what_was_changed(words, name, monkeypatch):
     opened = []
-    monkeypatch.setattr(lab, "open_labs", lambda profile, *_, **__: opened.append(get_profile(profile)) or [])
-    monkeypatch.setattr(machine, "find_home", lambda home: home)
+    monkeypatch.setattr(opening, "open_labs", lambda profile, *_, **__: opened.append(get_profile(profile)) or [])
+    monkeypatch.setattr(lab, "find_home", lambda home: home)
     assert cli.main(["targets", *words.split()]) == 0
     assert opened[0].name == name and opened[0] == get_profile(name)
 
@@ -432,7 +433,7 @@ def test_a_wrong_setting_is_one_line(words, told, capsys, tmp_path):
 
 def test_many_changes_still_fit_a_files_name():
     profile = get_profile("mini+" + "+".join(f"step{step}.{name}=0.123" for step in range(1, 5)
-                                             for name in ("lr", "drop_at", "weight_decay", "mix")))  # fmt: skip
+                                             for name in ("lr", "drop_at", "weight_decay", "bn_momentum")))  # fmt: skip
     names = [Lab(None, None, None, each).series_name for each in (profile, replace(profile, name=profile.name + "1"))]
     assert len(set(names)) == 2 and max(map(len, names)) < 150 and names[0].startswith("mini+step1.lr=0.123")
 

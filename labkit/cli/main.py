@@ -63,7 +63,6 @@ def run(
 
     base = lab.find_home(home)
     notebooks = machine.find_notebooks(base)
-    from .. import lab
     from ..experiments import targets  # seconds: only now that there is something to do
     from ..puppets import opening
 
