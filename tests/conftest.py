@@ -23,3 +23,13 @@ def no_lab_settings(monkeypatch):
 def smoke_home(tmp_path_factory):
     """A project folder for notebooks at profile smoke: the set and each training are made once for all tests."""
     return tmp_path_factory.mktemp("smoke")
+
+
+QUICK = ("alignment", "clips", "losses", "model", "statistics", "skeletons", "runs", "machine", "readme")
+
+
+def pytest_collection_modifyitems(items):
+    """`pytest -m quick`: the test files of the front room, the statistics and the parsers."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in QUICK:
+            item.add_marker("quick")
