@@ -11,7 +11,7 @@ from tiny import tiny_lab
 
 from labkit.experiments.noise import measure_noise
 from labkit.model import Stream
-from labkit.parallel import join_launch
+from labkit.tools.parallel import join_launch
 
 
 def in_double_precision() -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from replicas import write_pair
 
-from labkit import LabError, __version__, lab, machine
+from labkit import LabError, __version__, lab
 from labkit.cli import data as data_commands
 from labkit.cli import main as cli
 from labkit.config import PuppetsConfig, get_profile, settings
@@ -27,6 +27,7 @@ from labkit.lab import Lab
 from labkit.puppets import opening
 from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore
+from labkit.tools import machine
 
 
 def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:

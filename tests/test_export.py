@@ -545,7 +545,7 @@ def test_names_with_spaces_and_bytes_that_are_no_utf8(bench, tmp_path, monkeypat
 
 def test_an_export_is_asked_without_torch(bench, tmp_path):
     """Half of why one exports."""
-    code = "import sys; from labkit import cli; status = cli.main(sys.argv[1:]); print('torch' in sys.modules, status)"
+    code = "import sys; from labkit.cli.main import main; status = main(sys.argv[1:]); print('torch' in sys.modules, status)"
     command = [sys.executable, "-c", code, "predict", str(bench.videos[0]), "--model", str(bench.folder), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "False 0", done.stderr

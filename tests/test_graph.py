@@ -18,7 +18,7 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit import config, machine
+from labkit import config
 from labkit import fit as fitting
 from labkit.cli import main as cli
 from labkit.data.splits import Split
@@ -28,6 +28,7 @@ from labkit.experiments.graph import plan, run_graph
 from labkit.experiments.trainings import TRAININGS, Training, make
 from labkit.files import sha256_file
 from labkit.runs import PREDICTIONS, WEIGHTS, Run
+from labkit.tools import machine
 
 CHAIN = ["depth", "rgb", "two_stream", "hallucination", "rgb_only"]
 TESTS = Path(__file__).parent

@@ -31,15 +31,16 @@ def ids(path: Path) -> str:
 # A room imports from itself and from the rooms named here; "" is the front room.
 ROOMS = {
     "": (),
-    "data": ("",),
-    "puppets": ("", "data"),
-    "analysis": ("", "data", "puppets", "experiments"),
-    "experiments": ("", "data", "puppets"),
-    "figures": ("", "data", "puppets", "experiments", "analysis"),
-    "notebook": ("", "data", "puppets", "experiments", "analysis", "figures"),
-    "export": ("", "data", "puppets", "experiments", "analysis"),
-    "course": ("", "data", "puppets", "experiments", "analysis", "figures", "notebook"),
-    "cli": ("", "data", "puppets", "experiments", "analysis", "figures", "notebook", "export", "course"),
+    "tools": ("",),
+    "data": ("", "tools"),
+    "puppets": ("", "tools", "data"),
+    "analysis": ("", "tools", "data", "puppets", "experiments"),
+    "experiments": ("", "tools", "data", "puppets"),
+    "figures": ("", "tools", "data", "puppets", "experiments", "analysis"),
+    "notebook": ("", "tools", "data", "puppets", "experiments", "analysis", "figures"),
+    "export": ("", "tools", "data", "puppets", "experiments", "analysis"),
+    "course": ("", "tools", "data", "puppets", "experiments", "analysis", "figures", "notebook"),
+    "cli": ("", "tools", "data", "puppets", "experiments", "analysis", "figures", "notebook", "export", "course"),
 }
 
 

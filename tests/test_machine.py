@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from labkit import LabError, machine
+from labkit import LabError
 from labkit.lab import find_home
+from labkit.tools import machine
 
 
 def test_describe_is_plain_json_and_names_every_requirement(tmp_path):

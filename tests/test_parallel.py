@@ -11,7 +11,7 @@ import time
 import pytest
 
 from labkit.errors import LabError
-from labkit.parallel import AHEAD, CHUNK, ordered_map
+from labkit.tools.parallel import AHEAD, CHUNK, ordered_map
 
 
 def square(value: int) -> tuple[int, int]:
@@ -73,7 +73,7 @@ def test_a_killed_worker_is_an_error_with_a_remedy():
 
 PARENT = """
 import os, time
-from labkit.parallel import ordered_map
+from labkit.tools.parallel import ordered_map
 from test_parallel import square
 seen = set()
 for value, process in ordered_map(square, range(10**5), 2):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tiny import tiny_lab
 
-from labkit import progress
 from labkit.experiments.graph import run_graph
-from labkit.progress import Pace, Progress, duration
+from labkit.tools import progress
+from labkit.tools.progress import Pace, Progress, duration
 
 
 def test_a_steady_pace_is_told_exactly():

@@ -18,8 +18,9 @@ def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> N
         out: Folder for student/, solution/ and nbgrader/; by default HOME/build/course.
         home: The project folder; by default the one that holds notebooks/.
     """
-    from .. import lab, machine
+    from .. import lab
     from ..course import forms as course
+    from ..tools import machine
 
     base = lab.find_home(home)
     folder = out or base / "build" / "course"

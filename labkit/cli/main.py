@@ -59,7 +59,8 @@ def run(
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds, jobs=jobs)
-    from .. import lab, machine
+    from .. import lab
+    from ..tools import machine
 
     base = lab.find_home(home)
     notebooks = machine.find_notebooks(base)
@@ -99,9 +100,10 @@ def _make_ahead(bench: Lab, seeds: int) -> None:
 def _execute(notebooks: Sequence[Path], bench: Lab, seeds: int, *, jobs: int, force: bool, refresh: bool,
              elsewhere: bool) -> bool:  # fmt: skip
     """Run the series on this bench, whose data lie `elsewhere` than the lab's own; whether all succeeded."""
-    from .. import lab, machine
+    from .. import lab
     from ..course import series
     from ..course.notebooks import adopt_outputs, read_notebook
+    from ..tools import machine
 
     runs = bench.runs.root
     folder, env = runs / "notebooks" / bench.series_name, {"LABKIT_HOME": str(runs.parent)}
@@ -137,8 +139,9 @@ def doctor(home: Path | None = None) -> None:
     Args:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from .. import files, lab, machine
+    from .. import files, lab
     from ..data.sets import NTU60
+    from ..tools import machine
 
     base = lab.find_home(home)
     facts = machine.describe(base)

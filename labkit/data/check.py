@@ -26,9 +26,9 @@ import numpy as np
 from ..config import ClipConfig
 from ..errors import LabError, printable
 from ..files import check_plain, sha256_file, sha256_json
-from ..machine import available_cores
-from ..parallel import ordered_map
-from ..progress import Progress
+from ..tools.machine import available_cores
+from ..tools.parallel import ordered_map
+from ..tools.progress import Progress
 from .index import Entry, Index
 from .modalities import read_aligned
 from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View

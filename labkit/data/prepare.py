@@ -28,9 +28,9 @@ from ..alignment import NOMINAL, Alignment, Size, kinect_alignment
 from ..config import ClipConfig
 from ..errors import LabError
 from ..files import locked, sha256_file, sha256_json
-from ..machine import available_cores
-from ..parallel import ordered_map
-from ..progress import Progress
+from ..tools.machine import available_cores
+from ..tools.parallel import ordered_map
+from ..tools.progress import Progress
 from .index import Entry, Index, Recording
 from .modalities import read_aligned, read_boxes, too_few
 from .splits import find_dataset

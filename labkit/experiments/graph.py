@@ -22,13 +22,13 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .. import progress
 from ..data.store import ClipStore
 from ..errors import LabError
 from ..lab import Lab
-from ..machine import available_cores, trainings_at_once
-from ..parallel import has_locks
 from ..runs import Run, RunStore
+from ..tools import progress
+from ..tools.machine import available_cores, trainings_at_once
+from ..tools.parallel import has_locks
 from .trainings import UNPREPARED, get_training, make, with_parents
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from ..fit import (
 )
 from ..lab import Lab
 from ..model import Clip, StreamOutput, TwoStream
-from ..progress import Progress
 from ..runs import PREDICTIONS, RESULT, Run
+from ..tools.progress import Progress
 from ..trainers import load_stream, modality_of
 from .corruptions import Corruption, corrupt
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..errors import LabError
 from ..files import sha256_bytes, sha256_json
-from ..machine import available_cores
+from ..tools.machine import available_cores
 
 FORMAT = 1  # of the description; raise it when its keys change
 KEY = "labkit"  # under which it stands in the file's metadata

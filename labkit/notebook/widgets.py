@@ -21,7 +21,7 @@ from PIL import Image as Picture
 from ..errors import LabError
 from ..figures.pictures import GAP
 from ..figures.style import picture_bytes
-from ..progress import watched
+from ..tools.progress import watched
 from .panels import shortened
 from .records import SCREEN
 

@@ -24,9 +24,9 @@ from typing import Any
 from ..config import PuppetsConfig
 from ..errors import LabError
 from ..files import locked, read_json, sha256_bytes, sha256_file, sha256_json, write_json, write_text
-from ..machine import available_cores
-from ..parallel import ordered_map
-from ..progress import Progress
+from ..tools.machine import available_cores
+from ..tools.parallel import ordered_map
+from ..tools.progress import Progress
 from .actions import ACTIONS
 from .clips import PUPPETS_VERSION, clip_files, clip_name, make_performance, recipe
 from .sensors import AZIMUTHS

@@ -14,8 +14,8 @@ from ..data.prepare import prepare
 from ..data.splits import PUPPETS, find_dataset
 from ..files import sha256_json
 from ..lab import DATA_VARIABLE, Lab, find_home
-from ..parallel import join_launch, refuse_without_main_guard
 from ..runs import RunStore
+from ..tools.parallel import join_launch, refuse_without_main_guard
 from .make import make_puppets
 
 PROTOCOLS: dict[str, Callable] = dict(PUPPETS.protocols)

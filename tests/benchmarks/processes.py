@@ -30,7 +30,7 @@ def train(folder: str, threads: int, precision: str) -> None:
 
     from labkit.config import MINI
     from labkit.fit import together, train_step
-    from labkit.parallel import join_launch
+    from labkit.tools.parallel import join_launch
 
     torch.set_num_threads(threads)
     join_launch()

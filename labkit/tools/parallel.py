@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from .errors import LabError
+from ..errors import LabError
 
 WORTH_A_PROCESS = 8  # values; a process takes about as long to start as it takes to work through these
 CHUNK = 2  # values sent to a process at once

@@ -13,7 +13,7 @@ from collections import deque
 
 from tqdm.auto import tqdm
 
-from .lab import watched
+from ..lab import watched
 
 RECENT = 0.4  # share of the time so far that the speed is taken over: a change shows, a hiccup hardly does
 LEAST_RECENT = 10.0  # seconds
