@@ -294,7 +294,8 @@ def _started(workers: int) -> Iterator[Client]:
             yield client
         except BaseException:  # by itself it would wait for what is trained at the moment
             for nanny in cluster.workers.values():
-                cluster.sync(nanny.close, timeout=0.1)
+                with suppress(TimeoutError):  # on a busy machine; the process ends with this one
+                    cluster.sync(nanny.close, timeout=1)
             raise
 
 
