@@ -26,9 +26,9 @@ DDP = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffe
 
 def gather(values: Tensor) -> Tensor:
     """Every process's `values` (n,), alike in length and kind, as (processes, n)."""
-    shares = values.new_empty(PartialState().num_processes, len(values))
-    torch.distributed.all_gather_into_tensor(shares, values)
-    return shares
+    shares = [torch.empty_like(values) for _ in range(PartialState().num_processes)]
+    torch.distributed.all_gather(shares, values.contiguous())
+    return torch.stack(shares)
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
