@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ CHECKPOINT_SECONDS = 20.0  # between two, if one takes no longer than LIGHT
 LIGHT = 0.2  # seconds; a checkpoint that takes longer is made less often, so that a training spends 1 % on them
 TEST_BATCH = 64
 KEPT_BYTES = 1 << 30  # of a teacher's outputs
+
+tqdm.set_lock(RLock())  # its own lock is a semaphore of the system, which a process that is killed leaves behind
 
 Read = Callable[[Batch], dict[str, Tensor]]  # a batch to logits by name of reading
 
