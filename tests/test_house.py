@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -324,20 +323,6 @@ def test_the_version_stands_in_one_place():
     for name in ("pyproject.toml", "CITATION.cff", "environment.yml"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(rf"(?<![\d.]){re.escape(labkit.__version__)}(?![\d.])", text), name
-
-
-CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "py-opencv", "playwright": "playwright-python"}
-
-
-def test_the_conda_environment_is_that_of_pyproject():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {f"python{project['requires-python']}"}
-    for requirement in (*project["dependencies"], *project["optional-dependencies"]["test"]):
-        name = re.split("[><=]", requirement)[0]
-        wanted.add(requirement.replace(name, CONDA_NAMES.get(name, name)))
-    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
-    found = set(re.findall(r"^  - (\S+)$", text, re.MULTILINE)) - {"conda-forge", "pip", "nodefaults"}
-    assert found == wanted
 
 
 def test_ci_runs_the_command_of_the_readme():
