@@ -27,12 +27,13 @@ import ast
 import copy
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from ..errors import LabError
 from ..files import write_bytes
@@ -41,30 +42,24 @@ from .notebooks import Source, read_notebook
 _LABEL = re.compile(r"^\*\*\d+\.\d+\*\*", re.MULTILINE)
 _FOLDED = r"\n\n<details><summary>{}</summary>\n\n(?P<{}>.+?)\n\n</details>"
 _EXERCISE = re.compile(
-    r"(?P<before>(?:## Exercises\n\n.*?)?)"
+    r"(?:## Exercises\n\n.*?)?"
     r"\*\*(?P<number>\d+\.\d+)\*\* \((?P<open>open, )?difficulty (?P<difficulty>[123]) of 3, (?P<minutes>\d+) minutes\)"
     r" (?P<task>.+?)" + _FOLDED.format("Hint", "hint") + _FOLDED.format("Solution", "solution") + r"\n*",
     re.DOTALL,
 )
-_OUTSIDE = re.compile(r"\]\((\.\./[^)#\s]+)")
-_NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\b")
 _SOLUTION = re.compile(_FOLDED.format("Solution", "solution"), re.DOTALL)
 _FENCE = re.compile(r"^```python\n(.+?)^```$", re.DOTALL | re.MULTILINE)
-_FORM = "**7.1** (difficulty 2 of 3, 10 minutes) task, folded hint, folded solution"
+_BLANK = re.compile(
+    r"(?P<head>def (?P<function>\w+)\(.*\):\n)    return \.\.\..*\n\n\n(?P<check>checks\.check_\w+)\((?P=function)\)\n*"
+)
+_OUTSIDE = re.compile(r"\]\((\.\./[^)#\s]+)")
+_NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\b")
 _FIX = "write it as the first lines of labkit/course/forms.py show"
-NBGRADER_SCHEMA = 3
-_ANSWER = "*Your answer:*"
-_HIDDEN_TEST = """# exercise {number} is graded here
-### BEGIN HIDDEN TESTS
-from labkit.notebook import checks, tutor
-
-tutor.grade({names})
-### END HIDDEN TESTS"""
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of a notebook."""
+    """One exercise of a notebook; the last four are "" where it is open."""
 
     number: str  # "7.1": notebook and place
     difficulty: int  # 1 to 3; also its points
@@ -73,12 +68,22 @@ class Exercise:
     hint: str
     solution: str  # as it is folded away: prose, or a fence of Python and perhaps a remark
     place: int  # of its prose cell among the notebook's cells
-    answer: str = ""  # the function inside the fence; "" for an open exercise
-    check: str = ""  # "checks.check_soft_targets(my_soft_targets)"; "" for an open exercise
+    head: str = ""  # "def my_soft_targets(logits, temperature):"
+    body: str = ""  # the lines that belong below it
+    function: str = ""
+    checker: str = ""  # "checks.check_soft_targets"
 
     @property
     def checked(self) -> bool:
-        return bool(self.check)
+        return bool(self.checker)
+
+    @property
+    def answer(self) -> str:
+        return self.head + self.body
+
+    @property
+    def check(self) -> str:
+        return f"{self.checker}({self.function})"
 
     @property
     def slug(self) -> str:
@@ -88,54 +93,39 @@ class Exercise:
 
 def read_exercises(source: Source) -> list[Exercise]:
     """The exercises of a notebook, in order; LabError for one that does not keep the convention."""
-    found = []
-    for place, cell in enumerate(source.notebook.cells):
-        if cell.cell_type == "markdown" and _LABEL.search(cell.source):
-            found.append(_read(source, place))
-    return found
+    cells = source.notebook.cells
+    places = [place for place, cell in enumerate(cells) if cell.cell_type == "markdown" and _LABEL.search(cell.source)]
+    return [_read(source, place) for place in places]
 
 
 def _read(source: Source, place: int) -> Exercise:
-    cells = source.notebook.cells
-    where = f"{source.path.name}, cell {cells[place].id}"
-    match = _EXERCISE.fullmatch(cells[place].source)
-    if match is None or len(_LABEL.findall(cells[place].source)) != 1:
-        raise LabError.mismatch(where, f"one exercise: {_FORM}", repr(cells[place].source[:60]), _FIX)
-    follows = cells[place + 1] if place + 1 < len(cells) else None
-    checked = follows is not None and follows.cell_type == "code" and "checks.check_" in follows.source
-    if checked == bool(match["open"]):
-        expected = "no check after an open exercise" if checked else "a code cell with its check, or the word open"
-        raise LabError.mismatch(where, expected, "otherwise", _FIX)
+    prose, follows = source.notebook.cells[place].source, source.notebook.cells[place + 1 : place + 2]
+
+    def refused(expected: str, found: str) -> LabError:
+        return LabError.mismatch(f"{source.path.name}, cell {source.notebook.cells[place].id}", expected, found, _FIX)
+
+    match = _EXERCISE.fullmatch(prose)
+    if match is None or len(_LABEL.findall(prose)) != 1:
+        form = "**7.1** (difficulty 2 of 3, 10 minutes) task, folded hint, folded solution"
+        raise refused(f"one exercise: {form}", repr(prose[:60]))
     parts = {name: match[name] for name in ("number", "task", "hint", "solution")}
     parts |= {"difficulty": int(match["difficulty"]), "minutes": int(match["minutes"]), "place": place}
-    if not checked:
+    code = follows[0].source if follows and follows[0].cell_type == "code" else ""
+    if ("checks.check_" in code) == bool(match["open"]):
+        raise refused("a code cell with its check, or the word open and no check", repr(code))
+    if match["open"]:
         return Exercise(**parts)
-    answer, check = _solved(follows.source, match["solution"], where)
-    return Exercise(**parts, answer=answer, check=check)
-
-
-def _solved(code: str, solution: str, where: str) -> tuple[str, str]:
-    """The function in a solution, and the check in the code cell whose blank function it fills in."""
-    fence = _FENCE.findall(solution)
-    if len(fence) != 1:
-        raise LabError.mismatch(where, "one fence of Python in the solution", len(fence), _FIX)
-    match _parse(code, where), _parse(fence[0], where):
-        case [ast.FunctionDef() as blank, ast.Expr() as check], [ast.FunctionDef() as answer]:
-            if ast.unparse(blank.body) != "return ..." or not ast.unparse(check).startswith("checks.check_"):
-                expected = "one function that returns `...` and then its check"
-                raise LabError.mismatch(where, expected, repr(code), _FIX)
-            if (answer.name, ast.dump(answer.args)) != (blank.name, ast.dump(blank.args)):
-                expected = f"a solution that defines {code.splitlines()[blank.lineno - 1]}"
-                raise LabError.mismatch(where, expected, fence[0], _FIX)
-            return fence[0].strip(), "\n".join(code.splitlines()[check.lineno - 1 :])
-    raise LabError.mismatch(where, "in cell and solution one function and nothing else", repr(code), _FIX)
-
-
-def _parse(code: str, where: str) -> list[ast.stmt]:
+    blank, fences = _BLANK.fullmatch(code), _FENCE.findall(match["solution"])
+    if blank is None:
+        raise refused("one function that returns `...`, two empty lines and its check", repr(code))
+    if len(fences) != 1 or not fences[0].startswith(blank["head"]):
+        raise refused(f"one fence of Python in the solution, that begins with {blank['head'].strip()}", repr(fences))
     try:
-        return ast.parse(code).body
+        ast.parse(fences[0])
     except SyntaxError as error:
-        raise LabError.mismatch(where, "Python", f"{error.msg} in {code!r}", _FIX) from None
+        raise refused("Python in the solution", f"{error.msg} in {fences[0]!r}") from None
+    body = fences[0].removeprefix(blank["head"]).rstrip()
+    return Exercise(**parts, head=blank["head"], body=body, function=blank["function"], checker=blank["check"])
 
 
 # -- forms -------------------------------------------------------------------------------------------
@@ -143,7 +133,7 @@ def _parse(code: str, where: str) -> list[ast.stmt]:
 
 def student_form(source: Source) -> NotebookNode:
     """What students get: no solutions; a cell to answer each open exercise; no output where they work."""
-    return _form(source, _student_cells)
+    return _form(source, lambda exercise, prose, answer: [prose, answer])
 
 
 def solution_form(source: Source) -> NotebookNode:
@@ -160,80 +150,58 @@ def nbgrader_form(source: Source) -> NotebookNode:
     notebook = _form(source, _graded_cells)
     set_up = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
     for name, cell in zip(("parameters", "set-up"), set_up, strict=False):
-        cell.metadata["nbgrader"] = _grading(name, locked=True)
+        _grading(cell, name, locked=True)
     return notebook
 
 
-def _form(source: Source, cells_of: Callable[[Exercise, NotebookNode, NotebookNode], Iterator]) -> NotebookNode:
-    """The notebook with each exercise's cells replaced by those that `cells_of` makes of them."""
-    notebook, exercises = copy.deepcopy(source.notebook), read_exercises(source)
-    replaced: dict[int, list[NotebookNode]] = {}
-    for exercise in exercises:
-        prose, code = notebook.cells[exercise.place], notebook.cells[(exercise.place + 1) % len(notebook.cells)]
+def _form(source: Source, cells_of: Callable[[Exercise, NotebookNode, NotebookNode], Iterable]) -> NotebookNode:
+    """The notebook with each exercise's cells replaced by those that `cells_of` makes of them.
+
+    It is handed the exercise, its prose without the solution, and its code cell; where that is open, a cell of
+    prose for the answer.
+    """
+    notebook = copy.deepcopy(source.notebook)
+    for exercise in reversed(read_exercises(source)):
+        prose, *code = notebook.cells[exercise.place : exercise.place + 1 + exercise.checked]
         prose.source = _SOLUTION.sub("", prose.source).rstrip()
-        if exercise.checked:
-            code.outputs, code.execution_count = [], None
-            replaced[exercise.place + 1] = []
-        replaced[exercise.place] = list(cells_of(exercise, prose, code))
-    notebook.cells = [
-        cell for place, kept in enumerate(notebook.cells) for cell in replaced.get(place, [kept])
-    ]
+        for cell in code:
+            cell.outputs, cell.execution_count = [], None
+        answer = code[0] if code else new_markdown_cell("*Your answer:*", id=f"{prose.id}-answer")
+        notebook.cells[exercise.place : exercise.place + 1 + exercise.checked] = cells_of(exercise, prose, answer)
     return notebook
 
 
-def _student_cells(exercise: Exercise, prose: NotebookNode, code: NotebookNode) -> Iterator[NotebookNode]:
-    yield prose
-    yield code if exercise.checked else _prose(f"{prose.id}-answer", _ANSWER)
-
-
-def _solved_cells(exercise: Exercise, prose: NotebookNode, code: NotebookNode) -> Iterator[NotebookNode]:
+def _solved_cells(exercise: Exercise, prose: NotebookNode, answer: NotebookNode) -> Iterator[NotebookNode]:
     yield prose
     if exercise.checked:
-        code.source = f"{exercise.answer}\n\n\n{exercise.check}"
-        yield code
-    remark = _FENCE.sub("", exercise.solution).strip() if exercise.checked else exercise.solution
-    if remark:
-        yield _prose(f"{prose.id}-answer", remark)
-
-
-def _graded_cells(exercise: Exercise, prose: NotebookNode, code: NotebookNode) -> Iterator[NotebookNode]:
-    prose.metadata["nbgrader"] = _grading(f"{exercise.slug}-task", locked=True)
-    yield prose
-    if not exercise.checked:
-        answer = _prose(f"{prose.id}-answer", exercise.solution)
-        answer.metadata["nbgrader"] = _grading(exercise.slug, solution=True, points=exercise.difficulty)
+        answer.source = f"{exercise.answer}\n\n\n{exercise.check}"
         yield answer
+    if remark := _FENCE.sub("", exercise.solution).strip():
+        yield new_markdown_cell(remark, id=f"{prose.id}-answer")
+
+
+def _graded_cells(exercise: Exercise, prose: NotebookNode, answer: NotebookNode) -> Iterator[NotebookNode]:
+    yield _grading(prose, f"{exercise.slug}-task", locked=True)
+    if not exercise.checked:
+        answer.source = exercise.solution
+        yield _grading(answer, exercise.slug, solution=True, points=exercise.difficulty)
         return
-    code.source = f"{_marked(exercise.answer)}\n\n\n{exercise.check}"
-    code.metadata["nbgrader"] = _grading(exercise.slug, solution=True)
-    yield code
-    (call,) = ast.parse(exercise.check).body
-    names = ", ".join(ast.unparse(part) for part in (call.value.func, *call.value.args))
-    graded = f"from labkit.notebook import checks\n\nchecks.grade({names})"
-    hidden = f"### BEGIN HIDDEN TESTS\n{graded}\n### END HIDDEN TESTS"
-    text = f"# exercise {exercise.number} is graded here\n{hidden}"
-    test = nbformat.v4.new_code_cell(text, id=f"{prose.id}-grade")
-    test.metadata["nbgrader"] = _grading(f"{exercise.slug}-grade", locked=True, points=exercise.difficulty)
-    yield test
+    marked = f"    ### BEGIN SOLUTION\n{exercise.body}\n    ### END SOLUTION"
+    answer.source = f"{exercise.head}{marked}\n\n\n{exercise.check}"
+    yield _grading(answer, exercise.slug, solution=True)
+    call = f"from labkit.notebook import checks\n\nchecks.grade({exercise.checker}, {exercise.function})"
+    hidden = f"### BEGIN HIDDEN TESTS\n{call}\n### END HIDDEN TESTS"
+    test = new_code_cell(f"# exercise {exercise.number} is graded here\n{hidden}", id=f"{prose.id}-grade")
+    yield _grading(test, f"{exercise.slug}-grade", locked=True, points=exercise.difficulty)
 
 
-def _prose(name: str, text: str) -> NotebookNode:
-    return nbformat.v4.new_markdown_cell(text, id=name)
-
-
-def _marked(function: str) -> str:
-    """The function with nbgrader's marks around its body."""
-    lines, (tree,) = function.splitlines(), ast.parse(function).body
-    first = tree.body[0].lineno - 1
-    marks = [f"{' ' * tree.body[0].col_offset}### {word} SOLUTION" for word in ("BEGIN", "END")]
-    return "\n".join([*lines[:first], marks[0], *lines[first:], marks[1]])
-
-
-def _grading(name: str, *, locked: bool = False, solution: bool = False, points: int | None = None) -> dict:
-    """nbgrader's metadata of one cell."""
+def _grading(cell: NotebookNode, name: str, *, locked: bool = False, solution: bool = False,
+             points: int | None = None) -> NotebookNode:  # fmt: skip
+    """The cell with nbgrader's metadata."""
     graded = {"points": points} if points is not None else {}
-    return {"schema_version": NBGRADER_SCHEMA, "grade_id": name, "grade": bool(graded), "locked": locked,
-            "solution": solution, "task": False, **graded}  # fmt: skip
+    cell.metadata["nbgrader"] = {"schema_version": 3, "grade_id": name, "grade": bool(graded), "locked": locked,
+                                 "solution": solution, "task": False, **graded}  # fmt: skip
+    return cell
 
 
 # -- writing -----------------------------------------------------------------------------------------
