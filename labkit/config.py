@@ -7,14 +7,8 @@ code is plainly broken, neither. "text" and "code" below name the two sources.
 
 from __future__ import annotations
 
-import io
-import re
-from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-
-from .errors import LabError
 
 
 @dataclass(frozen=True)
@@ -191,68 +185,3 @@ SMOKE = replace(
 ).steps(epochs=2)
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (SMOKE, MINI, PAPER)}
-
-
-def get_profile(name: str) -> Profile:
-    """The profile of that name; "mini+step3.lr=0.001+model.connection=gated" is mini with two settings changed.
-
-    A changed profile is named by what differs, in the order of `settings` and always written alike, so its name
-    tells it from every other. Raises LabError for a name or a value that there is not.
-    """
-    base, *changes = re.split(r"\+(?=[a-z])", name)  # not at the plus of 1e+5
-    if base not in PROFILES:
-        raise LabError.mismatch(None, f"a profile among {', '.join(PROFILES)}", repr(base), "use one of those names")
-    profile, before = PROFILES[base], settings(PROFILES[base])
-    for change in changes:
-        profile = _changed(profile, *change.partition("=")[::2])
-    after = settings(profile).items()
-    told = [f"{setting}={_in_words(value)}" for setting, value in after if value != before[setting]]
-    return replace(profile, name="+".join([base, *told]))
-
-
-def settings(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every number of a profile under its name, such as "step3.lr" or "puppets.nuisance.light"."""
-    found = {}
-    for each in fields(config):
-        value = getattr(config, each.name)
-        if is_dataclass(value):
-            found |= settings(value, f"{prefix}{each.name}.")
-        elif prefix:  # the profile's own name is none
-            found[prefix + each.name] = value
-    return found
-
-
-def _changed(profile: Profile, setting: str, text: str) -> Profile:
-    """One setting read from text, several values with commas between; LabError where it is none of its kind."""
-    import tyro  # a fifth of a second, for changed profiles alone
-
-    setting, known = setting.replace("-", "_"), settings(profile)
-    if setting not in known:
-        close = ", ".join(get_close_matches(setting, known, 3)) or "step3.lr"
-        raise LabError.mismatch(None, f"a setting such as {close}", repr(setting), "`labkit settings` lists them all")
-    words = [f"--{setting}", *filter(None, text.split(","))]
-    with suppress(SystemExit), redirect_stderr(io.StringIO()):  # tyro tells it in a box; here it is one line
-        changed = tyro.cli(Profile, default=profile, args=words, config=(tyro.conf.FlagConversionOff,))
-        if re.fullmatch(r"[\w.,+-]*", text) and _is_sane(setting, settings(changed)[setting]):  # a folder's name, too
-            return changed
-    fix = f"give a value such as {_in_words(known[setting])}"
-    raise LabError.mismatch(None, f"{setting} as {_kind(profile, setting)}", repr(text), fix)
-
-
-def _is_sane(setting: str, value: Any) -> bool:
-    """Whether all numbers are finite and none negative, and whole ones, but for a seed, 1 or more."""
-    numbers = [one for one in (value if isinstance(value, tuple) else (value,)) if type(one) in (int, float)]
-    return all((type(one) is int and not setting.endswith("seed")) <= one < float("inf") for one in numbers)
-
-
-def _kind(config: Any, setting: str) -> str:
-    """What a setting's annotation allows, such as `float` or `"multiply", "gated" | None`."""
-    *path, name = setting.split(".")
-    for part in path:
-        config = getattr(config, part)
-    kind = re.sub(r"Literal\[(.*?)\]", r"\1", type(config).__annotations__[name])
-    return kind.replace("int", "int of 1 or more").replace("float", "float of 0 or more")
-
-
-def _in_words(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from .config import Profile
-from .errors import LabError
 from .files import sha256_json
 from .runs import Run, RunSpec, RunStore
 
@@ -113,35 +112,6 @@ def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subj
     from .puppets import opening  # the one door that the front room opens: where clips come from
 
     return opening.open_lab(profile, protocol, seed, home=home, data=data, progress=progress)
-
-
-def find_home(home: str | os.PathLike | None = None) -> Path:
-    """The project folder: it holds `notebooks/`, and `data/` and `runs/` go beside them.
-
-    In this order: `home` when given, the variable LABKIT_HOME, the nearest folder from the working
-    directory upward with numbered notebooks, the checkout this package was imported from. LabError
-    when there is none of these, or the folder named does not exist.
-    """
-    named = home or os.environ.get("LABKIT_HOME")
-    if named:
-        if not Path(named).is_dir():
-            raise LabError.mismatch(
-                named, "a project folder", "no folder", "make it, or name another with --home or LABKIT_HOME"
-            )
-        return Path(named).resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if any((folder / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-            return folder
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").exists():
-        return checkout
-    raise LabError.mismatch(
-        here,
-        "a folder with notebooks/ here or above",
-        "none",
-        "go to your copy of the lab, or pass --home DIR",
-    )
 
 
 def watched() -> bool:

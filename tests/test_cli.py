@@ -19,7 +19,7 @@ from replicas import write_pair
 from labkit import LabError, __version__, lab
 from labkit.cli import data as data_commands
 from labkit.cli import main as cli
-from labkit.config import PuppetsConfig, get_profile, settings
+from labkit.config import PuppetsConfig
 from labkit.course import notebooks, series
 from labkit.data.store import ClipStore
 from labkit.experiments import graph, targets
@@ -27,7 +27,9 @@ from labkit.lab import Lab
 from labkit.puppets import opening
 from labkit.puppets.make import make_puppets
 from labkit.runs import RunStore
+from labkit.tools import home as homes
 from labkit.tools import machine
+from labkit.tools.settings import get_profile, settings
 
 
 def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -105,8 +107,8 @@ def test_a_wrong_word_is_status_2(arguments):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_it_with_their_status(number, status):
     code = (
-        "import time; from labkit import lab; from labkit.cli.main import main\n"
-        "lab.find_home = lambda home: print('ready', flush=True) or time.sleep(60)\n"
+        "import time; from labkit.tools import home; from labkit.cli.main import main\n"
+        "home.find_home = lambda home: print('ready', flush=True) or time.sleep(60)\n"
         "raise SystemExit(main(['doctor']))"
     )
     runner = subprocess.Popen(
@@ -404,7 +406,7 @@ def test_a_changed_profile_is_kept_apart_from_the_plain_one(smoke_home, capsys):
 def test_a_changed_profile_is_named_by_what_was_changed(words, name, monkeypatch):
     opened = []
     monkeypatch.setattr(opening, "open_labs", lambda profile, *_, **__: opened.append(get_profile(profile)) or [])
-    monkeypatch.setattr(lab, "find_home", lambda home: home)
+    monkeypatch.setattr(homes, "find_home", lambda home: home)
     assert cli.main(["targets", *words.split()]) == 0
     assert opened[0].name == name and opened[0] == get_profile(name)
 

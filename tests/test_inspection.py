@@ -19,7 +19,7 @@ from PIL import Image
 from replicas import write_pair, write_ucla, write_utd
 
 from labkit.cli import main as cli
-from labkit.config import ClipConfig, PuppetsConfig, get_profile
+from labkit.config import ClipConfig, PuppetsConfig
 from labkit.data import splits
 from labkit.data.check import inspect
 from labkit.data.prepare import prepare
@@ -28,6 +28,7 @@ from labkit.data.skeletons import Skeleton, read_skeleton, write_skeleton
 from labkit.data.splits import find_dataset
 from labkit.puppets.make import make_puppets
 from labkit.puppets.opening import with_possible
+from labkit.tools.settings import get_profile
 
 CONFIG = ClipConfig(size=16)
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from labkit import LabError
-from labkit.lab import find_home
 from labkit.tools import machine
+from labkit.tools.home import find_home
 
 
 def test_describe_is_plain_json_and_names_every_requirement(tmp_path):

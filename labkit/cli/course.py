@@ -18,13 +18,12 @@ def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> N
         out: Folder for student/, solution/ and nbgrader/; by default HOME/build/course.
         home: The project folder; by default the one that holds notebooks/.
     """
-    from .. import lab
     from ..course import forms as course
-    from ..tools import machine
+    from ..tools.home import find_home, find_notebooks
 
-    base = lab.find_home(home)
+    base = find_home(home)
     folder = out or base / "build" / "course"
-    written = course.build_course(machine.find_notebooks(base), folder)
+    written = course.build_course(find_notebooks(base), folder)
     print(f"{len(written)} files in {folder}")
 
 
@@ -38,8 +37,8 @@ def site(out: Positional[Path | None] = None, /, home: Path | None = None) -> No
         out: Folder of the site; by default HOME/build/site.
         home: The project folder; by default the one that holds notebooks/.
     """
-    from .. import lab
     from ..course import website
+    from ..tools.home import find_home
 
-    base = lab.find_home(home)
+    base = find_home(home)
     print(website.build_site(base, out or base / "build" / "site"))

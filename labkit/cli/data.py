@@ -38,10 +38,10 @@ def make(root: Positional[Path], /, profile: str = "mini") -> None:
         root: Folder to make it in.
         profile: Whose part of the set: smoke, mini or paper.
     """
-    from .. import config
     from ..puppets import make as puppets
+    from ..tools.settings import get_profile
 
-    print(puppets.make_puppets(root, config.get_profile(profile).puppets))
+    print(puppets.make_puppets(root, get_profile(profile).puppets))
 
 
 @data.command
@@ -59,17 +59,18 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         profile: Whose frames count as used: smoke, mini or paper.
         workers: Processes that share the work; by default one per core.
     """
-    from .. import config, files
+    from .. import files
     from ..data.check import COLUMNS, inspect
     from ..data.splits import find_dataset
     from ..puppets import make as puppets
     from ..puppets import opening
+    from ..tools.settings import get_profile
 
     at_least_one(workers=workers)
     path = csv or opening.beside(root, "check.csv")
     _check_table(path, COLUMNS)
     found = inspect(
-        find_dataset(root), root, config.get_profile(profile).clips,
+        find_dataset(root), root, get_profile(profile).clips,
         mode="quick" if quick else "full", workers=workers,
     )  # fmt: skip
     files.write_text(path, found.to_csv())
@@ -139,18 +140,18 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
         frames: Frames a clip keeps; more than 5 leave room for random sampling (9 hold the even 5, too).
         workers: Processes that share the work; by default one per core.
     """
-    from .. import config
     from ..data import prepare as preparation
     from ..data.check import alignment_rows
     from ..data.index import changed_settings
     from ..data.splits import find_dataset
     from ..puppets import opening
+    from ..tools.settings import get_profile
 
     at_least_one(workers=workers)
     unit = None if depth_unit is None else millimetres(depth_unit)
     given = {"depth_unit": unit, "registered": registered, "depth_is": depth_is}
     changes = {key: value for key, value in given.items() if value is not None}
-    chosen = _with_frames(config.get_profile(profile), frames)
+    chosen = _with_frames(get_profile(profile), frames)
     known = find_dataset(root)  # a wrong root is told before anything is written
     with changed_settings(root if root.is_dir() else root.parent, **changes):
         index = known.index(root)
@@ -178,12 +179,13 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
         figure: File for a picture of the table, .svg, .pdf or .png.
         frames: Frames a clip keeps, where it is not the profile's number.
     """
-    from .. import config, files
+    from .. import files
     from ..data import check as checks
     from ..data.store import INDEX, ClipStore
     from ..puppets import opening
+    from ..tools.settings import get_profile
 
-    folder = store or opening.store_path(root, _with_frames(config.get_profile(profile), frames))
+    folder = store or opening.store_path(root, _with_frames(get_profile(profile), frames))
     if not (folder / INDEX).is_file():
         raise LabError.mismatch(folder, "a finished store", "none", f"labkit data prepare {root} --profile {profile}")
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):

@@ -33,11 +33,11 @@ def export(
         store: Folder of the clip store it was trained on; by default beside DATA, or looked for in HOME/data.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from .. import lab
     from ..export import onnx_file, provenance
     from ..export import package as export
+    from ..tools.home import find_home
 
-    base = lab.find_home(home)
+    base = find_home(home)
     found = provenance.find_run(run, base)
     folder = out or base / onnx_file.EXPORTS / found.id
     print(f"exporting {found.id}: traced, converted, read back and compared, in a minute or so", file=sys.stderr)
@@ -102,12 +102,13 @@ def _check_choices(video: Path | None, camera: int | None, model: Path | None, r
 
 def _asked(path: Path | None, run: str | None, data: Path | None, home: Path | None) -> Model:
     """The model that is to answer: an export, named or the one there is, or a run's own network."""
-    from .. import lab
     from ..export import onnx_file
 
     if path is not None:  # which needs no project folder
         return onnx_file.open_export(path)
-    base = lab.find_home(home)
+    from ..tools.home import find_home
+
+    base = find_home(home)
     if run is None:
         return onnx_file.open_export(onnx_file.find_export(base))
     from ..export import package as export

@@ -61,9 +61,10 @@ def run(
     at_least_one(seeds=seeds, jobs=jobs)
     from .. import lab
     from ..tools import machine
+    from ..tools.home import find_home, find_notebooks
 
-    base = lab.find_home(home)
-    notebooks = machine.find_notebooks(base)
+    base = find_home(home)
+    notebooks = find_notebooks(base)
     from ..experiments import targets  # seconds: only now that there is something to do
     from ..puppets import opening
 
@@ -139,11 +140,12 @@ def doctor(home: Path | None = None) -> None:
     Args:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from .. import files, lab
+    from .. import files
     from ..data.sets import NTU60
     from ..tools import machine
+    from ..tools.home import find_home
 
-    base = lab.find_home(home)
+    base = find_home(home)
     facts = machine.describe(base)
     for name, value in (facts | facts.pop("packages") | {"home": base}).items():
         print(f"{name:<24} {value if value != [] else 'none'}")

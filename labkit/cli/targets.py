@@ -56,13 +56,13 @@ def reproduce(
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds, names=len(names), workers=workers, threads=threads)
-    from .. import lab
     from ..experiments import targets
     from ..puppets import opening
+    from ..tools.home import find_home
 
     named = [name for name in names if name not in targets.EXHIBIT_NAMES]
     targets.get_targets(named)  # a wrong name is told before anything is made
-    labs = opening.open_labs(profile, protocol, home=lab.find_home(home), data=data)
+    labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
     drawn = _exhibits([name for name in names if name not in named])
     report = _make(named, drawn, labs, seeds, workers=workers, scheduler=scheduler, threads=threads)
     shown = _show(named, drawn, labs, seeds)
@@ -86,11 +86,11 @@ def list_targets(
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds)
-    from .. import lab
     from ..experiments import targets
     from ..puppets import opening
+    from ..tools.home import find_home
 
-    _show_targets(opening.open_labs(profile, protocol, home=lab.find_home(home), data=data), seeds)
+    _show_targets(opening.open_labs(profile, protocol, home=find_home(home), data=data), seeds)
     print(f"exhibits made of them, for `labkit reproduce`: {', '.join(targets.EXHIBIT_NAMES)}")
 
 
@@ -102,7 +102,7 @@ def settings(profile: str = "mini") -> None:
     """
     import tyro
 
-    from ..config import get_profile
+    from ..tools.settings import get_profile
 
     shown = get_profile(profile)
     groups = [(each.name, type(value), field(default=value)) for each in fields(shown)

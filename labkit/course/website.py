@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import LabError
 from ..files import atomic_folder, read_json, write_bytes, write_text
-from ..tools.machine import find_notebooks
+from ..tools.home import find_notebooks
 from .forms import links_outside, read_exercises
 from .notebooks import Source, read_notebook
 

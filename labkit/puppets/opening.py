@@ -8,14 +8,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..config import Profile, PuppetsConfig, get_profile
+from ..config import Profile, PuppetsConfig
 from ..data.index import Index
 from ..data.prepare import prepare
 from ..data.splits import PUPPETS, find_dataset
 from ..files import sha256_json
-from ..lab import DATA_VARIABLE, Lab, find_home
+from ..lab import DATA_VARIABLE, Lab
 from ..runs import RunStore
+from ..tools.home import find_home
 from ..tools.parallel import join_launch, refuse_without_main_guard
+from ..tools.settings import get_profile
 from .make import make_puppets
 
 PROTOCOLS: dict[str, Callable] = dict(PUPPETS.protocols)

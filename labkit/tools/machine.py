@@ -14,20 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabError
 from .parallel import has_locks, launched_count
 
 EXPORT_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # the extra "export"
-
-
-def find_notebooks(home: Path) -> list[Path]:
-    """The numbered notebooks, in order: those of `home`, else those of the checkout labkit runs from."""
-    for folder in (home / "notebooks", Path(__file__).resolve().parents[2] / "notebooks"):
-        if found := sorted(folder.glob("[0-9][0-9]_*.ipynb")):
-            return found
-    raise LabError.mismatch(
-        home / "notebooks", "numbered notebooks", "none", "restore them: git checkout notebooks"
-    )
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:
