@@ -18,7 +18,7 @@ from labkit.alignment import Alignment, fit_alignment
 from labkit.clips import colorize_depth
 from labkit.data.skeletons import NUM_JOINTS, single_body
 from labkit.errors import LabError
-from labkit.experiments.corruptions import Corruption
+from labkit.experiments.noise import Corruption
 from labkit.figures import style
 from labkit.notebook import explorers, panels
 

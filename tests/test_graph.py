@@ -23,7 +23,7 @@ from labkit import fit as fitting
 from labkit.cli import main as cli
 from labkit.data.splits import Split
 from labkit.errors import LabError
-from labkit.experiments import graph, run_states, targets, trainings
+from labkit.experiments import graph, targets, trainings
 from labkit.experiments.graph import plan, run_graph
 from labkit.experiments.trainings import TRAININGS, Training, make
 from labkit.files import sha256_file
@@ -253,22 +253,22 @@ def test_an_executor_that_is_not_there_is_one_clear_line(tmp_path, capsys, monke
 def test_states_in_words(tmp_path):
     lab = tiny_lab(tmp_path)
     run = make("depth", replace(lab, dry=True))
-    assert run_states.state_of(run) == (None, "missing")
+    assert targets.state_of(run) == (None, "missing")
     with run.lock():
         run.set_state("running")
-        assert run_states.state_of(run) == (None, "running")
-    assert run_states.state_of(run) == (None, "interrupted")
-    assert run_states.combined(["done", "missing", "done"]) == "2 of 3"
-    assert run_states.combined(["done", "failed: why", "missing"]) == "1 of 3; failed: why"
+        assert targets.state_of(run) == (None, "running")
+    assert targets.state_of(run) == (None, "interrupted")
+    assert targets.combined(["done", "missing", "done"]) == "2 of 3"
+    assert targets.combined(["done", "failed: why", "missing"]) == "1 of 3; failed: why"
 
 
 def test_the_command_names_what_is_not_the_default(tmp_path):
     lab = tiny_lab(tmp_path)
     given = "labkit reproduce table2:1 suppl:8a --profile tiny --protocol tiny"
-    assert run_states.command_for(["table2:1", "suppl:8a"], lab) == given
+    assert targets.command_for(["table2:1", "suppl:8a"], lab) == given
     usual = Split("cross-subject", (), (), ())
     ntu = replace(lab, profile=config.MINI, split=usual, data_name="NTU RGB+D")
-    assert run_states.command_for(["fig4"], ntu, seeds=3) == "labkit reproduce fig4 --seeds 3 --data ROOT"
+    assert targets.command_for(["fig4"], ntu, seeds=3) == "labkit reproduce fig4 --seeds 3 --data ROOT"
 
 
 def test_tidy_results_have_a_row_a_protocol_target_and_seed(local):
@@ -403,7 +403,7 @@ def test_local_processes_train_at_once_and_leave_together(local, tmp_path, slow_
     assert not any(map(psutil.pid_exists, trainers))
     for name in ("depth", "rgb"):
         run = make(name, replace(lab, dry=True))
-        assert run_states.state_of(run)[1] == "interrupted" and run.checkpoints()
+        assert targets.state_of(run)[1] == "interrupted" and run.checkpoints()
     run_graph([(lab, ["rgb_only"])])
     assert digests(lab) == digests(local[0])
 

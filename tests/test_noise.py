@@ -12,22 +12,23 @@ import pytest
 import torch
 from tiny import MemoryStore, tiny_lab
 
+from labkit import fit as fitting
 from labkit.analysis import noise_curves
 from labkit.clips import colorize_depth, normalize, saturate, to_clip
 from labkit.config import ClipConfig
 from labkit.errors import LabError
-from labkit.experiments import noise_scores as stress
-from labkit.experiments.corruptions import (
+from labkit.experiments import noise
+from labkit.experiments.noise import (
     CORRUPTIONS,
     Corruption,
     corrupt,
     drop_frames,
+    measure_noise,
     punch_holes,
     quantise,
     shift,
     speckle_depth,
 )
-from labkit.experiments.noise import measure_noise
 from labkit.experiments.targets import TARGETS, get_targets, results_table
 from labkit.experiments.trainings import TRAININGS
 from labkit.figures import gallery as figures
@@ -295,7 +296,7 @@ def test_what_the_clean_clips_decide_is_computed_once(studied, monkeypatch, conn
 
         return counted
 
-    monkeypatch.setattr(stress, "TEST_BATCH", 5)  # 9 test clips
+    monkeypatch.setattr(fitting, "TEST_BATCH", 5)  # 9 test clips
     monkeypatch.setattr(Stream, "begin", count("begin", begin))
     monkeypatch.setattr(Stream, "finish", count("finish", finish))
     # a severity of its own makes it a run of its own
@@ -308,9 +309,9 @@ def test_what_the_clean_clips_decide_is_computed_once(studied, monkeypatch, conn
 
 def test_an_interrupted_study_goes_on_where_it_was(studied, tmp_path, monkeypatch):
     lab = replace(studied.lab, runs=type(studied.lab.runs)(tmp_path))
-    monkeypatch.setattr(stress, "TEST_BATCH", 4)
-    monkeypatch.setattr(stress, "CHECKPOINT_SECONDS", 0.0)
-    scored, score = [], stress.Study.score
+    monkeypatch.setattr(fitting, "TEST_BATCH", 4)
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
+    scored, score = [], noise.Study.score
 
     def stop_at_third(self, ids):
         if len(scored) == 2:
@@ -319,7 +320,7 @@ def test_an_interrupted_study_goes_on_where_it_was(studied, tmp_path, monkeypatc
         scored.append(ids)
         return score(self, ids)
 
-    monkeypatch.setattr(stress.Study, "score", stop_at_third)
+    monkeypatch.setattr(noise.Study, "score", stop_at_third)
     with pytest.raises(RuntimeError):
         measure_noise(lab, studied.two_stream)
     run = measure_noise(lab, studied.two_stream)
@@ -330,7 +331,7 @@ def test_an_interrupted_study_goes_on_where_it_was(studied, tmp_path, monkeypatc
 
 
 def test_a_finished_study_is_loaded_and_a_dry_lab_scores_nothing(studied, tmp_path, monkeypatch):
-    monkeypatch.setattr(stress, "score_all", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(noise, "score_all", lambda *_: pytest.fail("scored again"))
     assert measure_noise(studied.lab, studied.two_stream).id == studied.run.id
     dry = replace(studied.lab, runs=type(studied.lab.runs)(tmp_path), dry=True)
     assert not measure_noise(dry, studied.two_stream).done
@@ -340,7 +341,7 @@ def test_a_finished_study_is_loaded_and_a_dry_lab_scores_nothing(studied, tmp_pa
 def test_a_nan_is_refused(studied, tmp_path, monkeypatch):
     lab = replace(studied.lab, runs=type(studied.lab.runs)(tmp_path))
     nothing = torch.full((9, 3), torch.nan)
-    monkeypatch.setattr(stress.Study, "score", lambda self, ids: [nothing] * len(self.readings))
+    monkeypatch.setattr(noise.Study, "score", lambda self, ids: [nothing] * len(self.readings))
     with pytest.raises(LabError, match="finite logits"):
         measure_noise(lab, studied.two_stream)
     assert measure_noise(replace(lab, dry=True), studied.two_stream).state == "failed"

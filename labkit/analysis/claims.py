@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..experiments.corruptions import CORRUPTIONS
+from ..experiments.noise import CORRUPTIONS
 from ..experiments.targets import TARGETS
 from .noise_curves import find_crossing, targets_of
 

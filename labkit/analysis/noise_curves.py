@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabError
-from ..experiments.corruptions import CORRUPTIONS, Corruption
+from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.statistics import resampled_means
 from ..experiments.targets import TARGETS, Target, answers_of_seeds, results_table
 from ..lab import Lab

@@ -20,9 +20,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabError
-from ..experiments.run_states import look
 from ..experiments.statistics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
-from ..experiments.targets import TARGETS, UPPER, answers_of_seeds
+from ..experiments.targets import TARGETS, UPPER, answers_of_seeds, look
 from ..lab import Lab
 from .claims import CLAIMS, Claim
 from .noise_curves import crossing

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..experiments.corruptions import CORRUPTIONS, Corruption
+from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.targets import TARGETS
 from .pictures import GAP, tile
 from .results import role_color

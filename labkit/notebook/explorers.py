@@ -19,7 +19,7 @@ from ..analysis.probes import through_connection
 from ..clips import colorize_depth
 from ..data.skeletons import Skeleton
 from ..errors import LabError
-from ..experiments.corruptions import CORRUPTIONS, Corruption, corrupt
+from ..experiments.noise import CORRUPTIONS, Corruption, corrupt
 from ..experiments.statistics import confusion
 from . import panels
 from .widgets import Choice, Range, Setting, View

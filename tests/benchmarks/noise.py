@@ -18,8 +18,7 @@ from tiny import MemoryStore, tiny_lab
 
 from labkit.clips import Batches
 from labkit.config import MINI, PAPER, Profile
-from labkit.experiments.corruptions import CORRUPTIONS
-from labkit.experiments.noise_scores import Study
+from labkit.experiments.noise import CORRUPTIONS, Study
 from labkit.fit import TEST_BATCH, evaluate
 from labkit.lab import Lab
 from labkit.runs import Run

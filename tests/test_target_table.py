@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.experiments.rows import TARGETS
+from labkit.experiments.target_table import TARGETS
 
 PAPER = {  # Tables 2 and 3 and the supplement, in %: cross-subject, cross-view; None: not printed
     "table2:1": (70.44, 75.16), "table2:2": (66.52, 71.39), "table2:3": (64.64, None), "table2:4": (68.60, None),

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from ..errors import LabError
 from ..lab import Lab
 from ..runs import Run
-from .corruptions import CORRUPTIONS
 from .discrepancies import DISCREPANCIES, Discrepancy
+from .noise import CORRUPTIONS
 from .trainings import make
 
 
