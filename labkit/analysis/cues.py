@@ -1,6 +1,6 @@
 """What sets the embedded actions apart, and what a model makes of it.
 
-Actions come in pairs that differ in one cue (see `puppet_actions`). A wrong answer that names the partner
+Actions come in pairs that differ in one cue (see `labkit.puppets.actions`). A wrong answer that names the partner
 means that the cue was missed; any other wrong answer, that more than the cue was.
 """
 

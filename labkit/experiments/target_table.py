@@ -194,7 +194,7 @@ ALL_GROUPS = ("table2", "suppl", "oracle", "control", "untaught", "table3")
 IN_NOTEBOOKS = (*ALL_GROUPS, "stream", "system", "radevski", "recipe:best")
 
 
-# Tables and figures made of several targets (`exhibits`), named here for those who need not draw.
+# Tables and figures made of several targets (`labkit.figures.paper`), named here for those who need not draw.
 EXHIBIT_NAMES = ("table1", "fig3", "fig4", "claims", "gaps", "discrepancies", "overview")
 
 

@@ -147,7 +147,7 @@ def answers(lab: Lab, name: str) -> np.ndarray:
 
 
 def answers_of_seeds(lab: Lab, name: str, seeds: int | Sequence[int]) -> np.ndarray:
-    """`answers` of that many seeds, or of these, (seeds, N) bool: the form that `metrics` pairs and resamples."""
+    """`answers` of that many seeds, or of these, (seeds, N) bool: the form that `statistics` pairs and resamples."""
     chosen = range(seeds) if isinstance(seeds, int) else seeds
     return np.stack([answers(lab.with_seed(seed), name) for seed in chosen])
 

@@ -5,7 +5,7 @@ depth   the same picture from the front; the limb goes along the optical axis or
 order   one is the other in reverse (one frame cannot tell)
 
 Hands are placed relative to the base of the neck, in fractions of body height: out to their own side,
-up, forward (see `puppet_body.Posture`). The acting ("near") hand is the right one until mirrored.
+up, forward (see `body.Posture`). The acting ("near") hand is the right one until mirrored.
 """
 
 from __future__ import annotations
