@@ -29,10 +29,10 @@ def save_picture(path: Path, picture: np.ndarray) -> None:
     Image.fromarray(picture).save(path, quality=95)
 
 
-def write_depth_video(path: Path, depth: np.ndarray, pixels: str = "gray16le") -> None:
+def write_depth_video(path: Path, depth: np.ndarray, pixels: str = "gray16le", rate: int = 30) -> None:
     """Lossless video of uint16 (T,H,W); `pixels` "gray" keeps eight of the bits."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=30)
+        stream = container.add_stream("ffv1", rate=rate)
         stream.height, stream.width, stream.pix_fmt = *depth.shape[1:], pixels
         for image in depth:
             frame = av.VideoFrame.from_ndarray(image, format="gray16le").reformat(format=pixels)

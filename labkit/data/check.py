@@ -34,7 +34,7 @@ from .modalities import read_aligned
 from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View
 from .skeletons import Skeleton, read_skeleton, tracking_faults
 from .splits import DataSet, Split
-from .video import Frames, check_video
+from .video import Frames, read_video
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -363,8 +363,9 @@ def _read_all(job: Job) -> Iterator[Finding]:
 def _notes(entry: Entry, found: dict) -> Iterator[Finding]:
     kinds = {"some frames are repeated": "short", "frame counts differ": "frame counts differ"}
     for note in found["notes"]:
-        kind = kinds.get(note, "NaN joints" if "not numbers" in note else "too few joints")
-        modality = "" if note in kinds else "skeleton"
+        joints = "NaN joints" if "not numbers" in note else "too few joints"
+        kind = kinds.get(note) or ("pairing of frames" if "paired by" in note else joints)
+        modality = "skeleton" if kind == joints else ""
         yield Finding(entry.id, "remark", kind, modality, detail=f"{note} ({_told(found['counts'])})")
 
 
@@ -380,7 +381,7 @@ def _shapes(entry: Entry, found: dict) -> Iterator[Finding]:
 def _decode_rest(entry: Entry, skeleton: Skeleton | None) -> float:
     """Decode all frames, one at a time; the share of joints that lie where the depth image says, or NaN."""
     if Frames(entry.paths["rgb"]).kind == "video":
-        check_video(entry.paths["rgb"])
+        read_video(entry.paths["rgb"], [0], seek=False)
     else:
         rgb = Frames(entry.paths["rgb"])
         for number in range(rgb.count):

@@ -20,11 +20,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..alignment import (
+    KINECT_COLOR,
+    KINECT_DEPTH,
+    KINECT_OFFSET,
+    KINECT_RATIO,
     Alignment,
     Box,
     Size,
@@ -66,6 +71,8 @@ _SUBPIXEL = 4  # bits behind the point in OpenCV's coordinates
 _FAR = 1e4  # px; no joint of use lies further from the crop, and OpenCV's coordinates would overflow
 
 LAYOUT = (("person",), ("left_hand", "right_hand"), ("object",))  # the groups of boxes in each channel
+SAME_SIZE = 0.1  # share by which an image may differ from the size that its joints fit
+SAME_PLACE = 0.06  # of the width: NTU's clips differ by less than 0.02
 _BOXES_FIX = "mend this file, or leave layout out of ClipConfig.modalities"
 
 
@@ -225,18 +232,20 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     paths = entry.paths
     skeleton = read_skeleton(paths["skeleton"], allow_nan=True) if "skeleton" in paths else None
     sources = {modality: Frames(paths[modality]) for modality in ("rgb", "depth")}
-    shared = pair_frames(sources)
-    shorter = len(shared["rgb"])
+    rgb_at, depth_at, remark = pair_frames(sources["rgb"], sources["depth"])
+    shorter = len(rgb_at)
     frames = sample_frames(shorter, config.stored_frames)
     wanted = frames.tolist()
     if "flow" in config.modalities:
         wanted = [number for frame in frames.tolist() for number in (frame, *flow_pair(frame, shorter))]
     wanted = sorted(set(wanted))
-    pictures = sources["rgb"].rgb([shared["rgb"][number] for number in wanted])
+    pictures = sources["rgb"].rgb([rgb_at[number] for number in wanted])
     video = dict(zip(wanted, pictures, strict=True))
-    depth = sources["depth"].depth([shared["depth"][number] for number in frames], entry.recording.depth_unit)
+    depth = sources["depth"].depth([depth_at[number] for number in frames], entry.recording.depth_unit)
     sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
     alignment = _align(entry, skeleton, config.alignment, **sizes, stand_in=stand_in)
+    if entry.name is not None:
+        check_sizes(alignment, **sizes, path=paths["rgb"])
     pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
     rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
     pixels = {"rgb": rgb, "depth": depth}
@@ -246,7 +255,8 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
             pixels[modality] = _MAPS[modality](view)
     counts = {modality: source.count for modality, source in sources.items()}
     crop = {"box": list(view.color_box), "of": list(sizes["color_size"])}  # colour pixels; width, height
-    return {m: pixels[m] for m in config.modalities}, {**_found(skeleton, frames, counts, alignment), "crop": crop}
+    found = _found(skeleton, frames, counts, alignment, remark)
+    return {m: pixels[m] for m in config.modalities}, {**found, "crop": crop}
 
 
 def _align(entry: Entry, skeleton: Skeleton | None, method: str, *, depth_size: Size, color_size: Size,
@@ -289,6 +299,24 @@ def align_clip(
         except LabError:
             continue
     return replace(stand_in(depth_size, color_size), method=method)
+
+
+def check_sizes(alignment: Alignment, *, depth_size: Size, color_size: Size, path: Path) -> None:
+    """LabError where the joints of a Kinect v2 were mapped to images (width, height) of another size than these.
+
+    From a clip's own fit: which share of the RGB image the depth image covers, and where it begins, is known of
+    this camera to a few per cent.
+    """
+    if alignment.fallback or alignment.method == "none":
+        return
+    usual = KINECT_RATIO * np.divide(KINECT_DEPTH, KINECT_COLOR)
+    mapped = np.multiply(alignment.scale, depth_size) / usual  # the RGB size that the joints fit
+    moved = alignment.offset[0] / depth_size[0] - KINECT_OFFSET[0] / KINECT_DEPTH[0]
+    if np.abs(mapped / color_size - 1).max() > SAME_SIZE or abs(moved) > SAME_PLACE:
+        size = f"{mapped[0]:.0f}x{mapped[1]:.0f}"
+        expected = f"RGB and depth of the size that the joints were mapped to, RGB of about {size}"
+        found = f"RGB {color_size[0]}x{color_size[1]}, depth {depth_size[0]}x{depth_size[1]}"
+        raise LabError.mismatch(path, expected, found, "take the images as they were recorded, not resized")
 
 
 def _flow(view: _View) -> np.ndarray:
@@ -338,7 +366,8 @@ def too_few(source: str) -> str:
     return f"too few tracked joints; {source} is used"
 
 
-def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int], alignment: Alignment) -> dict:
+def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int], alignment: Alignment,
+           remark: str) -> dict:  # fmt: skip
     """What a record keeps of how a clip was read."""
     nan_joints = 0
     if skeleton is not None:
@@ -348,6 +377,7 @@ def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int]
         "some frames are repeated": len(set(frames.tolist())) < len(frames),
         f"{nan_joints} joints are not numbers": nan_joints > 0,
         too_few(alignment.source): alignment.fallback,
+        remark: bool(remark),
     }
     return {
         "frames": frames.tolist(),

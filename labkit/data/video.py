@@ -2,13 +2,12 @@
 
 A damaged recording often still decodes: a cut video ends early without a complaint, a depth image
 read with the wrong reader loses eight of its sixteen bits. Nothing here ever returns fewer frames,
-other frames or other bits than the file declares.
+other frames or other bits than the file declares. Pictures and videos are turned as a player turns them.
 
 `Frames` are those of one modality of one clip, whatever they are kept in: a video, one image, a folder of
 images, a MATLAB file, or images given by a name with one `*` in its last part (`frame_*_rgb.jpg`, for folders
-that hold several modalities). Images stand in the order of the numbers in their names. What the `*` stands for
-is the frame's key: where both modalities have keys, frames of one key belong together; otherwise frames of one
-position do. A single image is a clip of one frame; `sample_frames` repeats it as often as a stream asks.
+that hold several modalities). Images stand in the order of the numbers in their names; names that begin with a
+dot are no frames. `pair_frames` says which frames of two modalities belong together.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.frame import PictureType
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import LabError
 from ..files import check_plain
@@ -43,7 +42,8 @@ OTHER_VIDEOS = (".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".ts", ".mts", ".m2ts",
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 MATLAB = ".mat"
 MAT_DEPTH = "d_depth"  # UTD-MHAD: 240x320xT
-MAX_MAT_VALUES = 1 << 28  # 2,000 frames of 320x240; a hostile header could ask for more
+SAME_RATE = 0.03  # share by which the frame rates of two videos of one clip may differ, and be paired by position
+SAME_DURATION = 0.1  # share by which the durations of two videos of one clip may differ, and be paired by time
 PILLOW_ERRORS = (  # what Pillow raises for a damaged file
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error,
     Image.DecompressionBombError,
@@ -58,56 +58,41 @@ CONTAINERS = "avi,mov,mp4,matroska"
 # -- videos --------------------------------------------------------------------------------------
 
 
-def read_video(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
+def read_video(path: str | os.PathLike, indices: Sequence[int] | None = None, *, seek: bool = True) -> np.ndarray:
     """Frames `indices` (all by default, repeats allowed) of a video: uint8 (n,H,W,3), RGB.
 
-    Only the groups of pictures that hold a wanted frame are decoded. That gives the same pixels as
+    With `seek` only the groups of pictures that hold a wanted frame are decoded. That gives the same pixels as
     decoding the whole file, because a group starts at a key frame; where frames may be stored out of
-    order the whole file is decoded instead. Raises LabError when the file is cut or damaged, when it
+    order the whole file is decoded all the same. Raises LabError when the file is cut or damaged, when it
     declares another number of frames than it holds, or when an index lies outside.
     """
-    try:
-        return _collect(path, indices, _decode_groups)
-    except _OutOfOrder:
-        return read_video_whole(path, indices)
+    return _read(path, indices, seek, "rgb24")
 
 
 def read_depth_video(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
     """Frames of a lossless 16-bit grey video (FFV1 in Matroska): uint16 (n,H,W), counts as they stand."""
-    return _collect(path, indices, _decode_all, DEPTH_FORMAT)
-
-
-def check_video(path: str | os.PathLike) -> tuple[int, int, int]:
-    """Decode every frame and keep none: (frames, width, height), or the LabError of `read_video`."""
-    with open_video(path) as (container, stream):
-        packets = _packets(path, container, stream)
-        for index, frame in _decode_all(stream.codec_context, packets, range(len(packets))):
-            if frame.is_corrupt:
-                raise ValueError(f"frame {index} is damaged")
-        return len(packets), stream.codec_context.width, stream.codec_context.height
-
-
-def read_video_whole(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
-    """The same frames as `read_video`, by decoding every frame: slower, and right for any file."""
-    return _collect(path, indices, _decode_all)
+    return _read(path, indices, False, DEPTH_FORMAT)
 
 
 def count_frames(path: str | os.PathLike) -> int:
     """Number of frames of a video, counted in the file and compared with what its header declares."""
     with open_video(path) as (container, stream):
-        return len(_packets(path, container, stream))
+        return len(_packets(path, container, stream)[1])
 
 
 @contextmanager
 def open_video(path: str | os.PathLike, containers: str = CONTAINERS) -> Iterator[tuple]:
-    """An open container of one of those kinds and its video stream; whatever goes wrong inside becomes a LabError."""
+    """An open container of one of those kinds and the video stream that a player would show.
+
+    Whatever goes wrong inside becomes a LabError.
+    """
     try:
         _check_riff_size(path)
         options = {"protocol_whitelist": "file", "format_whitelist": containers}
         with av.open(os.path.abspath(path), options=options) as container:
-            if not container.streams.video:
+            stream = container.streams.best("video")  # not a cover
+            if stream is None:
                 raise LabError.mismatch(path, "a video", "a file without a video stream", FETCH)
-            stream = container.streams.video[0]
             context = stream.codec_context
             if context is None:
                 raise LabError.mismatch(path, "a codec that can be decoded", "an unknown one", FETCH)
@@ -132,16 +117,26 @@ def _check_riff_size(path: str | os.PathLike) -> None:
         raise LabError.mismatch(path, f"{declared} bytes", f"{os.path.getsize(path)} bytes (cut off)", FETCH)
 
 
-def _packets(path: str | os.PathLike, container, stream) -> list:
-    """One packet a frame, in file order; reading them decodes nothing."""
+def _packets(path: str | os.PathLike, container, stream) -> tuple[list, np.ndarray]:
+    """One packet a coded frame, in file order, and for each frame shown its place among those decoded.
+
+    Reading packets decodes nothing. A player shows no frame that an edit list leaves out, and the frame before
+    once more where an AVI has an empty chunk.
+    """
     packets = [packet for packet in container.demux(stream) if packet.size]
-    if stream.frames and stream.frames != len(packets):
-        expected = f"{stream.frames} frames as its header declares"
-        raise LabError.mismatch(path, expected, len(packets), FETCH)
     if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
         found = f"{len(packets)} frames, one damaged or no key frame first"
         raise LabError.mismatch(path, "whole frames, a key frame first", found, FETCH)
-    return packets
+    shown = np.arange(sum(not packet.is_discard for packet in packets))
+    if stream.frames > len(packets) and container.format.name == "avi":
+        times = [packet.dts for packet in packets]
+        repeats = [*np.diff(times), 1] if None not in times else [1]
+        if sum(repeats) == stream.frames and min(repeats) > 0:
+            return packets, np.repeat(shown, repeats)
+    if stream.frames not in (0, len(packets)):
+        expected = f"{stream.frames} frames as its header declares"
+        raise LabError.mismatch(path, expected, len(packets), FETCH)
+    return packets, shown
 
 
 def _check_indices(path: str | os.PathLike, wanted: Sequence[int] | np.ndarray, total: int) -> None:
@@ -151,57 +146,61 @@ def _check_indices(path: str | os.PathLike, wanted: Sequence[int] | np.ndarray, 
         raise LabError.mismatch(path, expected, found, "choose them with sample_frames")
 
 
-def _collect(
-    path: str | os.PathLike, indices: Sequence[int] | None, decode: Callable, pixels: str = "rgb24"
-) -> np.ndarray:
+def _read(path: str | os.PathLike, indices: Sequence[int] | None, seek: bool, pixels: str) -> np.ndarray:
+    kept: dict[int, np.ndarray] = {}
     with open_video(path) as (container, stream):
-        packets = _packets(path, container, stream)
-        wanted = np.arange(len(packets)) if indices is None else np.asarray(indices, dtype=int)
-        _check_indices(path, wanted, len(packets))
-        context = stream.codec_context
+        packets, shown = _packets(path, container, stream)
+        wanted = range(len(shown)) if indices is None else indices
+        _check_indices(path, wanted, len(shown))
+        context, places = stream.codec_context, shown[np.asarray(wanted, dtype=int)].tolist()
+        wanted_places = set(places)
         if pixels == DEPTH_FORMAT != context.pix_fmt:
             fix = "store depth as 16-bit PNG images or as FFV1 with gray16le"
             raise LabError.mismatch(path, "16-bit grey frames", context.pix_fmt, fix)
-        shape = (len(wanted), context.height, context.width)
-        clip = np.empty(shape, np.uint16) if pixels == DEPTH_FORMAT else np.empty((*shape, 3), np.uint8)
-        for index, frame in decode(context, packets, set(wanted.tolist())):
+
+        def keep(place: int, frame: av.VideoFrame) -> None:
             if frame.is_corrupt:
-                raise ValueError(f"frame {index} is damaged")
-            # one thread: starting a pool for every frame takes longer than the conversion
-            clip[wanted == index] = frame.to_ndarray(format=pixels, threads=1)
-    return clip
+                raise ValueError(f"frame {place} is damaged")
+            if place in wanted_places:  # one thread: starting a pool takes longer than the conversion
+                image = frame.to_ndarray(format=pixels, threads=1)
+                kept[place] = np.rot90(image, round(frame.rotation / 90))
+
+        in_order = seek and not context.has_b_frames and not any(packet.is_discard for packet in packets)
+        if not in_order or not _decode_groups(context, packets, wanted_places, keep):
+            _decode_all(context, packets, shown[-1] + 1, keep)
+    return stack([kept[place] for place in places], path)
 
 
-class _OutOfOrder(Exception):
-    """Packets and frames do not follow one another one to one."""
+def stack(images: list[np.ndarray], path: str | os.PathLike) -> np.ndarray:
+    """The images of one clip as one array (n,...); LabError where they differ in size."""
+    if shapes := sorted({image.shape for image in images})[1:]:
+        raise LabError.mismatch(path, f"images of one size, {images[0].shape}", shapes, FETCH)
+    return np.stack(images)
 
 
-def _decode_groups(context: av.VideoCodecContext, packets: list, wanted: set[int]) -> Iterator[tuple]:
-    """(index, frame) of the wanted frames, from the groups of pictures that hold them."""
-    if context.has_b_frames:
-        raise _OutOfOrder
+def _decode_groups(context: av.VideoCodecContext, packets: list, wanted: set[int], keep: Callable) -> bool:
+    """Decode the groups of pictures that hold a wanted frame; False where packets and frames do not go one to one."""
     starts = [index for index, packet in enumerate(packets) if packet.is_keyframe]
     for start, after in zip(starts, [*starts[1:], len(packets)], strict=True):
-        last = max((index for index in wanted if start <= index < after), default=-1)
+        last = max((index for index in wanted if start <= index < after), default=start - 1)
         count = start
         for frame in _decode(context, packets[start : last + 1]):
             if frame.pict_type == PictureType.B:
-                raise _OutOfOrder
-            if count in wanted:
-                yield count, frame
+                return False
+            keep(count, frame)
             count += 1
-        if count != max(start, last + 1):
-            raise _OutOfOrder
+        if count != last + 1:
+            return False
+    return True
 
 
-def _decode_all(context: av.VideoCodecContext, packets: list, wanted: set[int]) -> Iterator[tuple]:
+def _decode_all(context: av.VideoCodecContext, packets: list, total: int, keep: Callable) -> None:
     count = 0
     for frame in _decode(context, packets):
-        if count in wanted:
-            yield count, frame
+        keep(count, frame)
         count += 1
-    if count != len(packets):
-        raise ValueError(f"{count} of {len(packets)} frames can be decoded")
+    if count != total:
+        raise ValueError(f"{count} of {total} frames can be decoded")
 
 
 def _decode(context: av.VideoCodecContext, packets: list) -> Iterator[av.VideoFrame]:
@@ -233,15 +232,12 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
             image.verify()
         _check_amount(data)
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            depth = np.asarray(image)
+            return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16, casting="equiv")
     except PILLOW_ERRORS as error:
-        raise LabError.mismatch(path, "a readable 16-bit PNG", told_by_pillow(error, "PNG"), FETCH) from error
-    if depth.dtype != np.uint16 or depth.ndim != 2:
-        raise LabError.mismatch(path, "uint16 (H,W)", f"{depth.dtype} {depth.shape}", FETCH)
-    return depth
+        raise LabError.mismatch(path, "a readable 16-bit PNG", _told_by_pillow(error, "PNG"), FETCH) from error
 
 
-def told_by_pillow(error: Exception, formats: str) -> str:
+def _told_by_pillow(error: Exception, formats: str) -> str:
     """What Pillow says of a file, without the object that it was handed in place of a name."""
     if isinstance(error, UnidentifiedImageError):
         return f"no {formats}, or one whose head is damaged"
@@ -286,9 +282,9 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
             if image.format == "PNG":
                 image.verify()
         with _opened(path, data) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except PILLOW_ERRORS as error:
-        found = told_by_pillow(error, "PNG, JPEG or BMP")
+        found = _told_by_pillow(error, "PNG, JPEG or BMP")
         raise LabError.mismatch(path, "a readable picture", found, FETCH) from error
 
 
@@ -306,35 +302,19 @@ def _opened(path: str | os.PathLike, data: bytes) -> Image.Image:
     return image
 
 
-def _mat_shape(path: Path) -> tuple[int, int, int]:
-    """(H, W, T) of a MATLAB file's depth; only headers are read."""
-    from scipy.io import whosmat  # a third of a second that other data sets need not wait for
+def read_mat_depth(path: str | os.PathLike) -> np.ndarray:
+    """The depth of a MATLAB file: uint16 (T,H,W), counts as they stand. Nothing in it is executed."""
+    from scipy.io import loadmat  # a third of a second that other data sets need not wait for
 
     check_plain(path)
     try:
-        shapes = {name: shape for name, shape, _ in whosmat(path, appendmat=False)}
+        found = loadmat(path, variable_names=[MAT_DEPTH], appendmat=False).get(MAT_DEPTH)
     except Exception as error:  # SciPy raises whatever a damaged byte leads to
-        raise LabError.mismatch(path, "a MATLAB file", error, FETCH) from error
-    shape = tuple(map(int, shapes.get(MAT_DEPTH, ())))
-    if len(shape) == 2:
-        shape = (*shape, 1)  # MATLAB drops a last axis of one
-    legal = len(shape) == 3 and 0 < np.prod(shape, dtype=float) <= MAX_MAT_VALUES
-    if not legal or shape[0] * shape[1] > MAX_DEPTH_PIXELS:
-        found = shapes or "none"
-        raise LabError.mismatch(path, f"an array {MAT_DEPTH} of height x width x frames", found, FETCH)
-    return shape
-
-
-def read_mat_depth(path: str | os.PathLike) -> np.ndarray:
-    """The depth of a MATLAB file: uint16 (T,H,W), counts as they stand. Nothing in it is executed."""
-    from scipy.io import loadmat
-
-    shape = _mat_shape(Path(path))
-    try:
-        array = np.asarray(loadmat(path, variable_names=[MAT_DEPTH], appendmat=False)[MAT_DEPTH])
-        array = array.reshape(shape)
-    except Exception as error:  # as above
         raise LabError.mismatch(path, "a readable MATLAB file", error, FETCH) from error
+    if found is None or found.ndim not in (2, 3) or not found.size:
+        expected = f"an array {MAT_DEPTH} of height x width x frames"
+        raise LabError.mismatch(path, expected, "none" if found is None else found.shape, FETCH)
+    array = found[..., None] if found.ndim == 2 else found  # MATLAB drops a last axis of one
     whole = array.dtype.kind in "iuf" and bool((array == np.floor(array)).all())  # NaN is not its floor
     if not whole or array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
         raise LabError.mismatch(path, "whole numbers from 0 to 65535", f"{array.dtype} values", FETCH)
@@ -374,13 +354,13 @@ class Frames:
         if not self.path.is_dir() and "*" not in self.path.name:
             found = "a link to nothing" if self.path.is_symlink() else "none"
             raise LabError.mismatch(self.path, "a file or a folder of images", found, FETCH)
-        pattern = None if self.path.is_dir() else re.escape(self.path.name).replace(r"\*", "(.*)")
-        folder = self.path if pattern is None else self.path.parent
+        folder = self.path if self.path.is_dir() else self.path.parent
         try:
-            names = sorted((item.name for item in os.scandir(folder) if not item.is_dir()), key=natural)
+            names = [item.name for item in os.scandir(folder) if not item.is_dir() and item.name[0] != "."]
         except OSError as error:
             raise LabError.mismatch(folder, "a folder of images", error.strerror, FETCH) from error
-        if pattern is not None:
+        if folder != self.path:
+            pattern = re.escape(self.path.name).replace(r"\*", "(.*)")
             chosen = [name for name in names if re.fullmatch(pattern, name)]
         elif any(map(DEPTH_NAME.fullmatch, names)):
             chosen = [name for name in names if DEPTH_NAME.fullmatch(name)]
@@ -390,22 +370,40 @@ class Frames:
         if not chosen:
             found = f"{len(names)} other files" if names else "none"
             raise LabError.mismatch(self.path, "images", found, FETCH)
-        return tuple(Path(folder, name) for name in chosen)
+        return tuple(Path(folder, name) for name in sorted(chosen, key=natural))
 
-    @property
-    def keys(self) -> list[str] | None:
-        """What the `*` of the path stands for in each frame's name; None without a `*`."""
-        if "*" not in self.path.name or self.path.exists():
+    @cached_property
+    def keys(self) -> list[Hashable] | None:
+        """What tells frames of several files apart: what the `*` of the path stands for, or the numbers in their names.
+
+        None for a video, a single file and where two files have one key.
+        """
+        if self.kind != "images" or self.path.is_file():
             return None
-        before, _, after = self.path.name.partition("*")
-        return [file.name[len(before) : len(file.name) - len(after)] for file in self.files]
+        before, star, after = self.path.name.partition("*")
+        if star and not self.path.exists():
+            return [file.name[len(before) : len(file.name) - len(after)] for file in self.files]
+        keys = [tuple(map(int, re.findall(r"\d+", file.stem))) for file in self.files]
+        return keys if len(set(keys)) == len(keys) else None
 
     @cached_property
     def count(self) -> int:
         """How many frames there are, as far as it can be told without decoding one."""
         if self.kind == "video":
             return count_frames(self.path)
-        return _mat_shape(self.path)[2] if self.kind == "mat" else len(self.files)
+        return len(self._mat) if self.kind == "mat" else len(self.files)
+
+    @property
+    def rate(self) -> float | None:
+        """Frames a second as a video declares them; None for anything else."""
+        if self.kind != "video":
+            return None
+        with open_video(self.path) as (_, stream):
+            return float(stream.average_rate) if stream.average_rate else None
+
+    @cached_property
+    def _mat(self) -> np.ndarray:
+        return read_mat_depth(self.path)
 
     def rgb(self, indices: Sequence[int]) -> np.ndarray:
         """Frames `indices` in colour: uint8 (n,H,W,3)."""
@@ -423,7 +421,7 @@ class Frames:
         if self.kind == "video":
             counts = read_depth_video(self.path, indices)
         elif self.kind == "mat":
-            counts = read_mat_depth(self.path)[list(indices)]
+            counts = self._mat[list(indices)]
         else:
             counts = self._stack(read_depth, indices)
         if unit == 1:
@@ -437,11 +435,9 @@ class Frames:
 
     def _stack(self, read: Callable, indices: Sequence[int]) -> np.ndarray:
         _check_indices(self.path, indices, len(self.files))
-        images = {index: read(self.files[index]) for index in {int(index) for index in indices}}
-        shapes = {image.shape for image in images.values()}
-        if len(shapes) > 1:
-            raise LabError.mismatch(self.path, "images of one size", f"{sorted(shapes)}", FETCH)
-        return np.stack([images[int(index)] for index in indices])
+        images = {index: read(self.files[index]) for index in set(map(int, indices))}
+        return stack([images[int(index)] for index in indices], self.path)
+
 
 def _check_no_gap(folder: Path, numbers: list[int]) -> None:
     """NTU's depth images are numbered from 1, one by one."""
@@ -456,19 +452,31 @@ def read_depth_frames(folder: str | os.PathLike, indices: Sequence[int] | None =
     return frames.depth(range(frames.count) if indices is None else indices)
 
 
-def pair_frames(modalities: dict[str, Frames]) -> dict[str, list[int]]:
-    """For each modality the positions of the frames that all of them share, in order of time.
+def pair_frames(rgb: Frames, depth: Frames) -> tuple[list[int], list[int], str]:
+    """Positions of the RGB and of the depth frames that belong together, in order of time, and a remark or "".
 
-    By key where every modality has keys, else the first frames of each, as many as the shortest has.
-    Raises LabError when they share none.
+    Images of two folders belong together by the numbers in their names, those of two names with a `*` by what it
+    stands for; frames of two videos of one duration and different rates by time. All others, and images of two
+    folders that have no number in common, do by position, as many as the shorter has. Raises LabError where two
+    names with a `*` have nothing in common.
     """
-    keys = {name: frames.keys for name, frames in modalities.items()}
-    if any(found is None for found in keys.values()):
-        shortest = min(frames.count for frames in modalities.values())
-        return {name: list(range(shortest)) for name in modalities}
-    common = set.intersection(*(set(found) for found in keys.values()))
-    if not common:
-        first = next(iter(modalities.values())).path
-        found = {name: names[0] for name, names in keys.items()}
-        raise LabError.mismatch(first, "frames of one name in all modalities", found, FETCH)
-    return {name: [n for n, key in enumerate(found) if key in common] for name, found in keys.items()}
+    if rgb.keys is not None and depth.keys is not None:
+        common = set(rgb.keys) & set(depth.keys)
+        if common:
+            return *([n for n, key in enumerate(frames.keys) if key in common] for frames in (rgb, depth)), ""
+        if "*" in rgb.path.name:
+            found = {"rgb": rgb.keys[0], "depth": depth.keys[0]}
+            raise LabError.mismatch(rgb.path, "frames of one name in all modalities", found, FETCH)
+    shorter, rates = list(range(min(rgb.count, depth.count))), (rgb.rate, depth.rate)
+    if rgb.keys is not None and depth.keys is not None:
+        return shorter, shorter, "RGB and depth images have no number in common: paired by position"
+    if None in rates or abs(rates[0] / rates[1] - 1) <= SAME_RATE:
+        return shorter, shorter, ""
+    seconds = rgb.count / rates[0], depth.count / rates[1]
+    told = f"RGB has {rates[0]:.3g} frames a second, depth {rates[1]:.3g}"
+    if abs(seconds[0] / seconds[1] - 1) > SAME_DURATION:
+        return shorter, shorter, f"{told}, and their durations differ: paired by position"
+    times = np.arange(int(min(seconds) * min(rates))) / min(rates)
+    chosen = [np.minimum(np.rint(times * rate).astype(int), frames.count - 1).tolist()
+              for rate, frames in zip(rates, (rgb, depth), strict=True)]  # fmt: skip
+    return *chosen, f"{told}: paired by time"

@@ -30,7 +30,7 @@ from labkit.data.check import inspect
 from labkit.data.prepare import prepare
 from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
-from labkit.data.video import count_frames, read_video, read_video_whole
+from labkit.data.video import count_frames, read_video
 from labkit.files import sha256_json
 from labkit.lab import Lab
 from labkit.puppets.make import make_puppets
@@ -86,14 +86,14 @@ def seek_ratio(what: str, paths: list[Path], num_frames: int) -> None:
     ratios, milliseconds = [], []
     for path in paths:
         chosen = sample_frames(count_frames(path), num_frames).tolist()
-        assert np.array_equal(read_video(path, chosen), read_video_whole(path, chosen)), path.name
-        best = {read_video: np.inf, read_video_whole: np.inf}
+        assert np.array_equal(read_video(path, chosen), read_video(path, chosen, seek=False)), path.name
+        best = {True: np.inf, False: np.inf}  # by whether it seeks
         for _ in range(SEEK_ROUNDS):
-            for read in best:
+            for seek in best:
                 begin = time.process_time()
-                read(path, chosen)
-                best[read] = min(best[read], 1000 * (time.process_time() - begin))
-        ratios.append(best[read_video_whole] / best[read_video])
+                read_video(path, chosen, seek=seek)
+                best[seek] = min(best[seek], 1000 * (time.process_time() - begin))
+        ratios.append(best[False] / best[True])
         milliseconds.append(list(best.values()))
     wholes, seeks = (statistics.median(column) for column in list(zip(*milliseconds, strict=True))[::-1])
     print(f"whole decode / seek of {num_frames} frames, {what}, {len(paths)} files, pixels equal: "
