@@ -15,7 +15,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-SITE = ROOT / "labkit" / "course" / "site"
 
 PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "IPython": "ipython", "jupyter_client": "jupyter-client"}
 CONDA = {
@@ -78,20 +77,25 @@ def sources(folder: str) -> Iterator[tuple[Path, str]]:
         yield path, "".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
 
-FILES = [item for folder in ("labkit", "notebooks", "tests") for item in sources(folder)]
+FOUND = {path: imported(source) for folder in ("labkit", "notebooks", "tests") for path, source in sources(folder)}
 
 
-@pytest.mark.parametrize(("path", "source"), FILES, ids=[path.relative_to(ROOT).as_posix() for path, _ in FILES])
-def test_what_is_imported_is_declared(path, source):
-    plain, named = imported(source)
+def imported_below(*folders: str) -> set[str]:
+    chosen = (found for path, found in FOUND.items() if path.relative_to(ROOT).parts[0] in folders)
+    return set().union(*(plain | named for plain, named in chosen))
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_imported_is_declared(path):
+    plain, named = FOUND[path]
+    extras = []
     if path.is_relative_to(ROOT / "tests"):
-        assert plain | named <= declared("test")
-    elif path.is_relative_to(SITE):
-        assert plain | named <= declared("site")
+        extras = ["test"]
+    elif path.is_relative_to(ROOT / "labkit" / "course" / "site"):
+        extras = ["site"]
     elif path.is_relative_to(ROOT / "labkit" / "export"):
-        assert plain | named <= declared("export")
-    else:
-        assert plain | named <= declared()
+        extras = ["export"]
+    assert plain | named <= declared(*extras)
 
 
 @pytest.mark.parametrize(
@@ -100,15 +104,12 @@ def test_what_is_imported_is_declared(path, source):
     ids=["core", "export", "site", "test"],
 )
 def test_what_is_declared_is_imported(extra, folders):
-    found = set().union(*(plain | named for folder in folders for _, text in sources(folder)
-                          for plain, named in [imported(text)]))  # fmt: skip
     wanted = {name_of(requirement) for requirement in (EXTRAS[extra] if extra else PROJECT["dependencies"])}
-    assert wanted - found - {*NEVER_IMPORTED, "labkit"} == set()
+    assert wanted - imported_below(*folders) - {*NEVER_IMPORTED, "labkit"} == set()
 
 
 def test_the_exceptions_are_declared_and_imported_nowhere():
-    everything = set().union(*(plain | named for _, text in FILES for plain, named in [imported(text)]))
-    assert set(NEVER_IMPORTED) <= declared(*EXTRAS) - everything
+    assert set(NEVER_IMPORTED) <= declared(*EXTRAS) - imported_below("labkit", "notebooks", "tests")
 
 
 def test_an_import_is_seen_in_every_form():
