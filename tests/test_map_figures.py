@@ -57,7 +57,7 @@ def test_gains_share_classes_and_their_order_and_fill_only_what_excludes_zero():
         return pd.DataFrame(rows, columns=["class", "target", "difference", "low", "high"])
 
     tables = {"left": table("table2:8", [0, 20, -10]), "right": table("table2:15", [1, 2, 30])}
-    left, right = figures.gains_beside(tables).axes
+    left, right = figures.class_gains(tables).axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["b", "a", "c"]
     assert [line.get_xdata()[0] for line in right.lines[:3]] == [2, 1, 30]
     assert [line.get_markerfacecolor() == "white" for line in left.lines[:3]] == [False, True, False]

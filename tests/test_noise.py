@@ -448,10 +448,10 @@ def test_tables_and_figures_come_from_finished_runs(reproduced):
     crossings = noise_curves.crossings_table(reproduced, 1, ("speckle", "holes"))
     pairs = [[kind, rival] for kind in ("speckle", "holes") for rival in noise_curves.RIVALS]
     assert crossings[["kind", "rival"]].values.tolist() == pairs
-    drawn = figures.noise_curve(table, rivals, crossings)
+    drawn = figures.noise_curves({"speckle": table}, rivals, crossings)
     marks = {float(y) for line in drawn.axes[0].lines if line.get_marker() == "P" for y in line.get_ydata()}
     assert marks == set(table["ours"])
-    panels = figures.noise_severities({"holes": noise_curves.severity_table(reproduced, 1, "holes")}, rivals, crossings)
+    panels = figures.noise_curves({"holes": noise_curves.severity_table(reproduced, 1, "holes")}, rivals, crossings)
     assert [label.get_text() for label in panels.axes[0].get_xticklabels()] == ["0", "0.1", "0.25", "0.5", "0.75", "1"]
 
 
@@ -459,7 +459,7 @@ def test_the_figure_marks_the_crossing_and_its_interval():
     table = results_like("speckle", [90, 88, 84, 76, 60, 40])
     rivals = results_like("speckle", [80, 78, 70]).assign(target=list(noise_curves.RIVALS), low=77, high=83)
     rows = [{"kind": "speckle", "rival": "table2:15", "severity": 10**-1.5, "low": 1e-2, "high": None}]
-    axes = figures.noise_curve(table, rivals, pd.DataFrame(rows)).axes[0]
+    axes = figures.noise_curves({"speckle": table}, rivals, pd.DataFrame(rows)).axes[0]
     (ring,) = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert (float(ring.get_xdata()[0]), float(ring.get_ydata()[0])) == pytest.approx((-1.5, 80))
     (bar,) = [line for line in axes.lines if line.get_linewidth() == 4]

@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
 from ..data.check import FAR, STEPS, VIEW
 from .curves import (
@@ -31,20 +33,18 @@ from .results import claims_figure, class_gains, comparisons, effects_figure, re
 from .studies import (
     Lost,
     cka_course,
-    gains_beside,
     in_grey,
     lost_clips,
     map_sheet,
-    noise_curve,
-    noise_severities,
+    noise_curves,
 )
 from .style import COLUMN, FAINT, INK, PAGE, PLAIN, ROLES, new_figure, save_figure, styled
 
 __all__ = [
     "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "cka_course", "claims_figure",
     "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure",
-    "feature_maps", "gains_beside", "hallucination_curve", "hallucination_curves", "in_grey", "line_chart",
-    "lost_clips", "map_sheet", "method_diagram", "noise_curve", "noise_severities", "overlay", "pair_grid",
+    "feature_maps", "hallucination_curve", "hallucination_curves", "in_grey", "line_chart",
+    "lost_clips", "map_sheet", "method_diagram", "noise_curves", "overlay", "pair_grid",
     "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips",
     "training_curves",
 ]  # fmt: skip
@@ -72,14 +72,13 @@ def ratio_histogram(ratios_x: np.ndarray, ratios_y: np.ndarray, estimate: float)
 def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
     """Share of mapped points within a distance, in depth pixels, of where they belong."""
     figure, axes = new_figure(COLUMN, 2.2)
-    looks = zip(("-", "--", "-.", ":", "-"), PLAIN, strict=True)
-    sorted_errors = {name: np.sort(errors[np.isfinite(errors)]) for name, errors in errors_by_method.items()}
-    for (name, errors), (line, color) in zip(sorted_errors.items(), looks, strict=False):
-        share = np.arange(1, len(errors) + 1) / len(errors)
-        axes.plot(errors, 100 * share, line, color=color, label=f"{name}, median {np.median(errors):.2f}")
-    axes.set(xlabel="error (depth pixels)", ylabel="points within (%)", xscale="log", ylim=(0, 100))
-    axes.set_xlim(left=min(np.quantile(errors, 0.02) for errors in sorted_errors.values()))
+    errors = {name: values[np.isfinite(values)] for name, values in errors_by_method.items()}
+    for (name, values), line, color in zip(errors.items(), ("-", "--", "-.", ":", "-"), PLAIN, strict=False):
+        axes.ecdf(values, linestyle=line, color=color, label=f"{name}, median {np.median(values):.2f}")
+    axes.set(xlabel="error (depth pixels)", ylabel="points within (%)", xscale="log", ylim=(0, 1))
+    axes.set_xlim(left=min(np.quantile(values, 0.02) for values in errors.values()))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     axes.grid(True)
     figure.legend(loc="outside upper center", ncols=1)
     return figure
@@ -149,31 +148,28 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
     `table` as from `cues.outcomes`. The dotted line is half: a model that sees all but the cue ends there. Where
     there are several seeds, a thin bar spans their right answers, from the lowest to the highest.
     """
-    cues, names = table["cue"].unique(), table["target"].unique()
-    figure, axes = new_figure(PAGE, 0.8 + 0.3 * len(names), columns=len(cues), sharey=True)
+    cues, models = table["cue"].unique(), table.drop_duplicates("target")
+    places, colors = np.arange(len(models)), [role_color(name) for name in models["target"]]
+    hatched = {"facecolor": "white", "hatch": "////", "linewidth": 0.6}
+    figure, axes = new_figure(PAGE, 0.8 + 0.3 * len(models), columns=len(cues), sharey=True)
     for panel, cue in zip(np.atleast_2d(axes)[0], cues, strict=True):
-        for place, row in enumerate(table[table["cue"] == cue].itertuples()):
-            color = role_color(row.target)
-            looks = {"color": color}, {"color": "white", "edgecolor": color, "hatch": "////"}, {"color": FAINT}
-            left = 0.0
-            for share, look in zip((row.right, row.partner, row.elsewhere), looks, strict=True):
-                panel.barh(place, share, 0.7, left, linewidth=0.6, **look)
-                left += share
-            low, high = (getattr(row, name, row.right) for name in ("lowest", "highest"))
-            if high > low:
-                panel.plot([low, high], [place, place], "-", color=INK, linewidth=1.0, marker="|", markersize=4)
-            if low >= 12:
-                panel.text(low - 2, place, f"{row.right:.0f}", ha="right", va="center", color="white", fontsize=7)
+        rows = table[table["cue"] == cue]
+        right, partner, elsewhere = (rows[name].to_numpy() for name in ("right", "partner", "elsewhere"))
+        panel.barh(places, right, 0.7, color=colors, linewidth=0.6)
+        panel.barh(places, partner, 0.7, right, **hatched, edgecolor=colors)
+        panel.barh(places, elsewhere, 0.7, right + partner, color=FAINT)
+        low, high = (rows.get(name, rows["right"]).to_numpy() for name in ("lowest", "highest"))
+        for place in places:
+            if high[place] > low[place]:
+                panel.plot([low[place], high[place]], [place] * 2, "|-", color=INK, linewidth=1.0, markersize=4)
+            if low[place] >= 12:
+                panel.text(low[place] - 2, place, f"{right[place]:.0f}", ha="right", va="center", color="white", size=7)
         panel.axvline(50, color=INK, linestyle=":", linewidth=0.8)
-        panel.set(xlabel=f"{cue} pairs: answers (%)", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+        panel.set(xlabel=f"{cue} pairs: answers (%)", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
         panel.tick_params(axis="y", length=0)
-    titles = table.drop_duplicates("target")["model"]
-    np.atleast_2d(axes)[0, 0].set_yticks(range(len(names)), titles)
-    key = (
-        Patch(facecolor=INK, label="right"),
-        Patch(facecolor="white", edgecolor=INK, hatch="////", linewidth=0.6, label="its partner"),
-        Patch(facecolor=FAINT, label="another action"),
-    )
+    np.atleast_2d(axes)[0, 0].set_yticks(places, models["model"])
+    key = (Patch(facecolor=INK, label="right"), Patch(**hatched, edgecolor=INK, label="its partner"),
+           Patch(facecolor=FAINT, label="another action"))  # fmt: skip
     figure.legend(handles=key, loc="outside upper center", ncols=3)
     return figure
 
@@ -182,25 +178,19 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
 def pair_grid(table: pd.DataFrame) -> Figure:
     """Which pairs of action and object train, and which are held out for the test, with their clips in numbers.
 
-    `table` as from `cues.pairs_seen`. A pair that does both is split in two; an empty cell was never recorded.
+    `table` as from `cues.pairs_seen`. A pair that does both lies between and has both numbers; an empty cell was
+    never recorded.
     """
-    actions, things = list(dict.fromkeys(table["action"])), sorted(table["object"].unique())
-    figure, axes = new_figure(min(PAGE, 2.4 + 0.75 * len(things)), 0.8 + 0.19 * len(actions))
-    looks = {"train": {"color": "#BBBBBB"}, "test": {"facecolor": "white", "edgecolor": INK, "hatch": "////"}}
-    for row in table.itertuples():
-        left, down = things.index(row.object) - 0.45, actions.index(row.action)
-        for part, look in looks.items():
-            clips = getattr(row, part)
-            share = 0.9 * clips / (row.train + row.test)
-            if clips:
-                axes.barh(down, share, 0.8, left, linewidth=0.6, **look)
-                axes.text(left + share / 2, down, str(clips), ha="center", va="center", fontsize=6,
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2} if part == "test" else None)
-            left += share
-    axes.set_xticks(range(len(things)), things)
-    axes.set_yticks(range(len(actions)), actions)
-    axes.set(xlim=(-0.5, len(things) - 0.5), ylim=(len(actions) - 0.5, -0.5), xlabel="shape of the object")
-    axes.tick_params(length=0)
-    key = [Patch(label=f"clips {part}ed on", linewidth=0.6, **look) for part, look in looks.items()]
+    clips = table.assign(share=table["test"] / (table["train"] + table["test"]))
+    clips["words"] = [" + ".join(str(n) for n in pair if n) for pair in zip(table["train"], table["test"], strict=True)]
+    grid = clips.pivot(index="action", columns="object", values=["share", "words"]).loc[table["action"].unique()]
+    share = grid["share"].astype(float)
+    figure, axes = new_figure(min(PAGE, 2.4 + 0.75 * share.shape[1]), 0.8 + 0.19 * len(share))
+    colors = [FAINT, PLAIN[1]]
+    seaborn.heatmap(share, annot=grid["words"], fmt="", cmap=LinearSegmentedColormap.from_list("", colors), vmin=0,
+                    vmax=1, cbar=False, linewidths=2, annot_kws={"size": 6}, ax=axes)  # fmt: skip
+    axes.set(xlabel="shape of the object", ylabel="")
+    axes.tick_params(length=0, rotation=0)
+    key = (Patch(facecolor=colors[0], label="clips trained on"), Patch(facecolor=colors[1], label="clips tested on"))
     figure.legend(handles=key, loc="outside upper center", ncols=2)
     return figure

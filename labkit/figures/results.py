@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -159,6 +159,7 @@ def comparisons(table: pd.DataFrame) -> Figure:
         if pd.notna(value):
             axes.plot(value, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
     _differences(axes, table, labels, colors)
+    _stretch(axes, table["difference"])
     seen = dict.fromkeys(color for color, row in zip(colors, table.itertuples(), strict=True) if not _twin(row.minus))
     key = [
         tuple(_key("", color) for color in seen or (INK,)),  # the colour is the role's of the better model
@@ -174,11 +175,17 @@ def comparisons(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def class_gains(table: pd.DataFrame) -> Figure:
-    """Paired differences by class, largest first; `table` as from `probes.gains_by_class`. Filled: excludes zero."""
-    table = table.sort_values("difference", ascending=False)
-    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(table))
-    _differences(axes, table, list(table["class"]), [role_color(name) for name in table["target"]])
+def class_gains(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Paired differences by class, one panel a table of `probes.gains_by_class`, largest of the first one on top.
+
+    Filled: the 95 % interval excludes zero.
+    """
+    order = next(iter(tables.values())).sort_values("difference", ascending=False)["class"]
+    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharex=True, sharey=True)
+    for panel, (title, table) in zip(np.atleast_2d(axes)[0], tables.items(), strict=True):
+        table = table.set_index("class").loc[order]
+        _differences(panel, table, list(order), [role_color(name) for name in table["target"]])
+        panel.set_title(title)
     return figure
 
 
@@ -193,6 +200,7 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     labels = [f"{row.number}  {row.point}\n{row.tried or TARGETS[row.other].title}" for row in table.itertuples()]
     colors = [role_color(name) for name in table["base"]]
     _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
+    _stretch(axes, table["difference"])
     return figure
 
 
@@ -205,7 +213,6 @@ def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(table)), labels)
     axes.set(xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
-    _stretch(axes, table["difference"])
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
 

@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.targets import TARGETS
 from .pictures import GAP, tile
-from .results import role_color
-from .style import COLUMN, FAINT, INK, MARKERS, PAGE, ROLES, bare, new_figure, styled
+from .style import COLUMN, FAINT, MARKERS, PAGE, ROLES, bare, new_figure, styled
 
 # -- 11 Feature maps -------------------------------------------------------------------------------
 
@@ -77,28 +76,6 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
     return figure
 
 
-@styled
-def gains_beside(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Paired differences by class, one panel a table of `probes.gains_by_class`, in the order of the first one's.
-
-    Filled: the 95 % interval excludes zero.
-    """
-    order = next(iter(tables.values())).sort_values("difference", ascending=False)["class"]
-    figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharex=True, sharey=True)
-    for panel, (title, table) in zip(np.atleast_2d(axes)[0], tables.items(), strict=True):
-        for place, row in enumerate(table.set_index("class").loc[order].itertuples()):
-            color, clear = role_color(row.target), row.low > 0 or row.high < 0
-            panel.hlines(place, row.low, row.high, color=color, linewidth=1.6)
-            panel.plot(row.difference, place, "o", color=color, markersize=5,
-                       markerfacecolor=color if clear else "white")  # fmt: skip
-        panel.axvline(0, color=INK, linewidth=0.8)
-        panel.set(xlabel="difference in accuracy (points)", ylim=(len(order) - 0.5, -0.5), title=title)
-        panel.grid(True, axis="x")
-        panel.tick_params(axis="y", length=0)
-    np.atleast_2d(axes)[0, 0].set_yticks(range(len(order)), order)
-    return figure
-
-
 class Lost(NamedTuple):
     """A clip that a teacher knew and its student did not."""
 
@@ -145,44 +122,32 @@ LINES = {"rgb_only": "-", "control": "--", "rgb": ":"}  # of the rivals, by role
 
 
 @styled
-def noise_curve(table: pd.DataFrame, rivals: pd.DataFrame, crossings: pd.DataFrame | None = None) -> Figure:
-    """Row 8's accuracy against the severity of one corruption, across the lines of models that see RGB alone.
+def noise_curves(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
+                 crossings: pd.DataFrame | None = None) -> Figure:  # fmt: skip
+    """Row 8's accuracy against the severity of corruptions, across the lines of models that see RGB alone.
 
-    `table` as from `noise_curves.severity_table`, `rivals` as from `targets.results_table` of
-    `noise_curves.RIVALS`, `crossings` as from `noise_curves.crossings_table`. The first rival has its interval as
+    {kind: its table} as from `noise_curves.severity_table`, one panel a kind; `rivals` as from `targets.results_table`
+    of `noise_curves.RIVALS`, `crossings` as from `noise_curves.crossings_table`. The first rival has its interval as
     a band, and where row 8 falls below it is marked, with its interval. Hollow: the paper's numbers.
     """
-    table, rivals = _numbers(table), _numbers(rivals)
-    figure, axes = new_figure(COLUMN, 2.9)
-    corruption = CORRUPTIONS[table["kind"].iloc[0]]
-    _curve(axes, table, rivals, corruption)
-    if crossings is not None:
-        _crossing(axes, crossings, rivals.iloc[0], corruption)
-    axes.set(xlabel=corruption.unit, ylabel="accuracy on test clips (%)")
-    figure.legend(handles=_key(table, rivals), loc="outside upper center", ncols=2)
-    return figure
-
-
-@styled
-def noise_severities(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
-                     crossings: pd.DataFrame | None = None) -> Figure:  # fmt: skip
-    """`noise_curve` of several kinds of corruption, as small panels with one accuracy axis: {kind: its table}."""
     tables, rivals = {kind: _numbers(table) for kind, table in tables.items()}, _numbers(rivals)
-    columns = 2 if len(tables) == 4 else min(len(tables), 3)
+    alone, columns = len(tables) == 1, 2 if len(tables) == 4 else min(len(tables), 3)
     rows = -(-len(tables) // columns)
-    figure, axes = new_figure(PAGE, 0.6 + 1.9 * rows, rows=rows, columns=columns, sharey=True)
-    panels = np.atleast_1d(axes).ravel()
-    for panel, (kind, table) in zip(panels, tables.items(), strict=False):
-        _curve(panel, table, rivals, CORRUPTIONS[kind])
+    size = (COLUMN, 2.9) if alone else (PAGE, 0.6 + 1.9 * rows)
+    figure, axes = new_figure(*size, rows=rows, columns=columns, sharey=True)
+    panels = np.atleast_2d(axes)
+    for panel, (kind, table) in zip(panels.flat, tables.items(), strict=False):
+        corruption = CORRUPTIONS[kind]
+        _curve(panel, table, rivals, corruption)
         if crossings is not None:
-            _crossing(panel, crossings, rivals.iloc[0], CORRUPTIONS[kind], words=False)
-        panel.set_xlabel(f"{_kind_in_words(CORRUPTIONS[kind])}\n{CORRUPTIONS[kind].unit}")
-    for panel in panels[::columns]:
-        panel.set_ylabel("accuracy (%)")
-    for panel in panels[len(tables) :]:
+            _crossing(panel, crossings, rivals.iloc[0], corruption, words=alone)
+        panel.set_xlabel(corruption.unit if alone else f"{_kind_in_words(corruption)}\n{corruption.unit}")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("accuracy on test clips (%)" if alone else "accuracy (%)")
+    for panel in panels.flat[len(tables) :]:
         panel.set_axis_off()
     handles = _key(pd.concat(tables.values()), rivals)
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2 if alone else 3)
     return figure
 
 
@@ -227,7 +192,7 @@ def _points(axes: Axes, places: np.ndarray, rows: pd.DataFrame, line: str) -> No
 
 
 def _crossing(
-    axes: Axes, crossings: pd.DataFrame, rival: pd.Series, corruption: Corruption, words: bool = True
+    axes: Axes, crossings: pd.DataFrame, rival: pd.Series, corruption: Corruption, words: bool
 ) -> None:
     """A ring where the curve crosses the rival's line, its interval along the severities, and its place in words."""
     row = crossings[(crossings["kind"] == corruption.kind) & (crossings["rival"] == rival["target"])].iloc[0]
