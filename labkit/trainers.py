@@ -97,46 +97,29 @@ def distill_hallucination(
     from .losses import OBJECTIVES
 
     hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
-    if untaught:
-        return _on_labels(run, lab, train, hallucination, sees)
-    teacher = Teacher(two_stream, distill, model)
+    teacher = None if untaught else Teacher(two_stream, distill, model)
     objective = OBJECTIVES[distill.objective]
+
+    def forward(batch: Batch, taught: StreamOutput | None) -> StreamOutput:
+        return hallucination(batch[sees], *(teacher.injected(taught) if teacher else ()))
 
     def read(batch: Batch) -> dict:
         alone = {"alone": hallucination(batch[sees]).logits}
-        if not teacher.connected:
+        if teacher is None or not teacher.connected:
             return alone
-        return {"with_depth": hallucination(batch[sees], *teacher.injected(teacher(batch))).logits, **alone}
+        return {"with_depth": forward(batch, teacher(batch)).logits, **alone}
 
     return fit(
         run, lab, train,
-        title=f"step 3 {sees} learns {teacher_sees}",
+        title=f"step 3 {sees} " + (f"learns {teacher_sees}" if teacher else "on labels alone (control)"),
         network=hallucination,
         trained={"hallucination": hallucination},
-        sees=tuple(dict.fromkeys((teacher_sees, sees))),
-        forward=lambda batch, taught: hallucination(batch[sees], *teacher.injected(taught)),
+        sees=tuple(dict.fromkeys((teacher_sees, sees))) if teacher else (sees,),
+        forward=forward,
         loss=lambda output, taught, labels: objective(output, taught, labels, distill),
         read=read,
         teach=teacher,
-        teachers=teacher.pair,
-    )  # fmt: skip
-
-
-def _on_labels(run: Run, lab: Lab, train: TrainConfig, stream: Stream, sees: str) -> Run:
-    """Step 3's control: the same stream, start and budget, and no teacher."""
-    from torch.nn.functional import cross_entropy
-
-    from .fit import fit
-
-    return fit(
-        run, lab, train,
-        title=f"step 3 {sees} on labels alone (control)",
-        network=stream,
-        trained={"hallucination": stream},
-        sees=(sees,),
-        forward=lambda batch, _: stream(batch[sees]).logits,
-        loss=lambda logits, _, labels: {"total": cross_entropy(logits.float(), labels)},
-        read=lambda batch: {"alone": stream(batch[sees]).logits},
+        teachers=teacher and teacher.pair,
     )  # fmt: skip
 
 

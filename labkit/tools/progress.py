@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 
 from tqdm.auto import tqdm
 
 from ..lab import watched
 
-RECENT = 0.4  # share of the time so far that the speed is taken over: a change shows, a hiccup hardly does
-LEAST_RECENT = 10.0  # seconds
+SMOOTHING = 0.02  # weight of the newest result in the speed: those of several processes come in bursts
 LONG = 1800.0  # seconds a task takes, from which on its quarters are told
 
 
@@ -31,50 +29,6 @@ def tell(line: str) -> None:
     print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
-class Pace:
-    """How long what is left will take, from the speed of late; told the count whenever it moves.
-
-    Starting up does not count: the clock starts with the first results.
-    """
-
-    def __init__(self, count: int = 0):
-        self.samples: deque[tuple[float, int]] = deque()  # (seconds, count), at most ten a second
-        self.first = self.last = (float("nan"), count)
-
-    def tell(self, count: int, now: float) -> None:
-        """`count` units are done at `now`, seconds on a clock that only rises."""
-        self.last = (now, count)
-        if not self.samples:
-            self.first = self.last
-        if not self.samples or now - self.samples[-1][0] >= 0.1:
-            self.samples.append(self.last)
-        horizon = max(LEAST_RECENT, RECENT * (now - self.first[0]))
-        while len(self.samples) > 2 and self.samples[1][0] <= now - horizon:
-            self.samples.popleft()
-
-    def rate(self) -> float | None:
-        """Units per second of late; None while unknown."""
-        if not self.samples or self.last[0] <= self.samples[0][0]:
-            return None
-        return (self.last[1] - self.samples[0][1]) / (self.last[0] - self.samples[0][0]) or None
-
-    def remaining(self, total: int) -> float | None:
-        """Seconds that the rest takes at this speed; None while unknown."""
-        rate = self.rate()
-        return None if rate is None else max(0, total - self.last[1]) / rate
-
-
-class _Bar(tqdm):
-    """tqdm's own estimate forgets within a second, and results of several processes come in bursts."""
-
-    pace: Pace | None = None
-
-    @property
-    def format_dict(self) -> dict:
-        rate = self.pace.rate() if self.pace else None
-        return {**super().format_dict, "rate": rate}
-
-
 class Progress:
     """Counts `total` units of work under a title; use as a context manager.
 
@@ -84,15 +38,13 @@ class Progress:
 
     def __init__(self, title: str, total: int, unit: str, *, done: int = 0, show: bool = True):
         self.title, self.total, self.unit, self.count, self.note, self.show = title, total, unit, done, "", show
-        self.started, self.pace, self.told = time.monotonic(), Pace(done), 0
-        self.bar = _Bar(total=total, initial=done, desc=title, unit=unit) if show and watched() else None
-        if self.bar is not None:
-            self.bar.pace = self.pace
+        self.started, self.done, self.told = time.monotonic(), done, 0
+        shown = show and watched()
+        self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, smoothing=SMOOTHING) if shown else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.count += count
         self.note = note or self.note
-        self.pace.tell(self.count, time.monotonic())
         if self.bar is not None:
             self.bar.set_postfix_str(self.note, refresh=False)
             self.bar.update(count)
@@ -101,7 +53,8 @@ class Progress:
 
     def _tell_quarter(self) -> None:
         self.told = 4 * self.count // self.total
-        left, passed = self.pace.remaining(self.total), time.monotonic() - self.started
+        passed = time.monotonic() - self.started
+        left = passed * (self.total - self.count) / (self.count - self.done)
         if left and passed + left > LONG:
             told = f"{self.count} of {self.total} {self.unit}, about {duration(left)} left"
             print(f"{self.title}: {told}", flush=True)
