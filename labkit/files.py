@@ -1,7 +1,7 @@
 """Reading and writing files so that a kill, a full disk or a flipped bit is noticed, never shown.
 
 Everything the lab writes goes through `atomic_path`: a temporary file in the same folder, flush,
-fsync, rename, fsync of the folder. A reader therefore sees the old file or the new one, never half.
+fsync, rename. A reader therefore sees the old file or the new one, never half.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
     except OSError as error:
         raise _write_error(path, temporary, error) from error
     finally:
@@ -59,19 +58,10 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
     except OSError as error:
         raise _write_error(path, temporary, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_error(path: Path, temporary: Path, error: OSError) -> LabError:

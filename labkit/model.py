@@ -11,7 +11,7 @@ Maps have time folded into the batch, (batch*time, channel, height, width), in c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -348,63 +348,42 @@ def resnet_names() -> list[str]:
 
 
 def load_weights(backbone: Backbone, weights: str | PathLike | bool) -> bool:
-    """ImageNet weights by name (True: torchvision's best), or a file; False if none can be had."""
-    if weights is True:
-        return load_imagenet(backbone)
-    if str(weights) in get_model_weights(backbone.name).__members__:
-        return load_imagenet(backbone, str(weights))
-    load_file(backbone, weights)
-    return True
+    """Weights of a file, or torchvision's ImageNet weights by name (True: its best); the classifier stays new.
 
-
-def load_imagenet(backbone: Backbone, weights: str = "DEFAULT") -> bool:
-    """ImageNet weights through torchvision's own download and cache; the classifier stays new.
-
-    A file is used only if its SHA-256 begins as its name says. Where none can be had: False, and
-    one warning. Raises LabError for an unknown name, or a width for which no weights exist.
+    A file holds torchvision's names, as .safetensors or as a state dict saved by torch. Where no ImageNet weights
+    can be had: False, and one warning. Raises LabError for a file that is missing or damaged, holds other names or
+    shapes or a value that is not finite, and for a width that has no ImageNet weights.
     """
     choices = get_model_weights(backbone.name).__members__
-    if weights not in choices:
-        known = ", ".join(choices)
-        raise LabError.mismatch(None, f"weights among {known}", repr(weights), "use one of them")
+    name = "DEFAULT" if weights is True else str(weights)
+    if name not in choices:
+        _fill(backbone, _read_weights(Path(weights), choices), weights)
+        return True
     if backbone.width != 64:
-        raise LabError.mismatch(
-            None, "ImageNet's width 64", backbone.width, "set pretrained=False or width=64"
-        )
-    url = choices[weights].url
+        raise LabError.mismatch(None, "ImageNet's width 64", backbone.width, "set pretrained=False or width=64")
+    url = choices[name].url
     cached = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
     try:
         # torch checks what it downloads, not what it finds in the cache.
         if cached.exists() and not sha256_file(cached).startswith(cached.stem.rsplit("-", 1)[-1]):
             raise OSError(f"{cached} is damaged, delete it")
-        state = choices[weights].get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state = choices[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # no network, a wrong hash, a full disk: the lab runs without
-        warnings.warn(
-            f"no ImageNet weights for {backbone.name} from {url} ({error}): training from scratch",
-            stacklevel=2,
-        )
+        warnings.warn(f"no ImageNet weights for {backbone.name} from {url} ({error}): training from scratch",
+                      stacklevel=2)  # fmt: skip
         return False
     _fill(backbone, state, url)
     return True
 
 
-def load_file(backbone: Backbone, path: str | PathLike) -> None:
-    """Weights under torchvision's names from a .safetensors file or a state dict saved by torch.
-
-    The classifier stays as it is. Raises LabError when the file is missing or damaged, holds other
-    names or shapes, or a value that is not finite.
-    """
-    path = Path(path)
+def _read_weights(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        state = dict(state)
+            return safetensors.torch.load_file(path)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a hostile file can fail in any way inside the readers
-        found = f"none that can be read ({error})"
-        raise LabError.mismatch(path, "a weights file", found, "copy it here again") from error
-    _fill(backbone, state, path)
+        expected, found = f"a weights file or one of {', '.join(names)}", f"none that can be read ({error})"
+        raise LabError.mismatch(path, expected, found, "copy it here again") from error
 
 
 def _fill(backbone: Backbone, state: dict[str, Tensor], path: str | PathLike) -> None:

@@ -14,7 +14,7 @@ from torchvision.models._api import Weights, WeightsEnum
 from labkit import model
 from labkit.errors import LabError
 from labkit.files import sha256_file
-from labkit.model import Backbone, Stream, load_file, load_imagenet, load_weights
+from labkit.model import Backbone, Stream, load_weights
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_wrong_weights_are_refused_and_leave_no_trace(state, spoil, message, tmp
     backbone = Backbone("resnet18", 3, 8)
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     with pytest.raises(LabError, match=message):
-        load_file(backbone, tmp_path / "w.safetensors")
+        load_weights(backbone, tmp_path / "w.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
 
@@ -83,7 +83,7 @@ def test_no_weights_file_runs_code(state, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     torch.save({**state, "conv1.weight": Burglar(tmp_path / "was here")}, tmp_path / "w.pt")
     with pytest.raises(LabError, match="weights file"):
-        load_file(Backbone("resnet18", 3, 8), tmp_path / "w.pt")
+        load_weights(Backbone("resnet18", 3, 8), tmp_path / "w.pt")
     assert not (tmp_path / "was here").exists()
 
 
@@ -131,7 +131,7 @@ def test_without_imagenet_weights_one_warning_and_a_fresh_start(published, case,
     backbone = Backbone("resnet18", 3)
     before = backbone.conv1.weight.clone()
     with pytest.warns(UserWarning, match="training from scratch") as caught:
-        assert load_imagenet(backbone) is False
+        assert load_weights(backbone, True) is False
     assert len(caught) == 1
     assert torch.equal(backbone.conv1.weight, before)
     assert not (tmp_path / "was here").exists()
@@ -139,6 +139,6 @@ def test_without_imagenet_weights_one_warning_and_a_fresh_start(published, case,
 
 def test_imagenet_weights_that_cannot_exist_are_an_error():
     with pytest.raises(LabError, match="width"):
-        load_imagenet(Backbone("resnet18", 3, 8))
+        load_weights(Backbone("resnet18", 3, 8), True)
     with pytest.raises(LabError, match="IMAGENET1K_V1"):
-        load_imagenet(Backbone("resnet18", 3, 8), "IMAGENET21K")
+        load_weights(Backbone("resnet18", 3, 8), "IMAGENET21K")
