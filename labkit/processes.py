@@ -126,11 +126,14 @@ def together(terms: dict[str, float], stop: bool) -> tuple[dict[str, float], boo
 # -- one process -------------------------------------------------------------------------------------
 
 
+STOP = threading.Event()  # set by a process that trains beside its main thread, where signals are heard, to stop
+
+
 class StopSignals:
     """Turns Ctrl-C and SIGTERM into a flag, so that the step in progress is finished and saved."""
 
     def __init__(self):
-        self.received: int | None = None
+        self._noted: int | None = None
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
@@ -139,8 +142,12 @@ class StopSignals:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
+    @property
+    def received(self) -> int | None:
+        return signal.SIGINT if STOP.is_set() else self._noted
+
     def _note(self, number: int, frame) -> None:
-        self.received = number
+        self._noted = number
 
     def __exit__(self, *_) -> None:
         for number, handler in self._previous.items():

@@ -9,15 +9,17 @@ Processes elsewhere need the same labkit and the same folders: what travels is a
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import os
+import signal
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from graphlib import TopologicalSorter
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -28,73 +30,62 @@ from ..lab import Lab
 from ..runs import Run, RunStore
 from ..tools import progress
 from ..tools.machine import available_cores, trainings_at_once
-from ..tools.parallel import has_locks
-from .trainings import UNPREPARED, get_training, make, with_parents
+from ..tools.parallel import has_locks, refuse_without_main_guard
+from .trainings import UNPREPARED, get_training, make
 
 if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 8
-IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # run as a local process starts
+SAVE_SECONDS = 120  # that an interrupted process has, to finish its step and save
 
 
-@dataclass(frozen=True)
+@dataclass
 class Node:
-    """One training to be made in one lab."""
+    """One training to be made in one lab, and what became of it."""
 
     run_id: str
     training: str
     lab: Lab
     parents: tuple[str, ...]  # run ids
     provisional: bool  # its clips are not prepared yet, and then its run will be named otherwise
+    state: str = "not reached"  # or "done", "failed", "skipped"
+    reason: str = ""  # one line: in what time it was done, or why it was not
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
         return f"{self.training} ({self.lab.split.name}, seed {self.lab.seed})"
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a node: "done", "failed" or "skipped", and in what time or why."""
-
-    node: Node
-    state: str
-    reason: str  # one line
-
     def __str__(self) -> str:
-        return f"{self.node}: {self.state}{' in' if self.state == 'done' else ':'} {self.reason}"
+        return f"{self.name}: {self.state}{' in' if self.state == 'done' else ':'} {self.reason}"
 
 
 @dataclass
 class Report:
     """What a call needed, what was there, and what became of the rest."""
 
-    needed: int = 0  # trainings by name, lab and seed
     there: list[str] = field(default_factory=list)  # ids of runs that were finished before
     nodes: dict[str, Node] = field(default_factory=dict)  # by run id, parents first
-    outcomes: list[Outcome] = field(default_factory=list)
 
     @property
-    def failed(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.state != "done"]
+    def failed(self) -> list[Node]:
+        """What could not be made: failed itself, or skipped because what it starts from failed."""
+        return [node for node in self.nodes.values() if node.state in ("failed", "skipped")]
 
     def counts(self) -> dict[str, int]:
-        """Trainings needed, distinct, already there, run, failed, skipped, and not reached."""
-        states = [outcome.state for outcome in self.outcomes]
-        return {"needed": self.needed, "distinct": len(self.there) + len(self.nodes), "already there": len(self.there),
-                "run": states.count("done"), "failed": states.count("failed"), "skipped": states.count("skipped"),
-                "not reached": len(self.nodes) - len(states)}  # fmt: skip
+        """How many trainings were there already, and how many were done now, failed, skipped, or not reached."""
+        states = [node.state for node in self.nodes.values()]
+        return {"already there": len(self.there)} | {
+            state: states.count(state) for state in ("done", "failed", "skipped", "not reached")
+        }
 
     def __str__(self) -> str:
-        counts = self.counts()
-        if not counts["not reached"]:
-            del counts["not reached"]
-        told = f"{counts.pop('needed')} trainings needed, " + ", ".join(f"{n} {name}" for name, n in counts.items())
-        made = [outcome.node.run_id for outcome in self.outcomes if outcome.state == "done"]
-        return f"{told}, distinct trainings / trainings run = {len(set(made)) / len(made):.2f}" if made else told
+        told = [f"{count} {name}" for name, count in self.counts().items() if count]
+        return f"trainings: {', '.join(told) or 'none needed'}"
 
     def check(self) -> None:
         """Raise LabError naming what failed; skipped trainings follow from it."""
-        told = [f"{outcome.node}: {outcome.reason}" for outcome in self.failed if outcome.state == "failed"]
+        told = [f"{node.name}: {node.reason}" for node in self.failed if node.state == "failed"]
         if told:
             raise LabError(None, "; ".join(told), "mend this and run the same again: all that is finished is kept")
 
@@ -107,46 +98,42 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]]) -> Report:
     """
     report = Report()
     for lab, names in needs:
-        dry, bench, made, wanted = replace(lab, dry=True), replace(lab, dry=False), {}, set(names)
-        for name in reversed(with_parents(names)):
-            if name not in wanted:
-                continue
-            report.needed += 1
-            run, parents = _name(name, dry, made), get_training(name).parents
-            if run.id not in report.there and run.id not in report.nodes:
-                try:
-                    finished = run.is_finished()
-                except LabError:  # damaged, which is told when its turn comes
-                    finished, parents = False, ()
-                if finished:
-                    report.there.append(run.id)
-                else:
-                    ids, provisional = tuple(made[parent].id for parent in parents), run.spec.data == UNPREPARED
-                    report.nodes[run.id] = Node(run.id, name, bench, ids, provisional)
-            if run.id in report.nodes:
-                wanted |= set(parents)
-    order = TopologicalSorter({run_id: node.parents for run_id, node in report.nodes.items()}).static_order()
-    report.nodes = {run_id: report.nodes[run_id] for run_id in order if run_id in report.nodes}
+        made: dict[str, Run] = {}
+        for name in names:
+            _visit(name, lab, made, report)
     return report
 
 
-def _name(training: str, dry: Lab, made: dict[str, Run]) -> Run:
+def _visit(name: str, lab: Lab, made: dict[str, Run], report: Report) -> None:
+    """Enter a training into the report, after those it starts from."""
+    parents = get_training(name).parents
     try:
-        return make(training, dry, made)
+        run = make(name, replace(lab, dry=True), made)
     except LabError as error:
         fix = f"leave out what needs it, or {error.fix}"
-        raise LabError(error.path, f"training {training}: {error.reason}", fix) from error
+        raise LabError(error.path, f"training {name}: {error.reason}", fix) from error
+    if run.id in report.there or run.id in report.nodes:
+        return
+    try:
+        finished = run.is_finished()
+    except LabError:  # damaged, which is told when its turn comes
+        finished, parents = False, ()
+    if finished:
+        report.there.append(run.id)
+        return
+    for parent in parents:
+        _visit(parent, lab, made, report)
+    ids, provisional = tuple(made[parent].id for parent in parents), run.spec.data == UNPREPARED
+    report.nodes[run.id] = Node(run.id, name, replace(lab, dry=False), ids, provisional)
 
 
-def train(training: str, lab: Lab, run_id: str | None, threads: int | None, *parents: Any) -> float:
+def train(training: str, lab: Lab, threads: int | None = None, run_id: str | None = None) -> float:
     """Make one run, whose parents are made, unless it is finished; returns the seconds it took.
 
-    `lab` may be packed; `run_id` is what the run must be named, if that is known; `parents` have only to be there.
-    Raises what the training raises; the run then keeps the reason and the traceback in its state.
+    `run_id` is what the run must be named, if that is known. Raises what the training raises; the run then keeps
+    the reason and the traceback in its state.
     """
     begin, made = monotonic(), {}
-    if isinstance(lab.clips, tuple):
-        lab = replace(lab, clips=_open_store(*lab.clips))
     run = make(training, replace(lab, dry=True), made)
     if run_id not in (None, run.id):
         fix = "use the same labkit and the same data everywhere"
@@ -164,22 +151,6 @@ def train(training: str, lab: Lab, run_id: str | None, threads: int | None, *par
                 run.set_state("failed", reason=in_a_line(error), traceback=traceback.format_exc())
             raise
     return monotonic() - begin
-
-
-def packed(lab: Lab) -> Lab:
-    """The lab as it travels to another process: of a clip store goes the path, and the fingerprint to know it by."""
-    store = lab.clips
-    clips = (store.path.resolve(), store.fingerprint) if isinstance(store, ClipStore) else store
-    return replace(lab, clips=clips, runs=RunStore(lab.runs.root.resolve()))
-
-
-@functools.lru_cache(maxsize=4)
-def _open_store(path: Path, fingerprint: str) -> ClipStore:
-    store = ClipStore(path)
-    if store.fingerprint != fingerprint:
-        expected, found = f"clips with fingerprint {fingerprint[:12]}", store.fingerprint[:12]
-        raise LabError.mismatch(path, expected, found, "let all workers see the same folders")
-    return store
 
 
 def in_a_line(error: BaseException) -> str:
@@ -219,25 +190,26 @@ def run_graph(
             with _started(workers) as client:
                 _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
         else:
-            _follow(report, _in_this_process(report, threads))
+            nodes = report.nodes.values()
+            _follow(report, ((node, partial(train, node.training, node.lab, threads)) for node in nodes))
     finally:
-        if report.outcomes and not progress.in_notebook():
+        if report.counts()["not reached"] < len(report.nodes) and not progress.in_notebook():
             _tell(str(report))
     return report
 
 
-def _follow(report: Report, ends: Iterator[tuple[Node, float | Exception]]) -> None:
-    """Each end enters the report and is told; a training's comes after its parents'."""
-    for node, result in ends:
-        lacking = [outcome.node.training for outcome in report.failed if outcome.node.run_id in node.parents]
-        if lacking:
-            outcome = Outcome(node, "skipped", f"it needs {lacking[0]}, which is not there")
-        elif isinstance(result, Exception):
-            outcome = Outcome(node, "failed", in_a_line(result))
-        else:
-            outcome = Outcome(node, "done", f"{result:.0f} s")
-        report.outcomes.append(outcome)
-        _tell(f"[{len(report.outcomes)}/{len(report.nodes)}] {outcome}")
+def _follow(report: Report, ends: Iterator[tuple[Node, Callable[[], float]]]) -> None:
+    """Each node's end, after its parents', is noted and told; `end()` returns its seconds, or raises why it failed."""
+    for number, (node, end) in enumerate(ends, 1):
+        lacking = [one.training for one in report.failed if one.run_id in node.parents]
+        try:
+            if lacking:
+                node.state, node.reason = "skipped", f"it needs {lacking[0]}, which is not there"
+            else:
+                node.reason, node.state = f"{end():.0f} s", "done"
+        except Exception as error:
+            node.state, node.reason = "failed", in_a_line(error)
+        _tell(f"[{number}/{len(report.nodes)}] {node}")
 
 
 def _tell(line: str) -> None:
@@ -245,58 +217,96 @@ def _tell(line: str) -> None:
         progress.tell(line)
 
 
-def _in_this_process(report: Report, threads: int | None) -> Iterator[tuple[Node, float | Exception]]:
-    """One after the other; what cannot be made for want of a parent is not tried."""
-    for node in report.nodes.values():
-        lacking = any(outcome.node.run_id in node.parents for outcome in report.failed)
-        try:
-            result = 0.0 if lacking else train(node.training, node.lab, None, threads)
-        except Exception as error:
-            result = error
-        yield node, result
+# -- by Dask -------------------------------------------------------------------------------------------
 
 
-def _on_workers(report: Report, client: Client, threads: int | None) -> Iterator[tuple[Node, float | Exception]]:
+def _on_workers(report: Report, client: Client, threads: int | None) -> Iterator[tuple[Node, Callable[[], float]]]:
     """All are handed out at once, each with its parents' futures, by which it fails when they do."""
     from distributed import as_completed
 
     # A lab is a task as well: it is sent once, and made again when the worker that holds it dies.
     labs = {id(node.lab): node.lab for node in report.nodes.values()}
-    sent = {key: client.submit(replace, packed(lab), pure=False) for key, lab in labs.items()}
+    sent = {key: client.submit(replace, _packed(lab), pure=False) for key, lab in labs.items()}
     futures: dict[str, Any] = {}
     for run_id, node in report.nodes.items():
         named = None if node.provisional else run_id
         parents = [futures[parent] for parent in node.parents if parent in futures]
-        task = node.training, sent[id(node.lab)], named, threads, *parents
-        futures[run_id] = client.submit(train, *task, key=run_id)
+        task = node.training, sent[id(node.lab)], threads, named, *parents
+        futures[run_id] = client.submit(_train_here, *task, key=run_id)
     for future in as_completed(futures.values()):
         if future.status not in ("finished", "error"):
             fix = "start it again and run the same: it goes on from the checkpoints"
             raise LabError.mismatch(None, "a Dask scheduler that stays", "that it went away", fix)
-        yield report.nodes[future.key], future.exception() or future.result()
+        yield report.nodes[future.key], future.result
+
+
+def _packed(lab: Lab) -> Lab:
+    """The lab as it travels to another process: of a clip store goes the path, and the fingerprint to know it by."""
+    store = lab.clips
+    clips = (store.path.resolve(), store.fingerprint) if isinstance(store, ClipStore) else store
+    return replace(lab, clips=clips, runs=RunStore(lab.runs.root.resolve()))
+
+
+def _train_here(training: str, lab: Lab, threads: int | None, run_id: str | None, *parents: float) -> float:
+    """`train` in a worker, on a packed lab; the `parents` have only to be there."""
+    if isinstance(lab.clips, tuple):
+        lab = replace(lab, clips=_open_store(*lab.clips))
+    try:
+        return train(training, lab, threads, run_id)
+    except KeyboardInterrupt:  # in the thread of a worker that closes
+        raise LabError(None, "interrupted", "run the same again") from None
+
+
+@functools.lru_cache(maxsize=4)
+def _open_store(path: Path, fingerprint: str) -> ClipStore:
+    store = ClipStore(path)
+    if store.fingerprint != fingerprint:
+        expected, found = f"clips with fingerprint {fingerprint[:12]}", store.fingerprint[:12]
+        raise LabError.mismatch(path, expected, found, "let all workers see the same folders")
+    return store
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in a local process that starts: interrupts are left to the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def dask_teardown(worker: Any) -> None:
+    """Called by Dask in a local process that is to end: what it trains finishes its step and is saved."""
+    from ..processes import STOP
+
+    STOP.set()
 
 
 @contextmanager
 def _started(workers: int) -> Iterator[Client]:
     """The client of that many processes on this machine, which end when the work does."""
+    refuse_without_main_guard()
     if not has_locks():
         fix = "give the machine or container some (docker run --shm-size 64m), or ask for one process"
         raise LabError.mismatch("/dev/shm", f"shared memory for the locks of {workers} worker processes", "none", fix)
     import distributed
 
-    with warnings.catch_warnings(action="ignore"):  # the dashboard's port may be taken
-        cluster = distributed.LocalCluster(
-            workers, threads_per_worker=1, processes=True, memory_limit=None, silence_logs=logging.CRITICAL,
-            dashboard_address="127.0.0.1:8787", preload=IGNORE_INTERRUPTS, env={"LABKIT_PROGRESS": "quiet"},
-        )  # fmt: skip
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the dashboard's port may be taken
+            cluster = distributed.LocalCluster(
+                workers, threads_per_worker=1, processes=True, memory_limit=None, silence_logs=logging.CRITICAL,
+                dashboard_address="127.0.0.1:8787", preload=__name__, env={"LABKIT_PROGRESS": "quiet"},
+            )  # fmt: skip
+    except RuntimeError as error:
+        fix = "put the work of the calling script under if __name__ == '__main__':, or ask for one process"
+        raise LabError.mismatch(None, f"{workers} worker processes", "that they end as they start", fix) from error
     with cluster, distributed.Client(cluster) as client:
         try:
             yield client
         except BaseException:  # by itself it would wait for what is trained at the moment
-            for nanny in cluster.workers.values():
-                with suppress(TimeoutError):  # on a busy machine; the process ends with this one
-                    cluster.sync(nanny.close, timeout=1)
+            cluster.sync(_close, list(cluster.workers.values()))
             raise
+
+
+async def _close(nannies: list) -> None:
+    """End these processes, all at once; each finishes its step and saves first."""
+    await asyncio.gather(*(nanny.close(timeout=SAVE_SECONDS) for nanny in nannies), return_exceptions=True)
 
 
 @contextmanager

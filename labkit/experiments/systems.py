@@ -248,7 +248,7 @@ def read_target_alone(lab: Lab, two_stream: Run) -> Run:
 
 
 def _keep(run: Run, lab: Lab, reading: str, logits: dict[str, Tensor]) -> Run:
-    """A run of one reading for which nothing was trained: its logits (clips, classes) by part, and how good they are."""
+    """A run of one reading for which nothing was trained: its logits (clips, classes) by part, and their accuracy."""
     from accelerate import PartialState
 
     from ..fit import summary
