@@ -28,7 +28,7 @@ from labkit.data import prepare as preparation
 from labkit.data import store
 from labkit.data.index import ClipName
 from labkit.data.prepare import prepare
-from labkit.data.sets import MISSING_LIST, NTU60, NTU_ACTIONS
+from labkit.data.sets import NTU60, NTU_ACTIONS
 from labkit.data.skeletons import read_skeleton, single_body, write_skeleton
 from labkit.data.splits import (
     CS_TRAIN_SUBJECTS,
@@ -140,7 +140,7 @@ def test_every_clip_found_is_used_or_excluded_with_a_reason(root):
     twice = root / "nturgb+d_rgb_s002" / paths_of(root, NAMES[3])["rgb"].name
     write_video(twice)
     skeletons = root / "nturgb+d_skeletons"
-    (skeletons / MISSING_LIST).write_text(f"302 clips:\n{NAMES[4]}\r\n{MISSING}\n", encoding="utf-8")
+    (skeletons / "NTU_RGBD_samples_with_missing_skeletons.txt").write_text(f"302 clips:\n{NAMES[4]}\r\n{MISSING}\n", encoding="utf-8")
     (skeletons / "S018C001P001R001A001.skeleton").touch()
     (root / "nturgb+d_rgb" / "Thumbs.db").touch()
     index = NTU60.index(root)
@@ -154,7 +154,7 @@ def test_every_clip_found_is_used_or_excluded_with_a_reason(root):
     assert sorted([*index.ids, *index.excluded]) == sorted(NAMES)
     assert index.strangers == (
         "nturgb+d_rgb/Thumbs.db",
-        f"nturgb+d_skeletons/{MISSING_LIST}",
+        "nturgb+d_skeletons/NTU_RGBD_samples_with_missing_skeletons.txt",
         "nturgb+d_skeletons/S018C001P001R001A001.skeleton",
     )
 

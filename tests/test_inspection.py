@@ -23,7 +23,6 @@ from labkit.config import ClipConfig, PuppetsConfig
 from labkit.data import splits
 from labkit.data.check import inspect
 from labkit.data.prepare import prepare
-from labkit.data.sets import MISSING_LIST
 from labkit.data.skeletons import Skeleton, read_skeleton, write_skeleton
 from labkit.data.splits import find_dataset
 from labkit.puppets.make import make_puppets
@@ -105,7 +104,7 @@ def crlf(root: Path, clip: str) -> None:
 
 def listed(root: Path, clip: str) -> None:
     text = f"302 samples have missing or incomplete skeletons.\r\n\r\n{clip}\r\nS001C003P001R001A013\r\n"
-    (root / "nturgb+d_skeletons" / MISSING_LIST).write_text(text, encoding="utf-8")
+    (root / "nturgb+d_skeletons" / "NTU_RGBD_samples_with_missing_skeletons.txt").write_text(text, encoding="utf-8")
 
 
 def renamed(root: Path, clip: str, name: str) -> None:
@@ -250,7 +249,7 @@ def test_every_fault_is_classed_and_every_clip_ends_somewhere(faulty, tmp_path):
     assert {found.verdicts[clip] for clip in untouched} == {"used"} and len(untouched) == 7
     assert sum(map(found.count, ("used", "remark", "excluded"))) == len(found.verdicts) == 48
     assert found.whole_folders() == ["nturgb+d_depth_masked_s004: wrong content in all of its 5 clips"]
-    assert found.strangers == (f"nturgb+d_skeletons/{MISSING_LIST}",)
+    assert found.strangers == ("nturgb+d_skeletons/NTU_RGBD_samples_with_missing_skeletons.txt",)
     store = prepare(data.index(faulty), tmp_path / "store", CONFIG, progress=False)
     excluded = {clip for clip, verdict in found.verdicts.items() if verdict == "excluded"}
     assert set(store.excluded) == excluded and len(store) + len(excluded) == 48

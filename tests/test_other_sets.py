@@ -16,7 +16,7 @@ from replicas import FRAMES, content, save_picture, write_pair, write_ucla, writ
 from labkit.config import ClipConfig
 from labkit.data import splits
 from labkit.data.prepare import prepare
-from labkit.data.sets import MISSING_LIST_120, NTU60, NTU120, NTU120_ACTIONS, TWO_PEOPLE, UCLA, UTD, UWA, UWA_MISMATCHED
+from labkit.data.sets import NTU60, NTU120, NTU120_ACTIONS, NTU_ACTIONS, TWO_PEOPLE, UCLA, UTD, UWA, UWA_MISMATCHED
 from labkit.data.splits import (
     CS_TRAIN_SUBJECTS,
     CS_TRAIN_SUBJECTS_120,
@@ -44,7 +44,7 @@ def parts_are_apart(split) -> bool:
 
 
 def test_the_numbers_of_ntu_120():
-    assert len(NTU120_ACTIONS) == len(set(NTU120_ACTIONS)) == 120 and NTU120_ACTIONS[:60] == NTU60.class_names
+    assert len(NTU120_ACTIONS) == len(set(NTU120_ACTIONS)) == 120 and NTU120_ACTIONS[:60] == NTU_ACTIONS
     assert NTU120_ACTIONS[105] == "hit other person with something" and {50, 60, 106, 120} <= TWO_PEOPLE
     assert len(CS_TRAIN_SUBJECTS_120) == 53 and CS_TRAIN_SUBJECTS < CS_TRAIN_SUBJECTS_120
     assert NTU120.parse("S032C003P106R002A120") and not NTU60.parse("S018C001P001R001A061")
@@ -65,9 +65,10 @@ def test_ntu_120_is_told_from_ntu_60_and_leaves_out_both_lists(tmp_path):
     for name in ("S001C001P001R001A001", "S001C001P003R001A001", "S019C001P045R001A061"):
         write_clip(tmp_path / "data", name, 5)
     assert find_dataset(tmp_path / "data").name == "NTU120"
-    (tmp_path / "data" / MISSING_LIST_120).write_text("list:\r\nS019C001P045R001A061\r\n", encoding="utf-8")
+    for name, text in (("NTU_RGBD120_", "list:\r\nS019C001P045R001A061\r\n"), ("", "S001C001P003R001A001.skeleton")):
+        write_text(tmp_path / "data" / f"{name}samples_with_missing_skeletons.txt", text)
     index = find_dataset(tmp_path / "data").index(tmp_path / "data")
-    assert list(index.excluded) == ["S019C001P045R001A061"] and index.data_name == "NTU120"
+    assert set(index.excluded) == {"S019C001P045R001A061", "S001C001P003R001A001"} and index.data_name == "NTU120"
     paths_of(tmp_path / "data", "S019C001P045R001A061")["rgb"].unlink()
     assert find_dataset(tmp_path / "data").name == "NTU60"
 
@@ -86,7 +87,7 @@ def test_utd_counts_are_the_published_ones():
     split = splits.DATA_SETS[UTD.name].protocols["cross-subject"](ids(*clips))
     assert (len(clips), len(split.train) + len(split.validation), len(split.test)) == (861, 431, 430)
     assert parts_are_apart(split) and len(split.validation) == 27
-    assert {UTD.parse(clip)["subject"] for clip in split.test} == {2, 4, 6, 8}
+    assert {UTD.parse(clip).subject for clip in split.test} == {2, 4, 6, 8}
     assert not UTD.parse("a28_s1_t1") and not UTD.parse("a1_s9_t1") and not UTD.parse("a1_s1_t5")
 
 
@@ -95,7 +96,7 @@ def test_uwa_has_the_paper_s_split_and_twelve_more():
     assert len(splits.DATA_SETS[UWA.name].protocols) == 13
     for name, protocol in splits.DATA_SETS[UWA.name].protocols.items():
         split = protocol(ids(*clips))
-        views = [{UWA.parse(clip)["camera"] for clip in part} for part in (split.train, split.validation, split.test)]
+        views = [{UWA.parse(clip).camera for clip in part} for part in (split.train, split.validation, split.test)]
         assert parts_are_apart(split) and views[1] <= views[0] and not views[0] & views[2] and len(views[2]) == 1
         if name == "cross-view":
             assert views[0] == {1, 2, 3} and views[2] == {4}
@@ -108,7 +109,7 @@ def test_ucla_holds_out_a_view_and_five_per_cent_of_each_class():
     clips = [f"v{v}_a{a:02d}_{who}" for v in (1, 2, 3) for a in (1, 12) for who in people]
     for name, test in (("cross-view", 3), ("cross-view-1", 1), ("cross-view-2", 2)):
         split = splits.DATA_SETS[UCLA.name].protocols[name](ids(*clips))
-        assert {UCLA.parse(clip)["camera"] for clip in split.test} == {test} and parts_are_apart(split)
+        assert {UCLA.parse(clip).camera for clip in split.test} == {test} and parts_are_apart(split)
         assert [sum(f"a{a:02d}" in clip for clip in split.validation) for a in (1, 12)] == [2, 2]  # of 40
     assert UCLA.parse("v1_a07_s01_e00") is None  # the raw numbers have gaps
     with pytest.raises(LabError, match="N-UCLA"):
@@ -261,6 +262,27 @@ def test_split_folders_give_the_split(tmp_path):
     split = data.split("given", data.index(tmp_path / "data"))
     assert parts_are_apart(split) and len(split.validation) == 2 and set(split.test) == {"test/x/j", "test/y/i"}
     assert all(clip.startswith("train/") for clip in split.validation)
+
+
+def test_what_is_no_clip_does_not_count(tmp_path):
+    """Companions of another kind, other systems' files, folders beside the split's; letters taken apart are one name."""
+    for part, label in (("Training", "t\u00eate"), ("Training", "b"), ("testing", "te\u0302te"), ("testing", "b")):
+        for stem in "12":
+            write_pair(tmp_path / part / label, stem)
+    base = tmp_path / "testing" / "b"
+    for name in ("1_color.json", "1_depth.npy", "._1_color.png", ".DS_Store"):
+        (base / name).touch()
+    shutil.copy(base / "2_color.png", base / "2_color.jpg")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "labkit.json").write_bytes(b'\xef\xbb\xbf{"registered": false}')
+    data = find_dataset(tmp_path)
+    index = data.index(tmp_path)
+    assert index.class_names == ("b", "t\u00eate") and len(data.split("given", index).test) == 3
+    assert index.excluded == {"testing/b/2": "rgb found twice: 2_color.jpg and 2_color.png"}
+    assert index.strangers == ("docs", "testing/b/1_color.json", "testing/b/1_depth.npy")
+    (tmp_path / "labkit.json").write_text("{", encoding="utf-8")
+    with pytest.raises(LabError, match="Fix: correct this file"):
+        data.index(tmp_path)
 
 
 def table(rows: list[dict], newline="\n", bom="") -> str:

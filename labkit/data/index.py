@@ -12,14 +12,17 @@ registered (true or false) says of one clip what labkit.json says of all.
 
 Depth has 16 bits and 0 means no reading. ROOT/labkit.json may hold `Settings`. What names cannot tell, a sidecar
 may: `boxes/<clip id>.json`, or `puppets/<clip id>.json` of the embedded set, with the keys of ABOUT, if known, and
-"boxes" (see `modalities.read_boxes`).
+"boxes" (see `modalities.read_boxes`). Names that begin with a dot do not count, and names that differ only in how
+Unicode composes their letters are one name.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+import unicodedata
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,8 +30,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import LabError
-from ..files import names_in, read_json, write_bytes, write_json
-from .video import natural
+from ..files import names_in, write_bytes, write_json
+from .video import MATLAB, OTHER_VIDEOS, PICTURES, VIDEOS, natural
 
 ABOUT = ("object", "object_color", "handedness")  # keys of a sidecar that describe the clip
 SIDECARS = ("puppets", "boxes")  # folders of the root; where both tell of a clip, the second counts
@@ -36,20 +39,45 @@ SETTINGS = "labkit.json"
 DRAWN_FROM = {"skeleton": "skeleton", "layout": "boxes"}  # what a modality needs beside RGB and depth
 CLIPS_TABLE = "clips.csv"
 ENDINGS = {"color": "rgb", "rgb": "rgb", "depth": "depth"}  # what follows the last _ of a stem
+KINDS = (*VIDEOS, *OTHER_VIDEOS, *PICTURES, MATLAB)  # endings of files that may be RGB or depth
 WORDS = {"true": True, "false": False}  # of the column registered
-SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+SPLITS = {
+    "train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
+    "dev": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
 REQUIRED, OPTIONAL = ("rgb", "depth"), ("skeleton",)  # modalities of a table
-MAX_TABLE_BYTES = 256 << 20
+
+
+def listed(folder: Path) -> list[str]:
+    """What lies in a folder, in the order of the numbers in the names; nothing where there is no such folder.
+
+    Names that begin with a dot are left out. Raises LabError for a folder that may not be read.
+    """
+    names = names_in(folder) if folder.is_dir() else []
+    return sorted((name for name in names if not name.startswith(".")), key=natural)
+
+
+def read_written(path: str | os.PathLike) -> Any:
+    """JSON that a person wrote, with or without the mark that some editors put first; LabError for other text."""
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except (ValueError, OSError) as error:
+        raise LabError.mismatch(path, "JSON", f"something else ({error})", "correct this file") from error
 
 
 class ClipName(NamedTuple):
-    """The five numbers of a name SsssCcccPpppRrrrAaaa, all counted from 1."""
+    """The numbers in a clip's name; None for what a data set does not number."""
 
-    setup: int
-    camera: int
+    setup: int | None
+    camera: int | None
     subject: int
     replication: int
     action: int
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What is known, by name."""
+        return {key: number for key, number in self._asdict().items() if number is not None}
 
 
 @dataclass(frozen=True)
@@ -65,7 +93,7 @@ class Entry:
     """One clip: its class, and where each modality lies (what `video.Frames` reads)."""
 
     id: str
-    name: ClipName | None  # of NTU's clips
+    name: ClipName | None  # of sets whose names are numbers
     label: int
     files: dict[str, str]  # by modality; plain strings, since a full index holds 170,000 of them
     facts: dict[str, str | int] = field(default_factory=dict)  # what the index knows beside the name
@@ -81,8 +109,12 @@ class Entry:
 
         Raises LabError when the sidecar is damaged.
         """
-        known = (self.name._asdict() if self.name else {}) | self.facts
-        return known | (_sidecar_facts(self.files["boxes"]) if "boxes" in self.files else {})
+        return self.known | (_sidecar_facts(self.files["boxes"]) if "boxes" in self.files else {})
+
+    @property
+    def known(self) -> dict[str, str | int]:
+        """What name and index say."""
+        return (self.name.facts if self.name else {}) | self.facts
 
 
 @dataclass(frozen=True)
@@ -152,8 +184,8 @@ def make_index(
             used.append(clip)
     present = {keys[clip] for clip in used}
     order = [key for key in classes if key in present]
-    label_of, boxes = {key: label for label, key in enumerate(order)}, _sidecars(root)
-    places, recording = {**found, **(optional or {}), "boxes": boxes}, settings.recording
+    label_of = {key: label for label, key in enumerate(order)}
+    places, recording = {**found, **(optional or {}), "boxes": _sidecars(root)}, settings.recording
     own = {clip: replace(recording, registered=value) for clip, value in (registered or {}).items()}
     entries = tuple(
         Entry(
@@ -187,16 +219,21 @@ def read_settings(root: str | os.PathLike) -> Settings:
     path = Path(root) / SETTINGS
     if not path.is_file():
         return Settings()
-    found, kinds = read_json(path), {"name": str, "depth_unit": (int, float), "registered": bool, "exclude": dict}
-    kinds["depth_is"] = str
-    if isinstance(found, dict) and all(isinstance(found[key], kinds.get(key, ())) for key in found):
-        settings = Settings(**found)
-        unit_is_number = not isinstance(settings.depth_unit, bool) and 0 < settings.depth_unit < 1e6
-        if unit_is_number and all(isinstance(reason, str) for reason in settings.exclude.values()):
-            return settings
+    found = read_written(path)
+    if isinstance(found, dict) and all(key in _LEGAL and _LEGAL[key](value) for key, value in found.items()):
+        return Settings(**found)
     expected = f"an object of {', '.join(f.name for f in fields(Settings))}"
     fix = 'write for example {"depth_unit": 0.1, "registered": true}: millimetres per count, one pixel one point'
     raise LabError.mismatch(path, expected, str(found)[:80], fix)
+
+
+_LEGAL = {  # by key of the settings: whether a value may stand there
+    "name": lambda value: isinstance(value, str),
+    "depth_unit": lambda value: type(value) in (int, float) and 0 < value < 1e6,
+    "registered": lambda value: isinstance(value, bool),
+    "depth_is": lambda value: isinstance(value, str),
+    "exclude": lambda value: isinstance(value, dict) and all(isinstance(reason, str) for reason in value.values()),
+}
 
 
 @contextmanager
@@ -218,20 +255,20 @@ def changed_settings(root: str | os.PathLike, **changes: object) -> Iterator[Non
 
 def _sidecars(root: Path) -> dict[str, str]:
     """The sidecar of each clip that has one, by clip id."""
-    found: dict[str, str] = {}
-    for folder in SIDECARS:
-        if (root / folder).is_dir():
-            names = [name for name in names_in(root / folder) if name.endswith(".json")]
-            found |= {name[:-5]: os.path.join(root, folder, name) for name in names}
-    return found
+    paths = [Path(root, folder, name) for folder in SIDECARS for name in listed(root / folder)]
+    return {path.stem: str(path) for path in paths if path.suffix == ".json"}
 
 
 def _sidecar_facts(path: str) -> dict[str, Any]:
-    facts = read_json(path)
+    facts = read_written(path)
     if not isinstance(facts, dict):
-        fix = "write it as the data guide says, or remove it"
-        raise LabError.mismatch(path, "a JSON object", type(facts).__name__, fix)
+        raise LabError.mismatch(path, "a JSON object", type(facts).__name__, "correct this file, or remove it")
     return {key: facts[key] for key in ABOUT if isinstance(facts.get(key), (str, int))}
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form: some systems take its letters apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 # -- folders of a class each ---------------------------------------------------------------------
@@ -245,53 +282,57 @@ def index_folders(root: str | os.PathLike) -> Index:
     """
     root = Path(root)
     found: dict[str, dict[str, str]] = {modality: {} for modality in REQUIRED}
-    labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
-    twice, strangers = {}, []
-    for folder, split in class_folders(root):
-        for name in sorted(names_in(folder), key=natural):
-            path = os.path.join(folder, name)
-            stem, _, ending = Path(name).stem.rpartition("_")
-            modality = ENDINGS.get(ending)
-            if not stem or modality is None:
-                strangers.append(Path(path).relative_to(root).as_posix())
+    folders, strangers = class_folders(root)
+    twice = {}
+    for folder, split in folders:
+        label = composed(folder.name)
+        for name, stem, modality in _pair_files(folder):
+            if modality is None:
+                strangers.append((folder / name).relative_to(root).as_posix())
                 continue
-            clip = f"{Path(folder).relative_to(root).as_posix()}/{stem}"
-            labels[clip] = folder.name
-            facts[clip] = {"label": folder.name} | ({"split": split} if split else {})
-            if found[modality].setdefault(clip, path) != path:
-                twice[clip] = f"{modality} found twice"
+            clip = composed(f"{folder.relative_to(root).as_posix()}/{stem}")
+            facts[clip] = {"label": label} | ({"split": split} if split else {})
+            path = str(folder / name)
+            if (first := found[modality].setdefault(clip, path)) != path:
+                twice[clip] = f"{modality} found twice: {Path(first).name} and {name}"
+    labels = {clip: known["label"] for clip, known in facts.items()}
     classes = {name: name for name in sorted(set(labels.values()), key=natural)}
     name = root.resolve().name
     return make_index(root, found, labels, classes, name=name, facts=facts, known=twice, strangers=strangers)
 
 
-def class_folders(root: Path) -> Iterator[tuple[Path, str]]:
-    """The folder of each class, and the split it stands in, "" where the root is not divided."""
-    tops = _subfolders(root)
-    divided = bool(tops) and all(path.name.lower() in SPLITS for path in tops)
-    for top in tops:
-        if not divided:
-            yield top, ""
-        else:
-            yield from ((path, SPLITS[top.name.lower()]) for path in _subfolders(top))
+def class_folders(root: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+    """The folder of each class with the split it stands in, "" where the root is not divided; and other folders.
+
+    A root is divided where folders are named as splits are and none in the root holds a pair itself.
+    """
+    tops = [root / name for name in listed(root) if (root / name).is_dir()]
+    parts = [top for top in tops if top.name.lower() in SPLITS]
+    if not parts or any(map(_holds_pair, tops)):
+        return [(top, "") for top in tops], []
+    inside = [(part / name, SPLITS[part.name.lower()]) for part in parts for name in listed(part)]
+    return [pair for pair in inside if pair[0].is_dir()], [top.name for top in tops if top not in parts]
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    paths = [folder / name for name in sorted(names_in(folder), key=natural) if not name.startswith(".")]
-    return [path for path in paths if path.is_dir()]
+def _pair_files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
+    """Name, stem and modality of all that lies in a class folder; None for what is no RGB and no depth."""
+    for name in listed(folder):
+        path = folder / name
+        stem, _, ending = path.stem.rpartition("_")
+        readable = path.suffix.lower() in KINDS or path.is_dir()
+        yield name, stem, ENDINGS.get(ending) if stem and readable else None
+
+
+def _holds_pair(folder: Path) -> bool:
+    seen: dict[str, str] = {}
+    files = ((stem, modality) for _, stem, modality in _pair_files(folder) if modality)
+    return any(seen.setdefault(stem, modality) != modality for stem, modality in files)
 
 
 def looks_paired(root: Path) -> bool:
     """Whether some class folder holds both an RGB and a depth name of one stem."""
-    for folder, _ in class_folders(root):
-        seen: dict[str, str] = {}
-        for name in names_in(folder):
-            stem, _, ending = Path(name).stem.rpartition("_")
-            modality = ENDINGS.get(ending)
-            if stem and modality and seen.setdefault(stem, modality) != modality:
-                return True
-    return False
+    return any(_holds_pair(folder) for folder, _ in class_folders(root)[0])
 
 
 # -- a table of clips ----------------------------------------------------------------------------
@@ -305,21 +346,18 @@ def index_table(path: str | os.PathLike) -> Index:
     path = Path(path)
     root = path.parent
     found: dict[str, dict[str, str]] = {modality: {} for modality in (*REQUIRED, *OPTIONAL)}
-    labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
     known, strangers, registered = {}, [], {}
     for number, row, surplus in _rows(path):
-        clip, problems = row.pop("clip"), [f"{surplus} more cells than columns"] * bool(surplus)
+        clip, label = composed(row.pop("clip")), composed(row.pop("label"))
+        split, told = row.pop("split", ""), row.pop("registered", "")
         if not clip:
             strangers.append(f"{path.name} line {number}: no clip id")
             continue
         if clip in facts:
             known[clip] = f"listed twice in {path.name}"
             continue
-        label, split = row.pop("label"), row.pop("split", "")
-        if told := row.pop("registered", ""):
-            registered[clip] = _truth(path, number, told)
-        problems += ["no label"] * (not label)
+        problems = [f"{surplus} more cells than columns"] * bool(surplus) + ["no label"] * (not label)
         problems += [f"split {split!r}, not train, validation or test"] * (bool(split) and split.lower() not in SPLITS)
         for modality in found:
             value = row.pop(modality, "")
@@ -327,13 +365,13 @@ def index_table(path: str | os.PathLike) -> Index:
                 found[modality][clip] = str(root / value)
             elif value:
                 problems.append(f"no {modality}: {value} is not there")
-        labels[clip] = label
         facts[clip] = {"label": label} | {key: value for key, value in row.items() if key and value}
         facts[clip] |= {"split": SPLITS[split.lower()]} if split.lower() in SPLITS else {}
-        if problems:
-            known[clip] = "; ".join(problems)
+        registered |= {clip: _truth(path, number, told)} if told else {}
+        known |= {clip: "; ".join(problems)} if problems else {}
     optional = {modality: found.pop(modality) for modality in OPTIONAL}
-    classes = {name: name for name in sorted({label for label in labels.values() if label}, key=natural)}
+    labels = {clip: told["label"] for clip, told in facts.items()}
+    classes = {name: name for name in sorted(set(filter(None, labels.values())), key=natural)}
     return make_index(
         root, found, labels, classes, name=root.resolve().name, facts=facts, known=known, strangers=strangers,
         optional=optional, registered=registered,
@@ -354,39 +392,28 @@ def _there(path: Path) -> bool:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], int]]:
-    """(line, cells by column, cells beyond the columns), without blank lines.
+    """(line, cells by column, how many cells lie beyond the columns), without blank lines.
 
     Columns are in lower case, cells without outer blanks.
     """
     needed = ("clip", "label", *REQUIRED)
     fix = f"write a CSV in UTF-8 whose first line names {', '.join(needed)} and, where known, split and subject"
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise LabError.mismatch(path, f"a table of at most {MAX_TABLE_BYTES} bytes", path.stat().st_size, fix)
-        text = path.read_bytes().decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        columns = [(name or "").strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        _check_columns(path, columns, needed, fix)
-        empty = True
-        for row in reader:
-            surplus = sum(bool(cell.strip()) for cell in row.pop(None, ()))
-            cells = {key: (value or "").strip() for key, value in row.items()}
-            if any(cells.values()) or surplus:
-                empty = False
-                yield reader.line_num, cells, surplus
-        if empty:
-            fix = "list the clips below the names of the columns"
-            raise LabError.mismatch(path, "a row for each clip", "none", fix)
+        reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise LabError.mismatch(path, "a table of clips", error, fix) from error
-
-
-def _check_columns(path: Path, columns: list[str], needed: tuple[str, ...], fix: str) -> None:
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise LabError.mismatch(path, f"a column {missing[0]}", ", ".join(columns)[:80] or "none", fix)
-    twice = [name for name in columns if name and columns.count(name) > 1]
-    if twice:
-        found = f"{columns.count(twice[0])} columns {twice[0]!r}"
-        raise LabError.mismatch(path, "one column of each name", found, "remove or rename all but one of them")
+    columns = [name.lower() for name in rows[0][1]] if rows else []
+    for name in needed:
+        if name not in columns:
+            raise LabError.mismatch(path, f"a column {name}", ", ".join(columns)[:80] or "none", fix)
+    for name in filter(None, columns):
+        if (count := columns.count(name)) > 1:
+            fix = "remove or rename all but one of them"
+            raise LabError.mismatch(path, "one column of each name", f"{count} columns {name!r}", fix)
+    filled = [(line, cells) for line, cells in rows[1:] if any(cells)]
+    if not filled:
+        raise LabError.mismatch(path, "a row for each clip", "none", "list the clips below the names of the columns")
+    for line, cells in filled:
+        surplus = sum(map(bool, cells[len(columns) :]))
+        yield line, dict.fromkeys(columns, "") | dict(zip(columns, cells, strict=False)), surplus

@@ -42,8 +42,7 @@ from ..alignment import (
 from ..clips import STILL, sample_frames
 from ..config import ClipConfig
 from ..errors import LabError
-from ..files import read_json
-from .index import SETTINGS, SIDECARS, Entry
+from .index import SETTINGS, SIDECARS, Entry, read_written
 from .skeletons import Skeleton, read_skeleton
 from .video import Frames, pair_frames
 
@@ -182,7 +181,7 @@ def read_boxes(path: str | PathLike) -> dict[str, dict[str, list]]:
     The file is JSON: {"boxes": {"color": {"person": [[l, t, r, b], null, ...], "left_hand": ...}}}. One
     of the two images is enough; groups may be missing. Raises LabError for any other content.
     """
-    content = read_json(path)
+    content = read_written(path)
     boxes = content.get("boxes") if isinstance(content, dict) else None
     if not isinstance(boxes, dict) or not boxes or not set(boxes) <= {"color", "depth"}:
         raise LabError.mismatch(path, 'boxes of "color" or "depth"', "none", _BOXES_FIX)
@@ -244,7 +243,7 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     depth = sources["depth"].depth([depth_at[number] for number in frames], entry.recording.depth_unit)
     sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
     alignment = _align(entry, skeleton, config.alignment, **sizes, stand_in=stand_in)
-    if entry.name is not None:
+    if entry.name is not None and entry.name.setup is not None:  # NTU's, by a Kinect v2
         check_sizes(alignment, **sizes, path=paths["rgb"])
     pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
     rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))

@@ -204,7 +204,7 @@ def _outcomes(tasks: list[_Task], workers: int, progress: bool) -> Iterator[tupl
 
 
 def _view(entry: Entry) -> View:
-    return View.of((entry.name._asdict() if entry.name else {}) | entry.facts)
+    return View.of(entry.known)
 
 
 def _look_at_all(tasks: list[_Task], what: str, workers: int, progress: bool) -> Iterator[tuple[_Task, _Outcome]]:
@@ -289,7 +289,7 @@ def _wait(*_: object) -> NoReturn:
 
 def stamp_of(entry: Entry) -> str:
     """Names, sizes and modification times of a clip's files and what the index knows of it, as one hash."""
-    seen: list = [entry.facts]
+    seen: list = [entry.known]
     for modality, path in sorted(entry.files.items()):
         if os.path.isdir(path):
             files = sorted(os.scandir(path), key=lambda item: item.name)

@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import LabError
-from ..files import names_in
-from .index import ClipName, Index, make_index
+from .index import ClipName, Index, listed, make_index
 
 NTU_ACTIONS = (
     "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop", "pickup", "throw",
@@ -50,14 +49,6 @@ NTU120_ACTIONS = (
     "support somebody with hand", "finger-guessing game",
 )  # fmt: skip
 TWO_PEOPLE = frozenset((*range(50, 61), *range(106, 121)))  # actions that take two
-# Published by the data set's authors: 302 clips of the 60 classes, 535 of all 120.
-MISSING_LIST = "NTU_RGBD_samples_with_missing_skeletons.txt"
-MISSING_LIST_120 = "NTU_RGBD120_samples_with_missing_skeletons.txt"
-NTU_FILES = {  # folder stem, and what follows the clip's name
-    "rgb": ("nturgb+d_rgb", "_rgb.avi"),
-    "depth": ("nturgb+d_depth_masked", ""),
-    "skeleton": ("nturgb+d_skeletons", ".skeleton"),
-}
 UCLA_CLASSES = {
     1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash", 4: "walk around", 5: "sit down",
     6: "stand up", 8: "donning", 9: "doffing", 11: "throw", 12: "carry",
@@ -83,181 +74,153 @@ UWA_MISMATCHED = frozenset((  # RGB and depth show different recordings; ActionM
 Found = dict[str, dict[str, str]]  # file by clip id, by modality
 
 
-# -- NTU RGB+D -----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class NTU:
-    """A release of NTU RGB+D: the largest number of each part of a name, and the classes."""
+class NumberedSet:
+    """A data set whose clip ids are numbers behind letters, as in a01_s02_v03_e00."""
 
     name: str
-    limits: ClipName
-    class_names: tuple[str, ...]
+    ids: re.Pattern[str]  # groups named as in ClipName; "action" among them
+    classes: Mapping[int, str]
+    lies_at: Callable[[Path], bool]  # whether a folder looks like a root of this set
+    scan: Callable[[Path, list[str], dict[str, str]], Found]  # strange names go to the list, reasons to the dict
+    excluded: Mapping[str, str] = field(default_factory=dict)  # reason by clip id, known beforehand
+    limits: Mapping[str, int] = field(default_factory=dict)  # largest number, by group; the least is 1
 
     def parse(self, clip_id: str) -> ClipName | None:
-        """The numbers in a clip's name, or None where it is not a name of this release."""
-        match = _NAME.fullmatch(clip_id)
-        if match is None:
+        """The numbers in a clip's id, or None where it is not one of this set's."""
+        match = self.ids.fullmatch(clip_id)
+        numbers = {key: int(value) for key, value in match.groupdict().items()} if match else {}
+        inside = all(1 <= numbers.get(key, 0) <= limit for key, limit in self.limits.items())
+        if not inside or numbers.get("action") not in self.classes:
             return None
-        name = ClipName(*map(int, match.groups()))
-        inside = all(1 <= value <= limit for value, limit in zip(name, self.limits, strict=True))
-        return name if inside else None
+        return ClipName(numbers.get("setup"), numbers.get("camera"), *map(numbers.get, ClipName._fields[2:]))
 
     def index(self, root: str | os.PathLike) -> Index:
         """Scan a data root; reads folders and names only, no clip.
 
-        Each modality lies in one folder, as in `nturgb+d_rgb/`, or in one per archive, named as it is:
-        `nturgbd_rgb_s001/nturgb+d_rgb/` (see `_is_folder_of`). Clips that lack a modality, occur
-        twice, stand on the published list of missing skeletons (if that file lies in the root) or in
-        labkit.json are excluded with the reason. Raises LabError when the root or a modality has no
-        folder.
+        Clips that lack a modality, occur twice, stand on a published list of clips to leave out or in
+        labkit.json are excluded with the reason. Raises LabError when the root or a modality of NTU has no folder.
         """
-        root, strangers, twice = Path(root), [], {}
-        found = {modality: self._scan(root, modality, strangers, twice) for modality in NTU_FILES}
-        known = {clip: [f"{modality} found twice" for modality in modalities] for clip, modalities in twice.items()}
-        for clip in self._listed_as_missing(root):
-            known.setdefault(clip, []).append("on the published list of missing skeletons")
+        root, strangers, known = Path(root), [], dict(self.excluded)
+        found = self.scan(root, strangers, known)
         names = {clip: self.parse(clip) for files in found.values() for clip in files}
-        embedded = (root / "puppets.json").is_file()
-        return make_index(
-            root, found, {clip: name.action for clip, name in names.items()},
-            dict(enumerate(self.class_names, start=1)), known={clip: "; ".join(why) for clip, why in known.items()},
-            strangers=strangers, names=names, name="puppets" if embedded else self.name,
-        )  # fmt: skip
-
-    def clips(self, root: Path, modality: str) -> list[str]:
-        """The ids that have a file of this modality."""
-        return list(self._scan(root, modality, [], {}))
-
-    def _scan(self, root: Path, modality: str, strangers: list[str], twice: dict[str, list[str]]) -> dict[str, str]:
-        """Files of one modality by clip id; other names go to `strangers`, second files to `twice`."""
-        stem, suffix = NTU_FILES[modality]
-        found: dict[str, str] = {}
-        for folder in _folders(root, stem):
-            for name in names_in(folder):
-                clip, path = name.removesuffix(suffix), os.path.join(folder, name)
-                if (suffix and clip == name) or self.parse(clip) is None:
-                    strangers.append(f"{folder.relative_to(root).as_posix()}/{name}")
-                elif found.setdefault(clip, path) != path:
-                    twice.setdefault(clip, []).append(modality)
-        return found
-
-    def _listed_as_missing(self, root: Path) -> frozenset[str]:
-        """The ids on the lists that lie in the root or among the skeletons."""
-        listed: set[str] = set()
-        for folder in (root, *_folders(root, NTU_FILES["skeleton"][0])):
-            for name in (MISSING_LIST, MISSING_LIST_120):
-                if (folder / name).is_file():
-                    text = (folder / name).read_text(encoding="utf-8", errors="replace")
-                    listed.update(filter(self.parse, text.split()))
-        return frozenset(listed)
+        strange = [file for files in found.values() for clip, file in files.items() if names[clip] is None]
+        strangers += [os.path.relpath(file, root).replace(os.sep, "/") for file in strange]
+        names = {clip: name for clip, name in names.items() if name is not None}
+        found = {m: {clip: file for clip, file in files.items() if clip in names} for m, files in found.items()}
+        name = "puppets" if (root / "puppets.json").is_file() else self.name
+        actions = {clip: numbers.action for clip, numbers in names.items()}
+        return make_index(root, found, actions, self.classes, name=name, known=known, strangers=strangers, names=names)
 
 
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
+# -- NTU RGB+D -----------------------------------------------------------------------------------
 
-NTU60 = NTU("NTU60", ClipName(17, 3, 40, 2, 60), NTU_ACTIONS)
-NTU120 = NTU("NTU120", ClipName(32, 3, 106, 2, 120), NTU120_ACTIONS)
+NTU_FILES = {  # folder stem, and what follows the clip's name
+    "rgb": ("nturgb+d_rgb", "_rgb.avi"),
+    "depth": ("nturgb+d_depth_masked", ""),
+    "skeleton": ("nturgb+d_skeletons", ".skeleton"),
+}
+# Published by the data set's authors, 302 clips of the 60 classes and 535 of all 120, and passed on under other names.
+MISSING_LIST = re.compile(r".*missing_skeletons?.*\.txt", re.IGNORECASE)
+_NTU_ID = r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<subject>\d{3})R(?P<replication>\d{3})A(?P<action>\d{3})"
 
 
-def _is_folder_of(stem: str, name: str) -> bool:
-    """Whether a folder's name is `stem` (nturgb+d_rgb) or what an archive of that modality unpacks to.
+def _scan_ntu(root: Path, strangers: list[str], known: dict[str, str]) -> Found:
+    """Each modality lies in one folder, nturgb+d_rgb/, or in one per archive, nturgbd_rgb_s001/nturgb+d_rgb/."""
+    found = {modality: ntu_files(root, modality, strangers, known) for modality in NTU_FILES}
+    for folder in (root, *_ntu_folders(root, NTU_FILES["skeleton"][0])):
+        for name in filter(MISSING_LIST.fullmatch, listed(folder)):
+            text = (folder / name).read_text(encoding="utf-8", errors="replace")
+            for match in re.finditer(_NTU_ID, text, re.ASCII):
+                _add_reason(known, match[0], "on the published list of missing skeletons")
+    return found
 
-    The archives spell it with and without the +, nturgbd_rgb_s001 and nturgb+d_depth_masked_s001; some
-    hold several set-ups (_s001_to_s017), and widespread scripts want those of NTU 120 in nturgb+d_skeletons120.
+
+def _add_reason(known: dict[str, str], clip: str, reason: str) -> None:
+    if reason not in known.setdefault(clip, reason):
+        known[clip] += f"; {reason}"
+
+
+def ntu_files(root: Path, modality: str, strangers: list[str], known: dict[str, str]) -> dict[str, str]:
+    """Files of one modality by clip id; other names go to `strangers`, and of second files `known` tells."""
+    stem, suffix = NTU_FILES[modality]
+    found: dict[str, str] = {}
+    for folder in _ntu_folders(root, stem):
+        for name in listed(folder):
+            clip, path = name.removesuffix(suffix), os.path.join(folder, name)
+            if suffix and clip == name:
+                strangers.append(f"{folder.relative_to(root).as_posix()}/{name}")
+            elif found.setdefault(clip, path) != path:
+                _add_reason(known, clip, f"{modality} found twice")
+    return found
+
+
+def _ntu_folders(root: Path, stem: str) -> list[Path]:
+    """The folders of one modality, in order, each with or without `stem` inside.
+
+    A folder's name is `stem` (nturgb+d_rgb) or what an archive of that modality unpacks to, nturgbd_rgb_s001 and
+    nturgb+d_depth_masked_s001, with and without the +; some hold several set-ups (_s001_to_s017), and widespread
+    scripts want those of NTU 120 in nturgb+d_skeletons120.
     """
-    name = re.sub("^nturgbd_", "nturgb+d_", name)
-    return name in (stem, f"{stem}120") or name.startswith(f"{stem}_s")
-
-
-def _folders(root: Path, stem: str) -> list[Path]:
-    """The folders of one modality, in order, each with or without `stem` inside."""
-    try:
-        names = sorted(item.name for item in os.scandir(root) if item.is_dir())
-    except OSError as error:
+    if not root.is_dir():
         fix = "give the folder that holds nturgb+d_rgb and its siblings"
-        raise LabError.mismatch(root, "a data root", error.strerror, fix) from error
-    chosen = [root / name for name in names if _is_folder_of(stem, name)]
+        raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "none", fix)
+    names = [name for name in listed(root) if (root / name).is_dir()]
+    spelled = re.compile(stem.replace("+", "[+]?") + "(120|_s.*)?")
+    chosen = [root / name for name in names if spelled.fullmatch(name)]
     if not chosen:
         fix = "unpack this modality into the root, or make the embedded set: labkit data make"
         raise LabError.mismatch(root, f"a folder {stem}", ", ".join(names[:8]) or "no folder", fix)
     return [folder / stem if (folder / stem).is_dir() else folder for folder in chosen]
 
 
+NTU60 = NumberedSet(
+    "NTU60", re.compile(_NTU_ID, re.ASCII), dict(enumerate(NTU_ACTIONS, start=1)),
+    lambda root: any(re.match(r"nturgb[+]?d_", name) for name in listed(root)), _scan_ntu,
+    limits={"setup": 17, "camera": 3, "subject": 40, "replication": 2, "action": 60},
+)  # fmt: skip
+NTU120 = replace(
+    NTU60, name="NTU120", classes=dict(enumerate(NTU120_ACTIONS, start=1)),
+    limits={"setup": 32, "camera": 3, "subject": 106, "replication": 2, "action": 120},
+)  # fmt: skip
+
+
 # -- the others ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class NumberedSet:
-    """A data set whose clip ids are numbers behind letters, as in a01_s02_v03_e00."""
-
-    name: str
-    ids: re.Pattern[str]  # named groups; "action" among them
-    classes: Mapping[int, str]
-    lies_at: Callable[[Path], bool]  # whether a folder looks like a root of this set
-    scan: Callable[[Path, list[str]], Found]  # files of a root; strange names go to the list
-    excluded: Mapping[str, str] = field(default_factory=dict)  # reason by clip id, known beforehand
-
-    def parse(self, clip_id: str) -> dict[str, int] | None:
-        """The numbers in a clip's id, or None where it is not one of this set's."""
-        match = self.ids.fullmatch(clip_id)
-        numbers = {key: int(value) for key, value in match.groupdict().items()} if match else {}
-        return numbers if numbers.get("action") in self.classes else None
-
-    def index(self, root: str | os.PathLike) -> Index:
-        """Scan a data root; reads names only, no clip. Clips without RGB or depth are excluded."""
-        root, strangers = Path(root), []
-        found = self.scan(root, strangers)
-        named = {clip: self.parse(clip) for files in found.values() for clip in files}
-        strangers += sorted(clip for clip, numbers in named.items() if numbers is None)
-        found = {
-            modality: {clip: file for clip, file in files.items() if named[clip] is not None}
-            for modality, files in found.items()
-        }
-        facts = {clip: numbers for clip, numbers in named.items() if numbers is not None}
-        return make_index(
-            root, found, {clip: numbers["action"] for clip, numbers in facts.items()}, self.classes,
-            name=self.name, known=self.excluded, strangers=strangers, facts=facts,
-        )  # fmt: skip
-
-
-def _scan_ucla(root: Path, strangers: list[str]) -> Found:
+def _scan_ucla(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
     """view_V/aAA_sSS_eEE/frame_N_tc_T_{rgb.jpg,depth.png}; the id of a clip is vV_aAA_sSS_eEE."""
     found: Found = {"rgb": {}, "depth": {}}
-    for view in (1, 2, 3):
-        for folder in _subfolders(_ucla_base(root) / f"view_{view}", strangers, root):
-            clip, names = f"v{view}_{folder.name}", names_in(folder)
-            for modality, ending in (("rgb", "_rgb.jpg"), ("depth", "_depth.png")):
-                if any(name.startswith("frame_") and name.endswith(ending) for name in names):
-                    found[modality][clip] = str(folder / f"frame_*{ending}")
-            if not names:
-                found["rgb"][clip] = str(folder / "frame_*_rgb.jpg")  # found, and excluded for want of depth
+    for folder in (view / name for view in _ucla_views(root) for name in listed(view)):
+        if not (folder.is_dir() and re.fullmatch(r"a\d+_s\d+_e\d+", folder.name, re.ASCII)):
+            strangers.append(folder.relative_to(root).as_posix())
+            continue
+        clip, names = f"v{folder.parent.name[-1]}_{folder.name}", listed(folder)
+        for modality, ending in (("rgb", "_rgb.jpg"), ("depth", "_depth.png")):
+            if any(name.startswith("frame_") and name.endswith(ending) for name in names):
+                found[modality][clip] = str(folder / f"frame_*{ending}")
+        if not names:
+            found["rgb"][clip] = str(folder / "frame_*_rgb.jpg")  # found, and excluded for want of depth
     return found
 
 
-def _ucla_base(root: Path) -> Path:
-    return root / "multiview_action" if (root / "multiview_action").is_dir() else root
-
-
-def _subfolders(folder: Path, strangers: list[str], root: Path) -> Iterator[Path]:
-    for path in (folder / name for name in _listed(folder)):
-        if path.is_dir() and re.fullmatch(r"a\d+_s\d+_e\d+", path.name, re.ASCII):
-            yield path
-        else:
-            strangers.append(path.relative_to(root).as_posix())
+def _ucla_views(root: Path) -> list[Path]:
+    base = root / "multiview_action" if (root / "multiview_action").is_dir() else root
+    return [base / f"view_{view}" for view in (1, 2, 3) if (base / f"view_{view}").is_dir()]
 
 
 UCLA = NumberedSet(
     "N-UCLA",
     re.compile(r"v(?P<camera>[123])_a(?P<action>\d\d)_s(?P<subject>\d\d)_e(?P<replication>\d\d)", re.ASCII),
     UCLA_CLASSES,
-    lambda root: any((_ucla_base(root) / f"view_{view}").is_dir() for view in (1, 2, 3)),
+    lambda root: bool(_ucla_views(root)),
     _scan_ucla,
 )
 
 _UWA_CLIP = re.compile(r"a\d\d_s\d\d_v\d\d_e\d\d", re.ASCII)
 
 
-def _scan_uwa(root: Path, strangers: list[str]) -> Found:
+def _scan_uwa(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
     """Folders aAA_sSS_vVV_eEE of RGB ("001,.jpg") and of depth ("001.png"), up to three levels down.
 
     Depth decides which clips there are; their RGB lies under the same id or, as the paper's code has
@@ -266,19 +229,15 @@ def _scan_uwa(root: Path, strangers: list[str]) -> Found:
     places: Found = {"rgb": {}, "depth": {}}
     for parent in _parents(root, _UWA_CLIP):
         kind = "depth" if "depth" in parent.relative_to(root.parent).as_posix().lower() else "rgb"
-        for folder in sorted(parent.iterdir()):
+        for folder in map(parent.joinpath, listed(parent)):
             if folder.is_dir() and _UWA_CLIP.fullmatch(folder.name):
                 places[kind][folder.name] = str(folder / ("*.png" if kind == "depth" else "*,.jpg"))
             else:
                 strangers.append(folder.relative_to(root).as_posix())
-    rgb, taken = {}, set()
-    for clip in places["depth"]:
-        source = clip if clip in places["rgb"] else f"{clip[:-1]}1"
-        if source in places["rgb"]:
-            rgb[clip] = places["rgb"][source]
-            taken.add(source)
-    unused = {clip: file for clip, file in places["rgb"].items() if clip not in taken}
-    return {"rgb": rgb | unused, "depth": places["depth"]}
+    rgb = places["rgb"]
+    source = {clip: clip if clip in rgb else f"{clip[:-1]}1" for clip in places["depth"]}
+    unused = {clip: file for clip, file in rgb.items() if clip not in source.values()}
+    return {"rgb": {clip: rgb[name] for clip, name in source.items() if name in rgb} | unused, "depth": places["depth"]}
 
 
 def _parents(root: Path, names: re.Pattern[str], depth: int = 3) -> Iterator[Path]:
@@ -304,11 +263,11 @@ UWA = NumberedSet(
 )
 
 
-def _scan_utd(root: Path, strangers: list[str]) -> Found:
+def _scan_utd(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
     """RGB/aA_sS_tT_color.avi and Depth/aA_sS_tT_depth.mat; of two files of one clip the second is a stranger."""
     found: Found = {"rgb": {}, "depth": {}}
     for modality, stem, ending in (("rgb", "RGB", "_color.avi"), ("depth", "Depth", "_depth.mat")):
-        for path in (folder / name for folder in _utd_folders(root, stem) for name in _listed(folder)):
+        for path in (folder / name for folder in _utd_folders(root, stem) for name in listed(folder)):
             clip = path.name.removesuffix(ending)
             if clip == path.name or found[modality].setdefault(clip, str(path)) != str(path):
                 strangers.append(path.relative_to(root).as_posix())
@@ -317,18 +276,14 @@ def _scan_utd(root: Path, strangers: list[str]) -> Found:
 
 def _utd_folders(root: Path, stem: str) -> list[Path]:
     """`stem`, or the parts that its archives unpack to, RGB-part1 to RGB-part4; the files may lie one level deeper."""
-    names = [name for name in _listed(root) if re.fullmatch(rf"{stem}(-part\d+)?", name, re.ASCII)]
+    names = [name for name in listed(root) if re.fullmatch(rf"{stem}(-part\d+)?", name, re.ASCII)]
     return [root / name / name if (root / name / name).is_dir() else root / name for name in names]
-
-
-def _listed(folder: Path) -> list[str]:
-    return names_in(folder) if folder.is_dir() else []
 
 
 UTD = NumberedSet(
     "UTD-MHAD",
     re.compile(r"a(?P<action>\d{1,2})_s(?P<subject>[1-8])_t(?P<replication>[1-4])", re.ASCII),
     UTD_CLASSES,
-    lambda root: bool(_scan_utd(root, [])["rgb"] and _utd_folders(root, "Depth")),
+    lambda root: bool(_scan_utd(root, [], {})["rgb"] and _utd_folders(root, "Depth")),
     _scan_utd,
 )

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import LabError
-from ..files import names_in, sha256_json
+from ..files import sha256_json
 from .index import (
     CLIPS_TABLE,
     SIDECARS,
@@ -33,9 +33,10 @@ from .index import (
     Index,
     index_folders,
     index_table,
+    listed,
     looks_paired,
 )
-from .sets import NTU, NTU60, NTU120, TWO_PEOPLE, UCLA, UTD, UWA, NumberedSet
+from .sets import NTU60, NTU120, TWO_PEOPLE, UCLA, UTD, UWA, NumberedSet, ntu_files
 
 # Cross-subject trains on these 20 of the 40 people, cross-view on these two of the three cameras.
 CS_TRAIN_SUBJECTS = frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38))
@@ -80,23 +81,23 @@ Division = Callable[[Clips], Split]
 def cross_subject(clips: Clips) -> Split:
     """NTU RGB+D 60: 20 people train, 20 others test; of the training people, subject 1 validates (supplement)."""
     numbers = _numbers(clips, NTU60)
-    train, test = _divide(numbers, lambda n: n["subject"] in CS_TRAIN_SUBJECTS)
-    validation = [clip for clip in train if numbers[clip]["subject"] == CS_VALIDATION_SUBJECT]
+    train, test = _divide(numbers, lambda n: n.subject in CS_TRAIN_SUBJECTS)
+    validation = [clip for clip in train if numbers[clip].subject == CS_VALIDATION_SUBJECT]
     return make_split("cross-subject", train, validation, test)
 
 
-def cross_view(clips: Clips, dataset: NTU = NTU60) -> Split:
+def cross_view(clips: Clips, dataset: NumberedSet = NTU60) -> Split:
     """Cameras 2 and 3 train, camera 1 tests; 5 % of the training clips, as many of each class, validate.
 
     As released: names of a class sorted, the generator seeded with 0 afresh for every class.
     """
     numbers = _numbers(clips, dataset)
-    train, test = _divide(numbers, lambda n: n["camera"] in CV_TRAIN_CAMERAS)
-    classes = sorted({n["action"] for n in numbers.values()})
+    train, test = _divide(numbers, lambda n: n.camera in CV_TRAIN_CAMERAS)
+    classes = sorted({n.action for n in numbers.values()})
     per_class = int(CV_VALIDATION_SHARE * len(train)) // max(len(classes), 1)
     validation = []
     for action in classes:
-        mine = [clip for clip in train if numbers[clip]["action"] == action]
+        mine = [clip for clip in train if numbers[clip].action == action]
         chosen = np.random.RandomState(0).choice(len(mine), min(per_class, len(mine)), replace=False)
         validation += [mine[number] for number in chosen]
     return make_split("cross-view", train, validation, test)
@@ -104,29 +105,29 @@ def cross_view(clips: Clips, dataset: NTU = NTU60) -> Split:
 
 def cross_subject_120(clips: Clips) -> Split:
     """53 of the 106 people of NTU RGB+D 120 train."""
-    return _by_numbers(clips, NTU120, "cross-subject", lambda n: n["subject"] in CS_TRAIN_SUBJECTS_120)
+    return _by_numbers(clips, NTU120, "cross-subject", lambda n: n.subject in CS_TRAIN_SUBJECTS_120)
 
 
 def cross_setup(clips: Clips) -> Split:
     """NTU RGB+D 120: setups with an even number train, the others test."""
-    return _by_numbers(clips, NTU120, "cross-setup", lambda n: n["setup"] % 2 == 0)
+    return _by_numbers(clips, NTU120, "cross-setup", lambda n: n.setup % 2 == 0)
 
 
 def ucla_cross_view(clips: Clips, test_view: int = UCLA_TEST_VIEW) -> Split:
     """One of the three views tests, the other two train."""
     name = "cross-view" if test_view == UCLA_TEST_VIEW else f"cross-view-{test_view}"
-    return _by_numbers(clips, UCLA, name, lambda n: n["camera"] != test_view)
+    return _by_numbers(clips, UCLA, name, lambda n: n.camera != test_view)
 
 
 def utd_cross_subject(clips: Clips) -> Split:
     """Subjects 1, 3, 5, 7 train, the others test."""
-    return _by_numbers(clips, UTD, "cross-subject", lambda n: n["subject"] in UTD_TRAIN_SUBJECTS)
+    return _by_numbers(clips, UTD, "cross-subject", lambda n: n.subject in UTD_TRAIN_SUBJECTS)
 
 
 def uwa_views(clips: Clips, train: tuple[int, ...], test: int) -> Split:
     """Some of the four views train and one tests; clips of other views are in no part."""
     name = "cross-view" if train == (1, 2, 3) else _uwa_name(train, test)
-    return _by_numbers(clips, UWA, name, lambda n: n["camera"] in train, lambda n: n["camera"] == test)
+    return _by_numbers(clips, UWA, name, lambda n: n.camera in train, lambda n: n.camera == test)
 
 
 def _uwa_name(train: tuple[int, ...], test: int) -> str:
@@ -141,27 +142,27 @@ def _uwa_protocols() -> dict[str, Division]:
     }
 
 
-def _numbers(clips: Clips, dataset: NTU | NumberedSet) -> dict[str, dict[str, int]]:
+def _numbers(clips: Clips, dataset: NumberedSet) -> dict[str, ClipName]:
     """The numbers in each clip's name, in the order of the ids; LabError where a name is none of the set's."""
     numbers = {clip: dataset.parse(clip) for clip in sorted(clips.ids)}
     if strange := [clip for clip, found in numbers.items() if found is None]:
         fix = "use a protocol of the data set these clips belong to"
         raise LabError.mismatch(None, f"clips of {dataset.name}", repr(strange[0]), fix)
-    return {clip: found._asdict() if isinstance(found, ClipName) else found for clip, found in numbers.items()}
+    return numbers
 
 
-def _divide(numbers: Mapping[str, dict], trains: Callable[[dict], bool]) -> tuple[list[str], list[str]]:
+def _divide(numbers: Mapping[str, ClipName], trains: Callable[[ClipName], bool]) -> tuple[list[str], list[str]]:
     train = [clip for clip, found in numbers.items() if trains(found)]
     return train, [clip for clip, found in numbers.items() if not trains(found)]
 
 
-def _by_numbers(clips: Clips, dataset: NTU | NumberedSet, name: str, trains: Callable[[dict], bool],
-                tests: Callable[[dict], bool] | None = None) -> Split:  # fmt: skip
+def _by_numbers(clips: Clips, dataset: NumberedSet, name: str, trains: Callable[[ClipName], bool],
+                tests: Callable[[ClipName], bool] | None = None) -> Split:  # fmt: skip
     """A split by what the names say, with validation by `hold_out`; what does not train is tested, or what `tests`."""
     numbers = _numbers(clips, dataset)
     train, rest = _divide(numbers, trains)
     test = [clip for clip in rest if tests is None or tests(numbers[clip])]
-    return make_split(name, train, hold_out({clip: numbers[clip]["action"] for clip in train}), test)
+    return make_split(name, train, hold_out({clip: numbers[clip].action for clip in train}), test)
 
 
 # -- by objects -----------------------------------------------------------------------------------
@@ -180,12 +181,12 @@ def compositional(clips: Clips) -> Split:
     known of strangers. Raises LabError when objects are not recorded, or too few to hold a pair out.
     """
     numbers = _numbers(clips, NTU60)
-    pairs = {clip: (numbers[clip]["action"], thing) for clip, thing in _objects(clips, list(numbers)).items()}
-    others = {pairs[clip] for clip, n in numbers.items() if n["subject"] != CS_VALIDATION_SUBJECT}
+    pairs = {clip: (numbers[clip].action, thing) for clip, thing in _objects(clips, list(numbers)).items()}
+    others = {pairs[clip] for clip, n in numbers.items() if n.subject != CS_VALIDATION_SUBJECT}
     held_out = held_out_pairs(set(pairs.values()), others)
     test = [clip for clip in numbers if pairs[clip] in held_out]
     train = [clip for clip in numbers if pairs[clip] not in held_out]
-    validation = [clip for clip in train if numbers[clip]["subject"] == CS_VALIDATION_SUBJECT]
+    validation = [clip for clip in train if numbers[clip].subject == CS_VALIDATION_SUBJECT]
     return make_split("compositional", train, validation, test)
 
 
@@ -367,10 +368,9 @@ def find_dataset(root: str | os.PathLike) -> DataSet:
     if not root.is_dir():
         fix = "give the folder of a data set, or a CSV file of clips"
         raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "nothing", fix)
-    names = set(names_in(root))
-    if any(name.startswith(("nturgb+d_", "nturgbd_")) for name in names):
-        return _which_ntu(root, names)
-    if CLIPS_TABLE in names:
+    if NTU60.lies_at(root):
+        return _which_ntu(root)
+    if (root / CLIPS_TABLE).is_file():
         return replace(TABLE, index=lambda root: index_table(Path(root, CLIPS_TABLE)))
     for known in (UCLA, UTD, UWA):  # in this order: UWA3DII is looked for three levels deep
         if known.lies_at(root):
@@ -381,14 +381,14 @@ def find_dataset(root: str | os.PathLike) -> DataSet:
         "a data set: nturgb+d_rgb/, view_1/a01_s01_e00/, RGB/a1_s1_t1_color.avi, a01_s01_v01_e00/, clips.csv, "
         "or <class>/<stem>_color.* beside <stem>_depth.*"
     )
-    shown = ", ".join(sorted(names)[:8]) or "an empty folder"
+    shown = ", ".join(listed(root)[:8]) or "an empty folder"
     fix = "give the folder that holds these, or list the clips in clips.csv (clip, label, rgb, depth)"
     raise LabError.mismatch(root, expected, shown, fix)
 
 
-def _which_ntu(root: Path, names: set[str]) -> DataSet:
+def _which_ntu(root: Path) -> DataSet:
     """NTU60 unless a clip's name is one of NTU120 alone."""
-    if "puppets.json" in names:
+    if (root / "puppets.json").is_file():
         return PUPPETS
-    beyond = any(NTU60.parse(clip) is None for clip in NTU120.clips(root, "rgb"))
-    return DATA_SETS["NTU120" if beyond else "NTU60"]
+    clips = ntu_files(root, "rgb", [], {})
+    return DATA_SETS["NTU120" if any(NTU120.parse(clip) and not NTU60.parse(clip) for clip in clips) else "NTU60"]
