@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,10 +28,11 @@ from labkit.config import PuppetsConfig
 from labkit.data.prepare import prepare
 from labkit.data.splits import cross_subject
 from labkit.experiments.statistics import wilson_interval
-from labkit.export.onnx_file import INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export, seal, unseal
-from labkit.export.package import RgbOnly, eager_answer, eager_model, export_onnx, measure, noise, rgb_only, speed_ratio
-from labkit.export.prediction import predict_video
-from labkit.export.provenance import find_lab, find_run
+from labkit.export.convert import export_onnx, noise, seconds_a_clip
+from labkit.export.describe import find_lab, find_run
+from labkit.export.network import RgbOnly, eager_answer, eager_model, rgb_only
+from labkit.export.onnx_model import FORMAT, INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export
+from labkit.export.predict import predict_video
 from labkit.figures.pictures import answer_sheet
 from labkit.files import sha256_file
 from labkit.model import Stream
@@ -93,14 +92,12 @@ def test_the_export_gives_the_logits_that_were_tested(bench, model):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_onnx_and_torch_export_agree_with_eager(bench, model, batch):
+def test_the_onnx_file_agrees_with_eager(bench, model, batch):
     pixels = noise(batch, bench.about)
     logits, maps = eager_answer(rgb_only(bench.final))(pixels)
-    program = torch.export.load(io.BytesIO((bench.folder / "model.pt2").read_bytes())).module()
-    for answer in (model.answer, eager_answer(program)):
-        found = answer(pixels)
-        assert np.abs(found[0] - logits).max() <= 1e-4
-        assert np.abs(found[1] - maps).max() <= 1e-4 * np.abs(maps).max()
+    found = model.answer(pixels)
+    assert np.abs(found[0] - logits).max() <= 1e-4
+    assert np.abs(found[1] - maps).max() <= 1e-4 * np.abs(maps).max()
 
 
 @pytest.mark.parametrize("normalization", ["imagenet", "vgg"])
@@ -161,24 +158,26 @@ def test_depth_is_not_needed(bench, model, tmp_path, depth):
 # -- what travels with it --------------------------------------------------------------------------------
 
 
-def test_the_description_is_in_every_file(bench):
+def test_the_description_is_in_the_file_and_beside_it(bench):
     session = onnxruntime.InferenceSession(bench.folder / ONNX_FILE, providers=["CPUExecutionProvider"])
-    inside = json.loads(session.get_modelmeta().custom_metadata_map[KEY])["content"]
-    extra = {"model.json": ""}
-    torch.export.load(io.BytesIO((bench.folder / "model.pt2").read_bytes()), extra_files=extra)
+    inside = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
     beside = json.loads((bench.folder / "model.json").read_text(encoding="utf-8"))
-    for found in (inside, json.loads(extra["model.json"]), beside):
-        assert {key: bench.about[key] for key in found.keys() & bench.about} == {
-            key: value for key, value in found.items() if key in bench.about
-        }
-        assert found["classes"] == list(bench.lab.clips.class_names) and found["run"] == bench.final.id
-        assert found["num_frames"] == 5 and found["size"] == 32 and found["normalization"] == "imagenet"
-        assert found["ancestors"] == [bench.runs[r].id for r in ("hallucination", "two_stream", "depth", "rgb")]
-        assert found["data"]["fingerprint"] == bench.final.spec.data and found["training_version"] == bench.final.spec.version
-        assert found["accuracy"].items() >= bench.final.result["outputs"]["fused"]["test"].items()
-        assert found["torch"] == torch.__version__ and found["protocol"] == "cross-subject"
-    for name, known in beside["files"].items():
-        assert sha256_file(bench.folder / name) == known["sha256"] and known["parity"] <= 1e-4
+    known = beside.pop("files")[ONNX_FILE]
+    assert sha256_file(bench.folder / ONNX_FILE) == known["sha256"] and known["parity"] <= 1e-4
+    assert {**inside, "parity": known["parity"]} == bench.about and inside == beside
+    assert inside["classes"] == list(bench.lab.clips.class_names) and inside["run"] == bench.final.id
+    assert inside["num_frames"] == 5 and inside["size"] == 32 and inside["normalization"] == "imagenet"
+    assert inside["ancestors"] == [bench.runs[r].id for r in ("hallucination", "two_stream", "depth", "rgb")]
+    assert inside["data"]["fingerprint"] == bench.final.spec.data
+    assert inside["training_version"] == bench.final.spec.version
+    assert inside["accuracy"].items() >= bench.final.result["outputs"]["fused"]["test"].items()
+    assert inside["torch"] == torch.__version__ and inside["protocol"] == "cross-subject"
+
+
+def test_the_file_passes_the_checker_of_onnx_and_needs_no_other(bench):
+    model = onnx.load(bench.folder / ONNX_FILE)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"} and not model.functions
 
 
 def test_the_crop_is_the_average_of_the_training_clips(bench):
@@ -187,7 +186,7 @@ def test_the_crop_is_the_average_of_the_training_clips(bench):
     boxes = [np.divide(record["crop"]["box"], 2 * record["crop"]["of"]) for record in records]
     assert bench.about["crop"]["box"] == pytest.approx(np.mean(boxes, axis=0))
     video = next(path for path in bench.videos if path.name.startswith(bench.lab.split.test[0]))
-    seen = predict_video(video, open_export(bench.folder)).footage.frames.astype(int)
+    seen = predict_video(video, open_export(bench.folder)).video.frames.astype(int)
     stored = store.rgb(store.rows(bench.lab.split.test[:1]))[0].astype(int)
     assert np.abs(seen - stored).mean() < 8  # of 255: nearly what the lab's own crop shows
 
@@ -281,24 +280,16 @@ def test_a_missing_package_is_told_with_the_command(bench, tmp_path, monkeypatch
     assert predict_video(bench.videos[0], asked).logits.shape == (12,)
 
 
-# -- hostile exports -------------------------------------------------------------------------------------
+# -- damaged and foreign files ---------------------------------------------------------------------------
 
 
-def parts(bench) -> tuple[onnx.ModelProto, dict]:
-    data = (bench.folder / ONNX_FILE).read_bytes()
-    about = unseal(data, "")
-    length = about.pop("graph")["bytes"]
-    return onnx.ModelProto.FromString(data[:length]), about
-
-
-@pytest.mark.parametrize("place", range(0, 60))
-def test_a_flipped_bit_is_always_told(bench, tmp_path, place):
-    data = bytearray((bench.folder / ONNX_FILE).read_bytes())
-    rng = np.random.default_rng(place)
-    where = len(data) - 1 - place * 40 if place % 2 else int(rng.integers(len(data)))
-    data[where] ^= 1 << int(rng.integers(8))
-    (tmp_path / "a.onnx").write_bytes(data)
-    told(open_export, tmp_path / "a.onnx")
+@pytest.mark.parametrize("place", range(20))
+def test_a_flipped_bit_is_told(bench, tmp_path, place):
+    shutil.copytree(bench.folder, tmp_path / "out")
+    data, rng = bytearray((bench.folder / ONNX_FILE).read_bytes()), np.random.default_rng(place)
+    data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+    (tmp_path / "out" / ONNX_FILE).write_bytes(data)
+    assert "found a damaged one" in told(open_export, tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x00" * 1000, b"\x08\x0a" * 50, bytes(range(256)) * 40])
@@ -307,114 +298,25 @@ def test_what_is_no_export_is_told(tmp_path, content):
     assert "a.onnx" in told(open_export, tmp_path / "a.onnx")
 
 
-def test_cut_absent_foreign_and_pickled_files_are_told(bench, tmp_path):
-    data = (bench.folder / ONNX_FILE).read_bytes()
+def test_a_file_alone_answers_and_a_cut_one_is_told(bench, tmp_path, model):
+    data, pixels = (bench.folder / ONNX_FILE).read_bytes(), noise(1, bench.about)
+    (tmp_path / "a.onnx").write_bytes(data)
+    assert (open_export(tmp_path / "a.onnx", threads=1).answer(pixels)[0] == model.answer(pixels)[0]).all()
     for share in (0.1, 0.5, 0.999):
         (tmp_path / "a.onnx").write_bytes(data[: int(share * len(data))])
         told(open_export, tmp_path / "a.onnx")
-    model, _ = parts(bench)
-    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    assert "description" in told(open_export, tmp_path / "a.onnx")
+
+
+def test_absent_and_foreign_files_are_told(bench, tmp_path):
     assert "No such file" in told(open_export, tmp_path / "absent.onnx")
-    assert "can run code" in told(open_export, bench.folder / "model.pt2")
     assert ONNX_FILE in told(open_export, tmp_path)
-
-
-def outside(model, about):
-    (tensor := model.graph.initializer[0]).ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../../../etc/passwd")
-
-
-def custom(model, about):
-    model.graph.node[0].domain = "evil"
-
-
-def loop(model, about):
-    node = model.graph.node.add(op_type="Loop", name="forever")
-    node.attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="body")))
-
-
-def bomb(model, about):
-    model.graph.node[0].op_type = "ConstantOfShape"
-
-
-def nested(model, about):
-    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="body")))
-
-
-def function(model, about):
-    model.functions.add(name="f", domain="evil")
-
-
-def fewer_classes(model, about):
-    about["classes"] = about["classes"][:-1]
-
-
-def escapes(model, about):
-    about["classes"][0] = "\x1b[2J\x1b]0;owned\x07"
-
-
-def other_frames(model, about):
-    about["num_frames"] = 7
-
-
-def many_frames(model, about):
-    about["num_frames"] = 10**9
-
-
-def other_size(model, about):
-    about["size"] = 64
-
-
-def crop_outside(model, about):
-    about["crop"] = {"box": [0, 0, 1e9, float("1e9")], "shape": 1}
-
-
-def no_run(model, about):
-    del about["run"]
-
-
-def future(model, about):
-    about["format"] = 99
-
-
-def other_input(model, about):
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-
-
-def unconnected(model, about):
-    del model.graph.node[5]
-
-
-def unranked(model, about):
-    for port in (*model.graph.input, *model.graph.output):
-        port.type.tensor_type.ClearField("shape")
-
-
-def nothing(model, about):
-    model.graph.CopyFrom(onnx.GraphProto(name="nothing"))
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (outside, "weights in another file"), (custom, "plain operators"), (loop, "'Loop'"),
-        (bomb, "'ConstantOfShape'"), (nested, "a nested part"), (function, "functions"),
-        (fewer_classes, "inputs and outputs"),
-        (escapes, "printable names"), (other_frames, "inputs and outputs"), (many_frames, "frames"),
-        (other_size, "inputs and outputs"), (crop_outside, "a crop within"), (no_run, "a run"), (future, "format 1"),
-        (unranked, "expected"), (nothing, "expected"), (other_input, "expected"),
-        (unconnected, "a graph that ONNX Runtime loads"),
-    ],
-)  # fmt: skip
-def test_a_sealed_but_hostile_export_is_told(bench, tmp_path, change, expected):
-    """Whoever wrote it knows the seal: the checks behind it must hold."""
-    model, about = parts(bench)
-    change(model, about)
-    (tmp_path / "a.onnx").write_bytes(seal(model.SerializeToString(), about))
-    message = told(open_export, tmp_path / "a.onnx")
-    assert expected in message and "\x1b" not in message
+    model, path = onnx.load(bench.folder / ONNX_FILE), tmp_path / "a.onnx"
+    newer = f'{{"format": {FORMAT + 1}}}', f"found format {FORMAT + 1}"
+    for text, expected in ((None, "no description"), newer, ("text", "that labkit export wrote")):
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, {} if text is None else {KEY: text})
+        path.write_bytes(model.SerializeToString())
+        assert expected in told(open_export, path)
 
 
 def test_an_answer_that_is_no_number_is_told(bench):
@@ -431,28 +333,10 @@ def test_an_export_that_is_there_is_not_made_again(bench, capsys):
     assert "one that holds something" in capsys.readouterr().err
 
 
-def test_measure_times_the_same_work_on_one_thread(bench):
-    threads, begin = torch.get_num_threads(), time.monotonic()
-    ratio, ours, eager = measure(bench.final, bench.folder)
-    assert 0.1 < ratio < 30 and ours > 0 and eager > 0 and torch.get_num_threads() == threads
-    assert time.monotonic() - begin < 60
-
-
-def test_what_other_programs_take_is_no_speed():
-    """Eager waits as on a busy machine, where wall time said 1,831 times; and the budget holds."""
-    def works(seconds, waits=0.0):
-        def answer(_):
-            time.sleep(waits)
-            until = time.process_time() + seconds
-            while time.process_time() < until:
-                pass
-
-        return answer
-
-    begin = time.monotonic()
-    ratio, ours, eager = speed_ratio(works(0.02), works(0.04, waits=0.3), None, budget=1.0)
-    assert ratio == pytest.approx(2, rel=0.3) and ours == pytest.approx(0.02, rel=0.3) and eager < 0.06
-    assert time.monotonic() - begin < 10
+def test_speed_is_told_in_cpu_time_on_one_thread(bench):
+    threads = torch.get_num_threads()
+    ours, eager = seconds_a_clip(bench.final, bench.folder)
+    assert 0.1 < eager / ours < 30 and torch.get_num_threads() == threads
 
 
 def test_predict_tells_frames_answer_and_picture(bench, tmp_path, monkeypatch, capsys):
@@ -472,7 +356,7 @@ def test_predict_tells_frames_answer_and_picture(bench, tmp_path, monkeypatch, c
 
 def test_the_bars_of_a_prediction_are_in_percent(bench):
     found = predict_video(bench.videos[0], bench.folder)
-    sheet = answer_sheet(found.footage.frames, found.footage.indices, found.maps, "source", found.top(3))
+    sheet = answer_sheet(found.video.frames, found.video.indices, found.maps, "source", found.top(3))
     bars = sheet.axes[1]
     assert bars.get_xlim() == (0, 108) and "%" in bars.get_xlabel()
     assert bars.patches[0].get_width() == pytest.approx(100 * found.top(1)[0][1])
@@ -491,8 +375,8 @@ def test_predict_json(bench, tmp_path, monkeypatch, capsys):
     assert [a["class"] for a in eager["answer"]] == [a["class"] for a in found["answer"]]
 
 
-@pytest.mark.parametrize("wanted", [(), ("--camera", "0", "video"), ("--camera", "77"), ("video", "--top", "0"),
-                                    ("video", "--model", "m", "--run", "r"), ("video", "--model", "m")])  # fmt: skip
+@pytest.mark.parametrize("wanted", [("video",), ("video", "--top", "0"), ("video", "--model", "m"),
+                                    ("video", "--model", "m", "--run", "r")])  # fmt: skip
 def test_predict_tells_what_cannot_be(bench, wanted, capfd):
     assert cli.main(["predict", *wanted, "--home", str(bench.home)]) == 2
     err = [line for line in capfd.readouterr().err.splitlines() if line.startswith("labkit: ")]
@@ -545,7 +429,7 @@ def test_names_with_spaces_and_bytes_that_are_no_utf8(bench, tmp_path, monkeypat
 
 def test_an_export_is_asked_without_torch(bench, tmp_path):
     """Half of why one exports."""
-    code = "import sys; from labkit.cli.main import main; status = main(sys.argv[1:]); print('torch' in sys.modules, status)"
+    code = "import sys; from labkit.cli.main import main; s = main(sys.argv[1:]); print('torch' in sys.modules, s)"
     command = [sys.executable, "-c", code, "predict", str(bench.videos[0]), "--model", str(bench.folder), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "False 0", done.stderr

@@ -22,10 +22,10 @@ from labkit.data.splits import find_dataset
 from labkit.data.video import Frames
 from labkit.errors import LabError
 from labkit.experiments.targets import get_targets, results_table
-from labkit.export.footage import read_footage
-from labkit.export.model_card import OF_ACTIONS, model_card
-from labkit.export.package import eager_model
-from labkit.export.provenance import find_lab
+from labkit.export.card import OF_ACTIONS, model_card
+from labkit.export.describe import find_lab
+from labkit.export.network import eager_model
+from labkit.export.predict import sample_video
 from labkit.lab import open_lab
 from labkit.puppets.opening import beside, open_labs, store_path
 
@@ -263,11 +263,11 @@ def test_beside_a_root_that_cannot_be_written_to_the_home_that_was_named_counts(
 # -- what an exported model can be asked
 
 
-def test_a_picture_is_footage_of_one_frame(tmp_path):
+def test_a_picture_is_a_video_of_one_frame(tmp_path):
     rgb, _ = write_pair(tmp_path, "one", "image")
-    footage = read_footage(tmp_path / "one_color.png", 3, 24)
-    assert footage.frames.shape == (3, 24, 24, 3) and footage.indices == (0, 0, 0) and footage.total == 1
-    assert abs(footage.frames.mean(axis=(0, 1, 2)) - rgb.mean(axis=(0, 1, 2))).max() < 4 and footage.notes
+    video = sample_video(tmp_path / "one_color.png", 3, 24)
+    assert video.frames.shape == (3, 24, 24, 3) and video.indices == (0, 0, 0) and video.total == 1
+    assert abs(video.frames.mean(axis=(0, 1, 2)) - rgb.mean(axis=(0, 1, 2))).max() < 4 and video.notes
     (tmp_path / "cut.png").write_bytes((tmp_path / "one_color.png").read_bytes()[:90])
     with pytest.raises(LabError, match="a readable picture"):
-        read_footage(tmp_path / "cut.png", 3, 24)
+        sample_video(tmp_path / "cut.png", 3, 24)

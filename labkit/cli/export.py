@@ -11,7 +11,8 @@ from tyro.conf import Positional
 from ..errors import LabError, at_least_one
 
 if TYPE_CHECKING:
-    from ..export.onnx_file import Model
+    from ..export.onnx_model import Model
+    from ..export.predict import Prediction
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -24,7 +25,7 @@ def export(
     store: Path | None = None,
     home: Path | None = None,
 ) -> None:
-    """Write a run that needs no depth as ONNX and torch.export, with its description inside and a card beside it.
+    """Write a run that needs no depth as ONNX, with its description inside and a model card beside it.
 
     Args:
         run: Id or folder of a finished run whose every stream sees RGB, such as one of step 4.
@@ -33,30 +34,26 @@ def export(
         store: Folder of the clip store it was trained on; by default beside DATA, or looked for in HOME/data.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    from ..export import onnx_file, provenance
-    from ..export import package as export
+    from ..export import convert, describe, onnx_model
     from ..tools.home import find_home
 
     base = find_home(home)
-    found = provenance.find_run(run, base)
-    folder = out or base / onnx_file.EXPORTS / found.id
-    print(f"exporting {found.id}: traced, converted, read back and compared, in a minute or so", file=sys.stderr)
-    about = export.export_onnx(found, provenance.find_lab(found, base, store, data), folder)
-    for name, difference in about["parity"].items():
-        print(f"{folder / name}: logits within {difference:.1e} of the run's own")
-    ratio, seconds, eager = export.measure(found, folder)
-    print(f"ONNX Runtime: {ratio:.1f}x the speed of eager on one thread (CPU time, "
-          f"{1e3 * seconds:.1f} against {1e3 * eager:.1f} ms a clip)")  # fmt: skip
+    found = describe.find_run(run, base)
+    folder = out or base / onnx_model.EXPORTS / found.id
+    print(f"exporting {found.id}: converted, read back and compared, in a minute or so", file=sys.stderr)
+    about = convert.export_onnx(found, describe.find_lab(found, base, store, data), folder)
+    print(f"{folder / onnx_model.ONNX_FILE}: logits within {about['parity']:.1e} of the run's own")
+    ours, eager = convert.seconds_a_clip(found, folder)
+    print(f"ONNX Runtime: {eager / ours:.1f}x the speed of eager on one thread (CPU time, "
+          f"{1e3 * ours:.1f} against {1e3 * eager:.1f} ms a clip)")  # fmt: skip
 
 
 def predict(
-    video: Positional[Path | None] = None,
+    video: Positional[Path],
     /,
     model: Path | None = None,
     run: str | None = None,
     data: Path | None = None,
-    camera: int | None = None,
-    seconds: float = 3.0,
     top: int = 5,
     json: bool = False,
     picture: Path | None = None,
@@ -69,76 +66,59 @@ def predict(
         model: An export, its folder or ONNX file; by default the one in HOME/runs/exports.
         run: Ask this run's own network instead; needs its clip store, but no ONNX Runtime.
         data: The data root that run was trained on, unless that is the embedded set.
-        camera: Watch this webcam, 0 for the first, instead of a file.
-        seconds: How long to watch it.
         top: How many classes to tell.
         json: Print JSON, and draw no picture unless one is named.
         picture: PNG to write; by default VIDEO.prediction.png in the current folder.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(top=top)
-    _check_choices(video, camera, model, run)
-    path = picture or (None if json else Path(f"{video.stem if video else 'camera'}.prediction.png"))
-    if path is not None:
-        _check_picture(path, video)
-    from ..export import footage, prediction
-
-    asked = _asked(model, run, data, home)
-    if camera is None:
-        answer = prediction.predict_video(video, asked)
-    else:
-        answer = prediction.predict(footage.capture_footage(camera, *asked.sees, seconds=seconds), asked)
-    if path is not None:
-        _draw(answer, path, top)
-    print("\n".join(answer.lines(top, path, json)))
-
-
-def _check_choices(video: Path | None, camera: int | None, model: Path | None, run: str | None) -> None:
-    if (video is None) == (camera is None):
-        raise LabError.mismatch(None, "a video file or --camera", "both" if video else "neither", "give one of them")
     if model is not None and run is not None:
         raise LabError.mismatch(None, "an export or a run", "both", "leave --model or --run out")
+    path = picture or (None if json else Path(f"{video.stem}.prediction.png"))
+    if path is not None:
+        _check_picture(path, video)
+    from ..export.predict import predict_video
+
+    answer = predict_video(video, _asked(model, run, data, home))
+    if path is not None:
+        _draw(answer, path, top)
+    print(answer.as_json(top, path) if json else "\n".join(answer.lines(top, path)))
 
 
 def _asked(path: Path | None, run: str | None, data: Path | None, home: Path | None) -> Model:
     """The model that is to answer: an export, named or the one there is, or a run's own network."""
-    from ..export import onnx_file
-
-    if path is not None:  # which needs no project folder
-        return onnx_file.open_export(path)
+    from ..export import onnx_model
     from ..tools.home import find_home
 
+    if path is not None:  # which needs no project folder
+        return onnx_model.open_export(path)
     base = find_home(home)
     if run is None:
-        return onnx_file.open_export(onnx_file.find_export(base))
-    from ..export import package as export
-    from ..export import provenance
+        return onnx_model.open_export(onnx_model.find_export(base))
+    from ..export import describe, network
 
-    found = provenance.find_run(run, base)
-    return export.eager_model(found, provenance.find_lab(found, base, data=data))
+    found = describe.find_run(run, base)
+    return network.eager_model(found, describe.find_lab(found, base, data=data))
 
 
-def _check_picture(path: Path, video: Path | None) -> None:
+def _check_picture(path: Path, video: Path) -> None:
     """LabError before anything is computed where the picture would replace something that is none."""
     fix = "name a new file that ends in .png with --picture"
     if path.suffix.lower() != ".png":
         raise LabError.mismatch(path, "a name that ends in .png", path.name, fix)
     if not path.exists():
         return
-    if not path.is_file():
-        raise LabError.mismatch(path, "no file, or a PNG to replace", "something else", fix)
-    if video is not None and video.exists() and path.samefile(video):
+    if video.exists() and path.samefile(video):
         raise LabError.mismatch(path, "another file than the one asked about", "the same", fix)
-    with open(path, "rb") as file:
-        if file.read(8) != PNG_HEAD:
-            raise LabError.mismatch(path, "no file, or a PNG to replace", "another kind of file", fix)
+    if not path.is_file() or path.read_bytes()[:8] != PNG_HEAD:
+        raise LabError.mismatch(path, "no file, or a PNG to replace", "something else", fix)
 
 
-def _draw(answer, path: Path, top: int) -> None:
+def _draw(answer: Prediction, path: Path, top: int) -> None:
     from .. import files
     from ..figures import pictures, style
 
-    sheet = answer.footage.frames, answer.footage.indices, answer.maps, answer.about["maps_of"]
+    sheet = answer.video.frames, answer.video.indices, answer.maps, answer.about["maps_of"]
     figure = pictures.answer_sheet(*sheet, answer.top(top))
     caption = f"Answer of {answer.about['run']}, trained on {answer.about['data']['name']}"
     files.write_bytes(path, style.picture_bytes(figure, "png", caption))

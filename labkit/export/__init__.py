@@ -1,4 +1,5 @@
-"""A finished network outside the lab: ONNX, prediction on any video, a model card.
+"""A finished network outside the lab: one ONNX file with its model card, and its answer for any video.
 
-Imports the front room, `data` and `analysis`. Start with `package`.
+For whoever wants to use a trained model, not to train one. Imports the front room, `tools`, `data`, `puppets`
+and `experiments`. Start with `convert`, which writes an export, and `predict`, which asks one.
 """

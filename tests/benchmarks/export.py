@@ -18,16 +18,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
-from common import gemm_rate
+from common import compare, gemm_rate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.config import MINI, PAPER, Profile
-from labkit.export.onnx_file import FORMAT, open_export, seal
-from labkit.export.package import TOLERANCE, RgbOnly, eager_answer, speed_ratio, to_onnx, trace
+from labkit.export.convert import TOLERANCE, difference, noise, to_onnx
+from labkit.export.network import RgbOnly, eager_answer
+from labkit.export.onnx_model import FORMAT, open_export
 from labkit.model import TwoStream, build_stream
 
 CLASSES = {"mini": 12, "paper": 60}
@@ -49,27 +49,22 @@ def random_network(profile: Profile) -> RgbOnly:
 
 def exported(network: RgbOnly, profile: Profile, folder: Path) -> Path:
     """Its ONNX file, described as far as opening it asks."""
-    about = {
-        "format": FORMAT, "classes": [f"class {n}" for n in range(CLASSES[profile.name])], "crop": None,
-        "num_frames": profile.clips.num_frames, "size": profile.clips.size, "run": "random", "protocol": "none",
-        "maps_of": "hallucination", "accuracy": None, "data": {"name": "none"},
-    }  # fmt: skip
+    about = {"format": FORMAT, "num_frames": profile.clips.num_frames, "size": profile.clips.size}
     path = folder / f"{profile.name}.onnx"
-    path.write_bytes(seal(to_onnx(trace(network, about)), about))
+    path.write_bytes(to_onnx(network, about))
     return path
 
 
 def row(profile: Profile, network: RgbOnly, path: Path, threads: int, clips: int) -> str:
     """One comparison as a line of the table; ends the run when the two do not agree."""
     torch.set_num_threads(threads)
-    ours, eager = open_export(path, threads).answer, eager_answer(network)
-    shape = (clips, profile.clips.num_frames, 3, profile.clips.size, profile.clips.size)
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found, expected = ours(pixels)[0], eager(pixels)[0]
-    parity = np.abs(found - expected).max() / np.abs(expected).max()
+    model, eager = open_export(path, threads), eager_answer(network)
+    ours, about = model.answer, model.about
+    parity, pixels = difference(ours, eager, about), noise(clips, about)
     assert parity <= TOLERANCE, f"the two disagree by {parity}"
     clock = time.process_time if threads == 1 else time.perf_counter
-    ratio, fast, slow = speed_ratio(ours, eager, pixels, PAIRS[profile.name, clips], clock=clock)
+    pairs = PAIRS[profile.name, clips]
+    ratio, slow, fast = compare(lambda: eager(pixels), lambda: ours(pixels), pairs, clock)
     with FlopCounterMode(display=False) as counter:
         network(torch.from_numpy(pixels[:1]))
     bound = slow * gemm_rate(clock) / (counter.get_total_flops() * clips)

@@ -40,6 +40,11 @@ A video from elsewhere is cropped without depth, and that costs accuracy which t
 _WHOLE = """\
 The test clips were not cropped: each whole image was squeezed to a square, as a video from elsewhere is."""
 
+_PUPPETS = """\
+The lab's embedded set: articulated puppets before two simulated Kinect cameras (`labkit data make`). No person, and
+no frame of NTU RGB+D, is in it."""
+_DATA = "{name}, prepared as the clip store `{store}`. See its own documentation and licence."
+
 _CARD = """\
 # Model card: {run}
 
@@ -57,8 +62,8 @@ trained and is not needed, read or estimated in pixels now. Made by labkit {labk
 ## Accuracy
 
 **{accuracy:.1f} % of {total} test clips, 95 % interval {low:.1f} to {high:.1f} %** over clips (Wilson){over_people}.
-One training, one seed; trained in {precision}, tested in fp32. These files differ from the network that was
-tested by at most {parity:.1e} of its largest logit.
+One training, one seed; trained in {precision}, tested in fp32. The ONNX file differs from the network that
+was tested by at most {parity:.1e} of its largest logit.
 
 {cropped}
 
@@ -73,8 +78,7 @@ maps after block {block} of the {maps_of} stream.
 - classes, in the order of the logits: {classes}
 
 `labkit predict VIDEO --model FOLDER` does all this. `model.onnx` carries the whole description in its metadata, under
-`labkit`. `model.pt2` is the same network for `torch.export.load`, which unpickles, and that can run code: open one from
-somebody you trust only.
+`labkit`.
 
 ## It must not be used for
 
@@ -82,24 +86,22 @@ somebody you trust only.
 
 
 def model_card(about: Mapping[str, Any], parity: float) -> str:
-    """The card as Markdown; `about` as from `export.describe`."""
+    """The card as Markdown; `about` as from `describe.describe`, `parity` the share by which its logits differ."""
     data, accuracy = about["data"], about["accuracy"]
     simulated, of_actions = data["name"] == SIMULATED, data["name"] in OF_ACTIONS
     only = _SIMULATED_ONLY if simulated else _OF_PEOPLE if of_actions else _OF_ANYTHING
     low, high = wilson_interval(accuracy["correct"], accuracy["total"])
-    counts = ", ".join(f"{count} {part} clips" for part, count in data["clips"].items())
     return _CARD.format_map({
         **about,
         "classes": "; ".join(about["classes"]), "classes_count": len(about["classes"]),
         "task": "Action recognition from RGB video" if of_actions else "Classification of RGB images or video",
         "teacher": _teacher(data), "cropped": (_WHOLE if _is_whole(about["crop"]) else _CROPPED).format_map(about),
         "streams": _streams(about["modalities"], about["maps_of"]),
-        "data": _data_line(data, simulated),
-        "clips": counts, "fingerprint": data["fingerprint"][:16],
-        "ancestors": ", ".join(about["ancestors"]) or "none",
+        "data": _PUPPETS if simulated else _DATA.format_map(data),
+        "clips": ", ".join(f"{count} {part} clips" for part, count in data["clips"].items()),
+        "fingerprint": data["fingerprint"][:16], "ancestors": ", ".join(about["ancestors"]) or "none",
         "total": accuracy["total"], "accuracy": 100 * accuracy["accuracy"], "low": 100 * low, "high": 100 * high,
-        "over_people": _over_people(accuracy),
-        "crop": crop_line(about["crop"]), "parity": parity,
+        "over_people": _over_people(accuracy), "crop": _crop_line(about["crop"]), "parity": parity,
         "not_for": only + _NOT_FOR,
     })  # fmt: skip
 
@@ -132,16 +134,7 @@ def _streams(modalities: Mapping[str, str], maps_of: str) -> str:
     return f"an RGB stream and {other}, tied together, both seeing RGB"
 
 
-def _data_line(data: Mapping[str, Any], simulated: bool) -> str:
-    if simulated:
-        return (
-            "The lab's embedded set: articulated puppets before two simulated Kinect cameras (`labkit data make`). "
-            "No person, and no frame of NTU RGB+D, is in it."
-        )
-    return f"{data['name']}, prepared as the clip store `{data['store']}`. See its own documentation and licence."
-
-
-def crop_line(crop: Mapping[str, Any] | None) -> str:
+def _crop_line(crop: Mapping[str, Any] | None) -> str:
     """How a frame of a foreign video is cropped, in words."""
     if crop is None:
         return "the whole frame, squeezed to a square (the training clips' crop is not on record)"

@@ -1,4 +1,4 @@
-"""Where an exported model comes from: the run by its name, the bench it was trained on, all that is known of it.
+"""What is known of a model that leaves: the run by its name, the bench it was trained on, data and accuracy.
 
 No depth file is read: class names, crops and fingerprints stand in the clip store's index.
 """
@@ -6,10 +6,12 @@ No depth file is read: class names, crops and fingerprints stand in the clip sto
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from .. import __version__
 from ..config import ClipConfig, ModelConfig, Profile
@@ -20,31 +22,31 @@ from ..errors import LabError
 from ..experiments.statistics import paired_bootstrap
 from ..lab import Lab
 from ..puppets.opening import PROTOCOLS, store_path
-from ..runs import PREDICTIONS, SPEC, Run, RunStore
-from .footage import average_crop
+from ..runs import PREDICTIONS, SPEC, WEIGHTS, Run, RunStore
+from .onnx_model import FORMAT, INPUT, OUTPUTS
+
+if TYPE_CHECKING:
+    from .network import RgbOnly
 
 READINGS = {"pair": "fused", "stream": "stream", "hallucination": "alone"}  # what a run calls the exported logits
 MIN_PEOPLE = 5  # of fewer, no interval can be had by drawing them again
-NEEDED = {"modalities", "model", "clips", "classes", "seed"}  # in the configuration of a run with weights
 
 
 def find_run(name: str | os.PathLike, home: Path) -> Run:
     """A finished run by its id or its folder; LabError when there is none or its specification is damaged."""
-    folder = Path(name)
-    store, run_id = (folder.parent, folder.name) if (folder / SPEC).exists() else (home / "runs", os.fspath(name))
-    if not (store / run_id / SPEC).is_file():
+    folder = Path(name) if (Path(name) / SPEC).is_file() else home / "runs" / name
+    if not (folder / SPEC).is_file():
         fix = "name one of the folders in runs/, such as that of a run of step 4"
-        raise LabError.mismatch(store / run_id, "a run", "none", fix)
+        raise LabError.mismatch(folder, "a run", "none", fix)
     try:
-        run = RunStore(store).get(run_id)
-        complete = set(run.spec.config) >= NEEDED
-    except (TypeError, KeyError, AttributeError, ValueError) as error:  # JSON, but of another shape
-        complete, run = False, error
-    if not complete:
+        run = RunStore(folder.parent).get(folder.name)
+    except (TypeError, KeyError) as error:  # JSON, but of another shape
         fix = "delete this folder and train the run again"
-        raise LabError.mismatch(store / run_id / SPEC, "the specification of a run", run, fix)
+        raise LabError.mismatch(folder / SPEC, "the specification of a run", error, fix) from error
     if not run.done:
         raise LabError.mismatch(run.path, "a finished run", f"state {run.state}", "train it to its end first")
+    if WEIGHTS not in run.manifest():
+        raise LabError.mismatch(run.path, "a run with weights", "none", "name a training, as of step 4")
     return run
 
 
@@ -54,8 +56,11 @@ def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None 
     Raises LabError when no store there holds the pixels and the split that the run names.
     """
     config = run.spec.config
-    settings = {"clips": _known(ClipConfig, config["clips"]), "model": _known(ModelConfig, config["model"])}
-    profile = Profile("of the run", **settings)
+    try:
+        profile = Profile("of the run", clips=ClipConfig(**config["clips"]), model=ModelConfig(**config["model"]))
+    except TypeError as error:
+        fix = "train the run again"
+        raise LabError.mismatch(run.path, "settings of this version of labkit", error, fix) from error
     given = store or (store_path(Path(os.path.abspath(data)), profile, home) if data else None)
     for folder in [given] if given else sorted(path.parent for path in (home / "data").glob("*/index.json")):
         root = Path(os.path.abspath(data)) if data else folder.with_name(folder.name.rsplit("-", 3)[0])
@@ -77,58 +82,58 @@ def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None 
     raise LabError.mismatch(given or home / "data", f"the clip store that {run.id} was trained on", found, fix)
 
 
-def _known(kind: type, values: dict) -> Any:
-    """A config from a run's record; LabError where another version wrote other settings."""
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise LabError.mismatch(None, f"settings of {kind.__name__}", error, "train the run again") from error
-
-
 def hallucinating(run: Run) -> tuple[str, bool]:
     """The role, of a pair's, that took a teacher's place, and whether that teacher saw another modality.
 
     A pair that no step 3 led to has no such stream; then the source stands in.
     """
-    for parent in _specs(run.spec.parents, run):
-        if "distill" in parent.config:
-            return parent.config["distill"].get("missing", "source"), parent.config["modalities"]["teacher"] != "rgb"
+    for parent in _parents(run):
+        if "distill" in parent.spec.config:
+            config = parent.spec.config
+            return config["distill"].get("missing", "source"), config["modalities"]["teacher"] != "rgb"
     return "source", False
 
 
-def _specs(ids: tuple[str, ...], run: Run) -> list:
-    """Specifications of those runs whose folders lie beside `run`."""
+def _parents(run: Run) -> list[Run]:
+    """Those whose weights it starts from, where their folders lie beside it."""
     store = RunStore(run.path.parent)
-    return [store.get(name).spec for name in ids if (store.root / name / SPEC).exists()]
+    return [store.get(name) for name in run.spec.parents if (store.root / name / SPEC).exists()]
 
 
 def ancestors(run: Run) -> list[str]:
     """Ids of all runs whose weights it comes from, as far as their folders are there; parents first."""
-    found: list[str] = []
-    waiting = list(run.spec.parents)
-    while waiting:
-        name = waiting.pop(0)
-        if name not in found:
-            found.append(name)
-            waiting += [grand for spec in _specs((name,), run) for grand in spec.parents]
-    return found
+    found = list(run.spec.parents)
+    for parent in _parents(run):
+        found += ancestors(parent)
+    return list(dict.fromkeys(found))
 
 
-def describe(run: Run, lab: Lab, kind: str) -> dict[str, Any]:
-    """Classes, input, crop, accuracy with intervals, data and provenance of a model; JSON values.
+def average_crop(records: Sequence[Mapping]) -> dict | None:
+    """The `crop` of `predict.crop_box` from the records of clips; None where none tells it."""
+    crops = [record["crop"] for record in records if "crop" in record]
+    if not crops:
+        return None
+    boxes = [np.divide(crop["box"], [*crop["of"], *crop["of"]]) for crop in crops]
+    shapes = [width / height for width, height in (crop["of"] for crop in crops)]
+    return {"box": np.mean(boxes, axis=0).tolist(), "shape": float(np.mean(shapes))}
 
-    `kind` is "pair" of two tied streams, or the role of a single one.
-    """
-    config, record, split = run.spec.config, run.load_json("record.json"), lab.split
+
+def describe(run: Run, lab: Lab, network: RgbOnly) -> dict[str, Any]:
+    """Classes, input, outputs, crop, accuracy with intervals, data and provenance of a model; JSON values."""
+    config, clips, split = run.spec.config, run.spec.config["clips"], lab.split
+    record, reading = run.load_json("record.json"), READINGS[network.kind]
     training = [lab.clips.records[row] for row in lab.clips.rows(split.train)]
+    frames, size = clips["num_frames"], clips["size"]
     return {
-        "run": run.id, "parents": list(run.spec.parents), "ancestors": ancestors(run), "seed": config["seed"],
-        "training_version": run.spec.version, "labkit": __version__, "trained_with_torch": record["torch"],
-        "precision": record["precision"], "modalities": config["modalities"],
-        "classes": list(lab.clips.class_names), "num_frames": config["clips"]["num_frames"],
-        "size": config["clips"]["size"], "normalization": config["clips"]["normalization"],
-        "alignment": config["clips"]["alignment"], "crop": average_crop(training),
-        "protocol": split.name, "reading": READINGS[kind], "accuracy": _accuracy(run, lab, READINGS[kind]),
+        "format": FORMAT, "run": run.id, "parents": list(run.spec.parents), "ancestors": ancestors(run),
+        "seed": config["seed"], "training_version": run.spec.version, "labkit": __version__,
+        "torch": str(torch.__version__), "trained_with_torch": record["torch"], "precision": record["precision"],
+        "modalities": config["modalities"], "classes": list(lab.clips.class_names),
+        "input": f"{INPUT}: uint8 (batch, {frames}, 3, {size}, {size}), RGB", "outputs": list(OUTPUTS),
+        "num_frames": frames, "size": size, "normalization": clips["normalization"],
+        "alignment": clips["alignment"], "crop": average_crop(training), "block": network.block,
+        "maps_of": "hallucination" if hallucinating(run)[1] else network.maps_of,
+        "protocol": split.name, "reading": reading, "accuracy": _accuracy(run, lab, reading),
         "data": {
             "name": lab.data_name, "depth_is": _depth_is(lab.root), "store": lab.clips.path.name,
             "fingerprint": run.spec.data,

@@ -1,0 +1,96 @@
+"""The network of a run that needs RGB alone, as it leaves the lab: normalisation inside, maps beside the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..clips import IMAGENET_MEAN, IMAGENET_STD, VGG_MEAN
+from ..config import ModelConfig
+from ..errors import LabError
+from ..lab import Lab
+from ..model import NUM_BLOCKS, Stream, TwoStream
+from ..runs import WEIGHTS, Run
+from ..trainers import load_stream
+from .describe import describe, hallucinating
+from .onnx_model import Model
+
+MIN_MAP = 7  # positions a side: maps of fewer are too coarse to lay over a frame
+BLOCK_STRIDES = {block: 2 ** (block + 1) for block in range(1, NUM_BLOCKS + 1)}  # pixels of a frame per position
+
+
+class RgbOnly(nn.Module):
+    """Frames, uint8 (batch, T, 3, S, S) RGB, to logits (batch, classes) and maps (batch, T, h, w).
+
+    The maps are the mean over channels at the end of `block` of the stream in the role `maps_of`, for
+    two tied streams; a single stream shows its own.
+    """
+
+    def __init__(self, network: Stream | TwoStream, maps_of: str, block: int, normalization: str):
+        super().__init__()
+        self.network, self.maps_of, self.block, self.normalization = network, maps_of, block, normalization
+        imagenet = normalization == "imagenet"
+        scale = [1 / (255 * std) for std in IMAGENET_STD] if imagenet else [1.0, 1.0, 1.0]
+        shift = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+        for name, values in (("scale", scale), ("shift", shift if imagenet else [-mean for mean in VGG_MEAN])):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1))
+
+    @property
+    def kind(self) -> str:
+        """As in `describe.READINGS`."""
+        return "pair" if isinstance(self.network, TwoStream) else self.maps_of
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        clip = self.normalize(frames)
+        pair = isinstance(self.network, TwoStream)
+        output = self.network(clip, clip) if pair else self.network(clip)
+        stream = getattr(output, self.maps_of) if pair else output
+        maps = stream.blocks[self.block - 1].mean(dim=1)
+        return output.logits, maps.unflatten(0, (-1, frames.shape[1]))
+
+    def normalize(self, frames: Tensor) -> Tensor:
+        """`clips.normalize` for RGB, in operators that ONNX has."""
+        clip = frames.to(torch.float32) * self.scale + self.shift
+        return clip if self.normalization == "imagenet" else clip.clamp(0, 255).floor()
+
+
+def rgb_only(run: Run) -> RgbOnly:
+    """The network of a finished run; LabError when it needs more than RGB, or more than one clip to answer."""
+    config, path = run.spec.config, run.path / WEIGHTS
+    other = sorted(set(config["modalities"].values()) - {"rgb"})
+    if other:
+        fix = "name a run of step 4, or another one that sees RGB alone"
+        raise LabError.mismatch(path, "a run that needs RGB alone", f"one that needs {', '.join(other)}", fix)
+    if config.get("train", {}).get("bn_at_test") == "batch":
+        fix = 'train with bn_at_test="running"'
+        raise LabError.mismatch(path, "answers that do not depend on the batch", "batch statistics at test", fix)
+    roles = {name.partition(".")[0] for name in run.load_tensors(WEIGHTS)[0]}
+    streams = {role: load_stream(run, role) for role in roles}
+    if len(streams) == 1:
+        ((maps_of, network),) = streams.items()
+    else:
+        model = ModelConfig(**config["model"])
+        network = TwoStream(**streams, connection=model.connection, connect_at=model.connect_at)
+        maps_of, _ = hallucinating(run)
+    sides = {block: config["clips"]["size"] // stride for block, stride in BLOCK_STRIDES.items()}
+    block = max((block for block, side in sides.items() if side >= MIN_MAP), default=1)
+    return RgbOnly(network, maps_of, block, config["clips"]["normalization"]).eval().requires_grad_(False)
+
+
+def eager_model(run: Run, lab: Lab) -> Model:
+    """The run's own network as it is, for where ONNX Runtime is not installed."""
+    network = rgb_only(run)
+    return Model(describe(run, lab, network), eager_answer(network))
+
+
+def eager_answer(network: nn.Module) -> Callable:
+    """A network as the `answer` of a `Model`."""
+
+    def answer(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            return tuple(output.numpy() for output in network(torch.from_numpy(clips)))
+
+    return answer

@@ -1,0 +1,148 @@
+"""What happens in this video? A model is shown a few frames of it and answers.
+
+The video is any file that PyAV reads, or a picture. A recording of the lab is cropped to what its depth camera
+saw, too. Here there is no depth camera: the average crop of the training clips stands in (`crop_box`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..alignment import Box, crop_color
+from ..clips import sample_frames
+from ..data.video import CONTAINERS, FETCH, PICTURES, open_video, read_picture
+from ..errors import LabError, printable
+from .onnx_model import Model, open_export
+
+# Kinds that hold their own frames. Play lists and picture sequences, which name other files, are not among them.
+FOREIGN = f"{CONTAINERS},mpegts,mpeg,mpegvideo,flv,asf,gif,ogg,mxf,nut,dv,ivf,rm,wtv,h264,hevc,m4v"
+SAME_SHAPE = 0.03  # width over height may differ by that share from the training frames'
+_FIX = "convert it again from its source, to MP4 or an 8-bit RGB picture, or name another file"
+
+
+@dataclass(frozen=True)
+class SampledVideo:
+    """What a model is shown: `frames` uint8 (T,S,S,3) RGB, numbers `indices` (T,) of the `total` there are."""
+
+    source: str
+    frames: np.ndarray
+    indices: tuple[int, ...]
+    total: int
+    notes: tuple[str, ...] = ()
+
+
+def crop_box(width: int, height: int, crop: Mapping | None) -> Box:
+    """The part of a frame to keep, in pixels.
+
+    `crop` is {"box": average crop of the training clips as fractions of the frame, "shape": width over
+    height of those frames}. Frames of that shape are cropped alike; of another shape, the largest
+    centred part as wide and high as the training crop is in proportion; without `crop`, all is kept.
+    """
+    if crop is None:
+        return 0.0, 0.0, float(width), float(height)
+    left, top, right, bottom = crop["box"]
+    if abs(width / height / crop["shape"] - 1) <= SAME_SHAPE:
+        return left * width, top * height, right * width, bottom * height
+    shape = (right - left) / (bottom - top) * crop["shape"]
+    wide, high = min(width, height * shape), min(height, width / shape)
+    return (width - wide) / 2, (height - high) / 2, (width + wide) / 2, (height + high) / 2
+
+
+def sample_video(path: str | os.PathLike, num_frames: int, size: int, crop: Mapping | None = None) -> SampledVideo:
+    """`num_frames` evenly spaced frames of a video file, first and last included, cropped and resized to `size`.
+
+    A video with fewer frames than asked for shows some of them more than once, and a note says so; a picture is
+    a video of one frame. Raises LabError for a file that is missing, no video, or damaged.
+    """
+    try:
+        if Path(path).suffix.lower() in PICTURES:
+            total, chosen = 1, {0: read_picture(path)}
+            indices = [0] * num_frames
+        else:
+            total = sum(1 for _ in _decoded(path))
+            if not total:
+                raise LabError.mismatch(path, "a video", "no frame in it", _FIX)
+            indices = sample_frames(total, num_frames).tolist()
+            chosen = {number: _upright(frame) for number, frame in enumerate(_decoded(path)) if number in indices}
+    except LabError as error:
+        raise LabError(error.path, error.reason, _FIX if error.fix == FETCH else error.fix) from error
+    cropped = {number: crop_color(image, crop_box(*image.shape[1::-1], crop), size) for number, image in chosen.items()}
+    notes = (f"only {total} of {num_frames} frames: some are shown more than once",) if total < num_frames else ()
+    return SampledVideo(os.fspath(path), np.stack([cropped[n] for n in indices]), tuple(indices), total, notes)
+
+
+def _decoded(path: str | os.PathLike):
+    with open_video(path, FOREIGN) as (container, stream):
+        yield from container.decode(stream)
+
+
+def _upright(frame) -> np.ndarray:
+    """RGB (H,W,3) as a player shows it: phones record sideways and note how to turn it."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one video: `logits` (K,), `maps` (T,h,w); `about` describes the model."""
+
+    video: SampledVideo
+    about: dict[str, Any]
+    logits: np.ndarray
+    maps: np.ndarray
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, (K,); not calibrated: 0.9 need not mean right in nine of ten cases."""
+        powers = np.exp(self.logits.astype(float) - self.logits.max())
+        return powers / powers.sum()
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, best first."""
+        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.about["classes"][number], float(self.probabilities[number])) for number in best]
+
+    def lines(self, count: int, picture: Path | None = None) -> list[str]:
+        """The answer, how it came about, and what the model is worth, for a terminal."""
+        about, video = self.about, self.video
+        return [
+            f"{printable(video.source)}: frames {', '.join(map(str, video.indices))} of {video.total}",
+            f"model {about['run']}, trained on {printable(about['data']['name'])}, accuracy "
+            f"{100 * about['accuracy']['accuracy']:.1f} % on its test clips; knows only its "
+            f"{len(about['classes'])} classes",
+            *(f"note: {note}" for note in video.notes),
+            *(f"{100 * share:5.1f} %  {printable(name)}" for name, share in self.top(count)),
+            *([f"picture: {printable(picture)}"] if picture else []),
+        ]
+
+    def as_json(self, count: int, picture: Path | None = None) -> str:
+        """The same as JSON."""
+        told = {
+            "video": printable(self.video.source),
+            "frames": {"chosen": list(self.video.indices), "total": self.video.total},
+            "answer": [{"class": name, "probability": value} for name, value in self.top(count)],
+            "notes": list(self.video.notes),
+            "model": {key: self.about[key] for key in ("run", "accuracy", "protocol")},
+        }
+        return json.dumps(told | ({"picture": printable(picture)} if picture else {}), indent=1)
+
+
+def predict_video(path: str | os.PathLike, model: Model | str | os.PathLike) -> Prediction:
+    """The answer to a video file by a `Model`, or by an export: its folder or its ONNX file.
+
+    Raises LabError for a video or an export that cannot be used; see `sample_video` and `open_export`.
+    """
+    model = model if isinstance(model, Model) else open_export(model)
+    video = sample_video(path, *model.sees)
+    logits, maps = model.answer(np.ascontiguousarray(video.frames.transpose(0, 3, 1, 2))[None])
+    if not (np.isfinite(logits).all() and np.isfinite(maps).all()):
+        fix = "train the run again, or ask another model: no video can mend its weights"
+        raise LabError.mismatch(model.about["run"], "a finite answer of this model", "NaN or infinity", fix)
+    return Prediction(video, model.about, logits[0], maps[0])
