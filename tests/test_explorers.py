@@ -184,10 +184,10 @@ def test_the_last_pictures_are_kept_and_no_more(monkeypatch):
 # -- what is drawn -------------------------------------------------------------------------------
 
 
-def caught(monkeypatch, name: str) -> list:
+def caught(monkeypatch, name: str, room=panels) -> list:
     """What an explorer hands to its panel."""
-    seen, draw = [], getattr(panels, name)
-    monkeypatch.setattr(panels, name, lambda *arguments: seen.append(arguments) or draw(*arguments))
+    seen, draw = [], getattr(room, name)
+    monkeypatch.setattr(room, name, lambda *arguments: seen.append(arguments) or draw(*arguments))
     return seen
 
 
@@ -243,16 +243,16 @@ def test_another_corruption_plugs_in():
 
 
 def test_depth_gets_worse_and_rgb_stays(monkeypatch):
-    seen = caught(monkeypatch, "answers")
+    seen = caught(monkeypatch, "answered_clips", explorers)
     for severity in (0, 4, 4):
         noise(clip="a").picture(severity=severity)
-    (clean, *_), (worse, chances, _, _, words), (again, *_) = seen
-    assert words == ("speckle:1e0",)
-    assert np.array_equal(worse[0]["depth"], again[0]["depth"])
-    assert np.array_equal(clean[0]["depth"], colorize_depth(millimetres()))
-    assert not np.array_equal(clean[0]["depth"], worse[0]["depth"])
-    assert all(np.array_equal(frames[0]["RGB"], clip()) for frames in (clean, worse))
-    assert np.array_equal(chances[0], brightness(worse[0]["depth"]))
+    clean, worse, again = (clips[0] for clips, _ in seen)
+    assert worse.words.startswith("speckle:1e0: ")
+    assert np.array_equal(worse.strips["depth"], again.strips["depth"])
+    assert np.array_equal(clean.strips["depth"], colorize_depth(millimetres()))
+    assert not np.array_equal(clean.strips["depth"], worse.strips["depth"])
+    assert all(np.array_equal(shown.strips["RGB"], clip()) for shown in (clean, worse))
+    assert np.array_equal(worse.said["two_stream"], brightness(worse.strips["depth"]))
 
 
 def test_the_clips_behind_a_cell_are_those_of_the_cell(monkeypatch):

@@ -66,12 +66,13 @@ def test_gains_share_classes_and_their_order_and_fill_only_what_excludes_zero():
 
 def test_a_lost_clip_shows_both_answers_and_marks_the_true_class():
     answers = np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.3, 0.6])
-    clips = [figures.Lost({"RGB": FRAMES, "teacher": FRAMES}, *answers, label) for label in (0, 2)]
-    axes = np.reshape(figures.lost_clips(clips, ["walk", "kick", "wave"]).axes, (2, 2))
+    said = dict(zip(("depth", "hallucination"), answers, strict=True))
+    clips = [figures.Answered({"RGB": FRAMES, "teacher": FRAMES}, said, label) for label in (0, 2)]
+    axes = np.reshape(figures.answered_clips(clips, ["walk", "kick", "wave"]).axes, (2, 2))
     for (shown, said), clip in zip(axes, clips, strict=True):
         assert [label.get_text() for label in shown.get_yticklabels()] == ["RGB", "teacher"]
         widths = [bar.get_width() for container in said.containers for bar in container]
-        assert widths == pytest.approx([*clip.teacher, *clip.student])
+        assert widths == pytest.approx([*answers[0], *answers[1]])
         weights = [label.get_weight() for label in said.get_yticklabels()]
         assert [weight == "bold" for weight in weights] == [place == clip.label for place in range(3)]
 

@@ -28,25 +28,22 @@ from .curves import (
     soft_label_bars,
     training_curves,
 )
-from .pictures import clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
+from .pictures import Answered, answered_clips, clip_strip, contact_sheet, feature_maps, method_diagram, overlay, strips
 from .results import claims_figure, class_gains, comparisons, effects_figure, results, role_color
 from .studies import (
-    Lost,
     cka_course,
     in_grey,
-    lost_clips,
     map_sheet,
     noise_curves,
 )
 from .style import COLUMN, FAINT, INK, PAGE, PLAIN, ROLES, new_figure, save_figure, styled
 
 __all__ = [
-    "COLUMN", "PAGE", "ROLES", "Lost", "accuracy_curves", "alignment_overview", "cka_course", "claims_figure",
-    "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure",
-    "feature_maps", "hallucination_curve", "hallucination_curves", "in_grey", "line_chart",
-    "lost_clips", "map_sheet", "method_diagram", "noise_curves", "overlay", "pair_grid",
-    "ratio_histogram", "registration_errors", "results", "save_figure", "soft_label_bars", "strips",
-    "training_curves",
+    "COLUMN", "PAGE", "ROLES", "Answered", "accuracy_curves", "alignment_overview", "answered_clips", "cka_course",
+    "claims_figure", "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes",
+    "effects_figure", "feature_maps", "hallucination_curve", "hallucination_curves", "in_grey", "line_chart",
+    "map_sheet", "method_diagram", "noise_curves", "overlay", "pair_grid", "ratio_histogram", "registration_errors",
+    "results", "save_figure", "soft_label_bars", "strips", "training_curves",
 ]  # fmt: skip
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from PIL import Image
 
 from ..data.modalities import BONES
-from .style import INK, PAGE, ROLES, bare, new_figure, styled
+from .style import FAINT, INK, PAGE, ROLES, bare, fixed_figure, new_figure, styled
 
 LEGEND = (1.9, 3.0)  # inches that the two entries of `overlay` take below one another, and side by side
 GAP = 2  # white pixels between frames
@@ -121,6 +122,53 @@ def feature_maps(
             bare(panel).imshow(picture, cmap="gray", **limits)
         color = ROLES.get(name, INK) if pictures.ndim == 3 else INK
         line[0].set_ylabel(name.replace("rgb", "RGB"), color=color, rotation=0, ha="right", va="center")
+    return figure
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names that fit a margin, or the space beside a slider."""
+    return [textwrap.shorten(name, 22, placeholder=" …") for name in names]
+
+
+class Answered(NamedTuple):
+    """A clip as it was shown, and what one model or more answered."""
+
+    strips: Mapping[str, np.ndarray]  # frames and maps, each (T, S, S, 3) uint8
+    said: Mapping[str, np.ndarray]  # probabilities (classes,) by role
+    label: int
+    words: str = ""
+
+
+@styled
+def answered_clips(clips: Sequence[Answered], names: Sequence[str], legend: Mapping[str, str] | None = None) -> Figure:
+    """One row a clip: what was seen and held, and what was answered; the true class is in bold on grey.
+
+    `legend` says in words what the roles are. Places depend on the numbers of clips, strips and classes alone.
+    """
+    strip, places = 3.4 if len(clips[0].strips) < 3 else 2.6, np.arange(len(names))
+    pictures = [tile(np.stack(list(clip.strips.values()))) for clip in clips]
+    tall = max(strip * pictures[0].shape[0] / pictures[0].shape[1], 0.13 * len(names))
+    figure, axes = fixed_figure(
+        PAGE, 0.42 + (tall + 0.25) * len(clips), len(clips), 2, left=0.75, right=0.1, top=0.25, bottom=0.42, across=1.4,
+        down=0.25, width_ratios=(strip, PAGE - 2.25 - strip)
+    )  # fmt: skip
+    for (shown, bars), clip, picture in zip(axes, clips, pictures, strict=True):
+        bare(shown).imshow(picture)
+        _caption_side(shown, len(clip.strips), next(iter(clip.strips.values())).shape[1], list(clip.strips))
+        shown.set_title(clip.words, loc="left", fontsize=7)
+        bars.axhspan(clip.label - 0.5, clip.label + 0.5, color=FAINT, linewidth=0)
+        height = 0.8 / len(clip.said)
+        for number, (role, chances) in enumerate(clip.said.items()):
+            bars.barh(places + height * (number - (len(clip.said) - 1) / 2), chances, height, color=ROLES[role])
+        bars.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5), xticks=(0, 0.5, 1))
+        bars.set_yticks(places, shortened(names))
+        bars.tick_params(axis="y", length=0)
+        bars.tick_params(axis="x", labelbottom=clip is clips[-1])
+        bars.get_yticklabels()[clip.label].set_weight("bold")
+    bars.set_xlabel("probability")
+    if legend:
+        key = [Patch(color=ROLES[role], label=words) for role, words in legend.items()]
+        figure.legend(handles=key, loc="upper center", ncols=len(key))
     return figure
 
 

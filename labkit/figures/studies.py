@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.targets import TARGETS
-from .pictures import GAP, tile
-from .style import COLUMN, FAINT, MARKERS, PAGE, ROLES, bare, new_figure, styled
+from .pictures import tile
+from .style import COLUMN, MARKERS, PAGE, ROLES, bare, new_figure, styled
 
 # -- 11 Feature maps -------------------------------------------------------------------------------
 
@@ -74,46 +72,6 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
     np.atleast_2d(axes)[0, 0].set_ylabel("likeness to the teacher (CKA)")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
-
-
-class Lost(NamedTuple):
-    """A clip that a teacher knew and its student did not."""
-
-    strips: Mapping[str, np.ndarray]  # frames and maps, each (T,S,S,3) uint8
-    teacher: np.ndarray  # probabilities (K,)
-    student: np.ndarray  # probabilities (K,)
-    label: int
-
-
-@styled
-def lost_clips(clips: Sequence[Lost], names: Sequence[str]) -> Figure:
-    """One row a clip: what was seen and held, and what teacher and student answered; the true class is in bold."""
-    count, side = next(iter(clips[0].strips.values())).shape[:2]
-    lines = len(clips[0].strips)
-    left = 2.4  # inches
-    tall = max(left * (lines * (side + GAP)) / (count * (side + GAP)), 0.15 * len(names))
-    figure, axes = new_figure(PAGE, 0.5 + (tall + 0.1) * len(clips), len(clips), 2, width_ratios=(left, 1.8))
-    axes = np.asarray(axes).reshape(len(clips), 2)
-    for (shown, said), clip in zip(axes, clips, strict=True):
-        bare(shown).imshow(tile(np.stack(list(clip.strips.values()))))
-        shown.set_yticks([row * (side + GAP) + side / 2 for row in range(lines)], list(clip.strips))
-        shown.tick_params(length=0)
-        _two_answers(said, clip, names)
-    axes[-1, 1].set_xlabel("probability")
-    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return figure
-
-
-def _two_answers(axes: Axes, clip: Lost, names: Sequence[str]) -> None:
-    places = np.arange(len(names))
-    axes.axhspan(clip.label - 0.5, clip.label + 0.5, color=FAINT, linewidth=0)
-    axes.barh(places - 0.2, clip.teacher, 0.4, color=ROLES["depth"], label="teacher, depth")
-    axes.barh(places + 0.2, clip.student, 0.4, color=ROLES["hallucination"], label="hallucination, RGB")
-    axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
-    axes.set_yticks(places, [textwrap.shorten(name, 28, placeholder=" …") for name in names])
-    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-    axes.tick_params(axis="y", length=0)
-    axes.get_yticklabels()[clip.label].set_weight("bold")
 
 
 # -- 12 Noisy depth --------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -82,6 +83,17 @@ def new_figure(width: float = COLUMN, height: float = 2.4, rows: int = 1, column
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **grid)
     return figure, axes[0, 0] if axes.size == 1 else axes
+
+
+def fixed_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, left: float = 0.05,
+                 right: float = 0.05, top: float = 0.05, bottom: float = 0.05, across: float = 0.05, down: float = 0.05,
+                 **grid) -> tuple[Figure, np.ndarray]:  # fmt: skip
+    """A figure and its axes (rows, columns) at places that these inches decide: margins, and gaps across and down."""
+    figure = Figure(figsize=(width, height))
+    wide, tall = (width - left - right + across) / columns - across, (height - top - bottom + down) / rows - down
+    edges = {"left": left / width, "right": 1 - right / width, "top": 1 - top / height, "bottom": bottom / height}
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid,
+                                   gridspec_kw={**edges, "wspace": across / wide, "hspace": down / tall})  # fmt: skip
 
 
 def bare(axes: Axes) -> Axes:

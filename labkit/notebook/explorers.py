@@ -21,6 +21,7 @@ from ..data.skeletons import Skeleton
 from ..errors import LabError
 from ..experiments.noise import CORRUPTIONS, Corruption, corrupt
 from ..experiments.statistics import confusion
+from ..figures.pictures import Answered, answered_clips
 from . import panels
 from .widgets import Choice, Range, Setting, View
 
@@ -158,9 +159,13 @@ def noise(rgb: np.ndarray, depth: np.ndarray, answer: Callable[[np.ndarray], np.
         return answered[kind, severity]
 
     def draw(settings: Sequence[Setting]) -> Figure:
-        labels, seen, chances = zip(*(looked_at(s["kind"], s["severity"]) for s in settings), strict=True)
-        frames = [{"RGB": rgb, "depth": worse} for worse in seen]
-        return panels.answers(frames, chances, names, label, labels)
+        clips = []
+        for words, worse, chances in (looked_at(s["kind"], s["severity"]) for s in settings):
+            said = names[np.argmax(chances)]
+            right = "right" if np.argmax(chances) == label else f"wrong: {names[label]}"
+            words = f"{words}: “{said}”, {100 * max(chances):.0f} % sure, {right}"
+            clips.append(Answered({"RGB": rgb, "depth": worse}, {"two_stream": chances}, label, words))
+        return answered_clips(clips, names)
 
     controls = {
         "kind": Choice("corruption", tuple(steps)),

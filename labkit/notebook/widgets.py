@@ -19,10 +19,9 @@ from matplotlib.figure import Figure
 from PIL import Image as Picture
 
 from ..errors import LabError
-from ..figures.pictures import GAP
+from ..figures.pictures import GAP, shortened
 from ..figures.style import picture_bytes
 from ..tools.progress import watched
-from .panels import shortened
 from .records import SCREEN
 
 Setting = dict[str, Any]
