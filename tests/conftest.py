@@ -25,11 +25,14 @@ def smoke_home(tmp_path_factory):
     return tmp_path_factory.mktemp("smoke")
 
 
-QUICK = ("alignment", "clips", "losses", "model", "statistics", "skeletons", "runs", "machine", "readme")
+QUICK = (
+    "alignment", "clips", "losses", "model", "runs", "statistics", "machine",
+    "skeletons", "video", "other_sets", "house", "names", "dependencies", "readme",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    """`pytest -m quick`: the test files of the front room, the statistics and the parsers."""
+    """`pytest -m quick`: these files (front room, statistics, parsers, rules), and what is marked in others."""
     for item in items:
         if item.path.stem.removeprefix("test_") in QUICK:
             item.add_marker("quick")

@@ -37,6 +37,7 @@ def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, **options)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("data", "--help"), ("run", "--help")])
 def test_help_loads_nothing_heavy(arguments, capsys):
     code = (
@@ -65,10 +66,12 @@ def test_help_answers_at_once():
     assert best("-m", "labkit.cli", "--help") < max(0.3, 12 * bare)
 
 
+@pytest.mark.quick
 def test_version():
     assert labkit("--version").stdout == f"{__version__}\n"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -96,6 +99,7 @@ def test_a_user_error_is_one_line_and_status_2(arguments, told, capsys, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "arguments", [("frob",), ("run", "--profil", "mini"), ("run", "--seeds", "two"), ("data", "check")]
 )
@@ -146,6 +150,7 @@ def test_a_locale_of_few_letters_escapes_what_it_lacks(strange, tmp_path):
         assert r"\u26032" in done.stdout and "☃2" in (tmp_path / "p.csv-check.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("number", "told"),
     [(errno.EACCES, "Fix: make it readable"), (errno.ENOSPC, "Fix: free some space"), (errno.EDQUOT, "Fix: free some")],
@@ -160,6 +165,7 @@ def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, number, told):
     assert "/somewhere/else: expected" in line and f"found {os.strerror(number)}" in line and told in line
 
 
+@pytest.mark.quick
 def test_memory_that_ran_out_is_one_line(monkeypatch, capsys):
     def greedy(*_, **__):
         raise MemoryError
@@ -170,6 +176,7 @@ def test_memory_that_ran_out_is_one_line(monkeypatch, capsys):
     assert "memory ran out" in line and "--workers 1" in line
 
 
+@pytest.mark.quick
 def test_another_broken_pipe_is_told(monkeypatch):
     def broken(*_, **__):
         raise BrokenPipeError
@@ -262,17 +269,20 @@ def test_only_what_the_parameters_cells_say_is_kept_in_the_notebooks(home, monke
     assert (home / "figures" / "tidy.csv").read_text(encoding="utf-8") == "target\nmini\n"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("text", ["1", "1mm", " 0.001 m", "0.1CM", "1000um", "1e0mm"])
 def test_a_depth_unit_is_a_length(text):
     assert data_commands.millimetres(text) == pytest.approx(1)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("text", ["", "mm", "-1mm", "0", "1 inch", "nan", "1e9m", "100m", "1,5mm"])
 def test_another_depth_unit_is_refused(text):
     with pytest.raises(LabError, match=r"0\.001m"):
         data_commands.millimetres(text)
 
 
+@pytest.mark.quick
 def test_reasons_are_told_by_kind_on_a_few_lines(capsys):
     alike = {f"S{n:03d}": f"S{n:03d}_rgb.avi: expected {n} frames, found 3" for n in range(500)}
     words = [chr(97 + n) * 4 for n in range(20)]
@@ -392,6 +402,7 @@ def test_a_changed_profile_is_kept_apart_from_the_plain_one(smoke_home, capsys):
     assert cli.main(with_settings) == 0 and name in capsys.readouterr().out  # its name is enough to find it again
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("words", "name"),
     [
@@ -411,6 +422,7 @@ def test_a_changed_profile_is_named_by_what_was_changed(words, name, monkeypatch
     assert opened[0].name == name and opened[0] == get_profile(name)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -434,6 +446,7 @@ def test_a_wrong_setting_is_one_line(words, told, capsys, tmp_path):
     assert told in line and "Fix: " in line
 
 
+@pytest.mark.quick
 def test_many_changes_still_fit_a_files_name():
     profile = get_profile("mini+" + "+".join(f"step{step}.{name}=0.123" for step in range(1, 5)
                                              for name in ("lr", "drop_at", "weight_decay", "bn_momentum")))  # fmt: skip
