@@ -63,7 +63,7 @@ def with_body(skeleton: Skeleton, frames: slice = slice(None), *, still: bool = 
         return np.concatenate([array, added], axis=1)
 
     def parts(body_id: int) -> dict[str, np.ndarray]:
-        real = ("depth_xy", "color_xy", "xyz", "orientation", "body_info")
+        real = ("depth_xy", "color_xy", "xyz", "orientation")
         added = {name: twin(getattr(skeleton, name), np.nan) for name in real}
         ids = twin(skeleton.body_id, -1)
         ids[:, -1][ids[:, -1] >= 0] = body_id
@@ -75,7 +75,7 @@ def with_body(skeleton: Skeleton, frames: slice = slice(None), *, still: bool = 
 
 
 def without_frames(skeleton: Skeleton, frames: slice) -> Skeleton:
-    arrays = {n: getattr(skeleton, n).copy() for n in ("depth_xy", "color_xy", "xyz", "orientation", "body_info")}
+    arrays = {n: getattr(skeleton, n).copy() for n in ("depth_xy", "color_xy", "xyz", "orientation")}
     for array in arrays.values():
         array[frames] = np.nan
     state, body_id = skeleton.state.copy(), skeleton.body_id.copy()

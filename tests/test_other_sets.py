@@ -265,7 +265,7 @@ def test_split_folders_give_the_split(tmp_path):
 
 
 def test_what_is_no_clip_does_not_count(tmp_path):
-    """Companions of another kind, other systems' files, folders beside the split's; letters taken apart are one name."""
+    """Companions of another kind, other systems' files; folders by the split's; letters taken apart are one name."""
     for part, label in (("Training", "t\u00eate"), ("Training", "b"), ("testing", "te\u0302te"), ("testing", "b")):
         for stem in "12":
             write_pair(tmp_path / part / label, stem)

@@ -6,7 +6,6 @@ import os
 import re
 import time
 import tracemalloc
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from hypothesis.extra.numpy import arrays
 
 from labkit import LabError
 from labkit.data.skeletons import (
-    BODY_FIELDS,
-    MAX_BYTES,
     NUM_JOINTS,
     Skeleton,
     body_spread,
@@ -27,7 +24,7 @@ from labkit.data.skeletons import (
     write_skeleton,
 )
 
-ARRAYS = ("depth_xy", "color_xy", "xyz", "state", "orientation", "body_id", "body_info")
+ARRAYS = ("depth_xy", "color_xy", "xyz", "state", "orientation", "body_id")
 
 
 def random_skeleton(rng: np.random.Generator, body_counts: list[int]) -> Skeleton:
@@ -41,9 +38,6 @@ def random_skeleton(rng: np.random.Generator, body_counts: list[int]) -> Skeleto
         values[empty] = np.nan
         return values
 
-    info = np.concatenate([rng.integers(0, 3, (frames, bodies, 6)), real(2), real(1)], -1)
-    info[..., -1] = 2
-    info[empty] = np.nan
     return Skeleton(
         depth_xy=real(NUM_JOINTS, 2),
         color_xy=real(NUM_JOINTS, 2),
@@ -51,7 +45,6 @@ def random_skeleton(rng: np.random.Generator, body_counts: list[int]) -> Skeleto
         state=np.where(empty[..., None], 0, rng.integers(0, 3, shape)).astype(np.int8),
         orientation=real(NUM_JOINTS, 4),
         body_id=np.where(empty, -1, rng.integers(2**62, 2**63 - 1, shape[:2])),
-        body_info=info,
     )
 
 
@@ -74,7 +67,7 @@ JOINT = rf"{NUMBER}(?:[ \t]+{NUMBER}){{10}}[ \t]+[012]"
 
 
 def slow_read(data: bytes) -> list | None:
-    """frames -> bodies -> (id, 9 fields, 25 rows of 12), or None if the bytes are not legal."""
+    """frames -> bodies -> (id, 25 rows of 12), or None if the bytes are not legal."""
     try:
         lines = data.decode("ascii").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError:
@@ -84,7 +77,7 @@ def slow_read(data: bytes) -> list | None:
     def take(pattern: str) -> re.Match:
         line = next(lines)
         match = re.fullmatch(rf"[ \t]*(?:{pattern})[ \t]*", line, re.ASCII)
-        if match is None or len(line) > 512:
+        if match is None:
             raise ValueError(line)
         return match
 
@@ -104,7 +97,8 @@ def slow_read(data: bytes) -> list | None:
         head = take(BODY)
         if int(head[1]) >= 2**63 or count(r"0*25", 25) != 25:
             raise ValueError(head[0])
-        return int(head[1]), numbers(head[2]), [numbers(take(JOINT)[0]) for _ in range(25)]
+        numbers(head[2])
+        return int(head[1]), [numbers(take(JOINT)[0]) for _ in range(25)]
 
     try:
         frames = [[body() for _ in range(count(r"\d{1,18}", 6))] for _ in range(count(r"\d{1,18}", 10_000))]
@@ -130,12 +124,11 @@ def assert_same_as_slow(skeleton: Skeleton, frames: list) -> None:
                 axis=-1,
             )
             if b < len(bodies):
-                body_id, info, rows = bodies[b]
+                body_id, rows = bodies[b]
                 assert skeleton.body_id[t, b] == body_id
-                assert skeleton.body_info[t, b].tolist() == info
                 assert joints.tolist() == rows
             else:
-                assert skeleton.body_id[t, b] == -1 and np.isnan(skeleton.body_info[t, b]).all()
+                assert skeleton.body_id[t, b] == -1
                 assert np.isnan(joints[:, :-1]).all() and not joints[:, -1].any()
 
 
@@ -346,24 +339,6 @@ def test_text_is_ntus_own():
     assert lines[4] == f"{small} {small} {small} 100 100 {small} {small} 0 0 0 0 2"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"xyz": TWO_BODIES.xyz[:, :, :24]},
-        {"depth_xy": np.full_like(TWO_BODIES.depth_xy, np.inf)},
-        {"state": np.full_like(TWO_BODIES.state, 3)},
-        {"body_info": np.full_like(TWO_BODIES.body_info, 0.5)},
-        {"body_id": np.array([[1, -1], [-1, 2], [-1, -1]])},
-        {"path": None, "body_id": TWO_BODIES.body_id[:1]},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_what_could_not_be_read_back_is_not_written(path, change):
-    with pytest.raises(LabError, match=r"expected .* found"):
-        write_skeleton(path, replace(TWO_BODIES, **change))
-    assert not path.exists()
-
-
 def test_counting_outcomes_finds_no_other_one(tmp_path):
     """The script over a few files; over thousands it is run by hand."""
     from fuzz_skeletons import fuzz  # which imports this module
@@ -379,12 +354,7 @@ def test_not_a_file(tmp_path):
             read_skeleton(path)
 
 
-def test_huge_files_and_counts_cost_little(path):
-    large = path.with_name("large.skeleton")
-    with open(large, "wb") as file:
-        file.truncate(MAX_BYTES + 1)  # a hole: takes no disk
-    with pytest.raises(LabError, match=f"at most {MAX_BYTES} bytes"):
-        read_skeleton(large)
+def test_huge_counts_cost_little(path):
     start = time.process_time()
     tracemalloc.start()
     for data in (b"1000000000\n1\n", b"10000\n6\n", b"9" * 100_000, b"1\n1000000000\n"):
@@ -413,4 +383,3 @@ def test_the_actor_moves_most_even_when_slots_change():
     skeleton.xyz[:, :, 4] = np.nan
     spread = body_spread(skeleton)
     assert set(spread) == {11, 22} and spread[22] > 10 * spread[11]
-    assert len(BODY_FIELDS) == 9

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from os import PathLike
 from pathlib import Path
 
@@ -24,21 +25,10 @@ from ..errors import LabError
 from ..files import write_text
 
 NUM_JOINTS = 25  # Kinect v2
-BODY_FIELDS = (
-    "clippedEdges", "handLeftConfidence", "handLeftState", "handRightConfidence",
-    "handRightState", "isRestricted", "leanX", "leanY", "trackingState",
-)  # fmt: skip
-_SHAPES = {
-    "depth_xy": (NUM_JOINTS, 2), "color_xy": (NUM_JOINTS, 2), "xyz": (NUM_JOINTS, 3),
-    "state": (NUM_JOINTS,), "orientation": (NUM_JOINTS, 4), "body_info": (len(BODY_FIELDS),),
-}  # fmt: skip
-_LEANS = (6, 7)  # the two real numbers among BODY_FIELDS; the others are whole
 STILL_SHARE = 0.05  # a body that moves less than this share of the liveliest one is furniture, or a stranger
 STILL_SPREAD = 1e-3  # m2, and less than this in all; 25 joints that sway by a centimetre
 MAX_BODIES = 6  # Kinect v2 tracks no more
-MAX_FRAMES = 10_000  # 5.5 minutes; the longest NTU clips have about 300. Bounds memory at 150 MB
-MAX_BYTES = 64 << 20  # ten times the largest NTU file
-_MAX_LINE = 512
+MAX_FRAMES = 10_000  # 5.5 minutes; the longest NTU clips have about 300
 _STATES = {b"0", b"1", b"2"}  # not tracked, inferred, tracked
 _ALPHABET = b"0123456789+-.eE \t\n"
 _FIX = "copy the file from its source again, or leave this clip out"
@@ -58,7 +48,6 @@ class Skeleton:
     state: np.ndarray  # (T, bodies, 25) int8: 0 not tracked, 1 inferred, 2 tracked
     orientation: np.ndarray  # (T, bodies, 25, 4) float64, quaternion w x y z
     body_id: np.ndarray  # (T, bodies) int64
-    body_info: np.ndarray  # (T, bodies, 9) float64, in the order of BODY_FIELDS
     path: str | None = None  # where it was read from, for messages
 
     @property
@@ -91,19 +80,11 @@ class Skeleton:
 
 def single_body(xyz, depth_xy, color_xy, state, *, orientation=None) -> Skeleton:
     """One body in every frame, from arrays (T, 25, ...); orientations are 0 where not given."""
-    frames = len(state)
-    info = np.zeros((frames, 1, len(BODY_FIELDS)))
-    info[..., -1] = 2
     if orientation is None:
-        orientation = np.zeros((frames, NUM_JOINTS, 4))
-    real = (np.asarray(a, np.float64)[:, None] for a in (depth_xy, color_xy, xyz))
-    return Skeleton(
-        *real,
-        state=np.asarray(state, np.int8)[:, None],
-        orientation=np.asarray(orientation, np.float64)[:, None],
-        body_id=np.ones((frames, 1), np.int64),
-        body_info=info,
-    )
+        orientation = np.zeros((len(state), NUM_JOINTS, 4))
+    real = (np.asarray(array, np.float64)[:, None] for array in (depth_xy, color_xy, xyz))
+    orientation = np.asarray(orientation, np.float64)[:, None]
+    return Skeleton(*real, np.asarray(state, np.int8)[:, None], orientation, np.ones((len(state), 1), np.int64))
 
 
 def body_spread(skeleton: Skeleton) -> dict[int, float]:
@@ -149,155 +130,115 @@ def read_skeleton(path: str | PathLike, *, allow_nan: bool = False) -> Skeleton:
     With `allow_nan`, a joint whose line holds a NaN keeps its values and gets state 0 (not
     tracked), whatever state the file claims; `Skeleton.nan_joints` counts them.
     """
-    cursor = _Cursor(path, _read_bytes(path), allow_nan)
-    num_frames = cursor.count("a frame count", 0, MAX_FRAMES)
-    slots, ids, infos, joints = [], [], [], []
+    lines = _Lines(path, allow_nan)
+    num_frames = lines.count("a frame count", 0, MAX_FRAMES)
+    slots, ids, joints = [], [], []
     for frame in range(num_frames):
-        for slot in range(cursor.count("a body count", 0, MAX_BODIES)):
-            body_id, info = cursor.body()
-            cursor.count("the joint count", NUM_JOINTS, NUM_JOINTS)
+        for slot in range(lines.count("a body count", 0, MAX_BODIES)):
             slots.append((frame, slot))
-            ids.append(body_id)
-            infos.append(info)
-            joints.append(cursor.joints())
-    cursor.finish()
-    return _assemble(str(path), num_frames, slots, ids, infos, joints)
-
-
-def _read_bytes(path: str | PathLike) -> bytes:
-    try:
-        if not Path(path).is_file():  # a folder, or a pipe that would block for ever
-            found = "something else there" if Path(path).exists() else "none"
-            raise LabError.mismatch(path, "a skeleton file", found, _FIX)
-        size = Path(path).stat().st_size
-        if size > MAX_BYTES:
-            raise LabError.mismatch(path, f"at most {MAX_BYTES} bytes", size, _FIX)
-        with open(path, "rb") as file:
-            data = file.read(size)
-    except OSError as error:
-        found = f"one that cannot be read ({error.strerror or error})"
-        raise LabError.mismatch(path, "a skeleton file", found, _FIX) from error
-    return data.replace(b"\r\n", b"\n")
-
-
-class _Cursor:
-    """Walks the lines of one file; every refusal names the file and the line."""
-
-    def __init__(self, path: str | PathLike, data: bytes, allow_nan: bool):
-        self.path, self.next = path, 0
-        self.lines = data.split(b"\n")
-        if not self.lines[-1]:
-            self.lines.pop()  # the newline that ends the last line
-        alphabet = _ALPHABET + b"nNaA" * allow_nan
-        if data.translate(None, alphabet):
-            bad = next(n for n, line in enumerate(self.lines) if line.translate(None, alphabet))
-            nan = b"nan" in self.lines[bad].lower()
-            hint = "; `allow_nan=True` reads such joints as untracked" if nan else ""
-            raise self.refuse(bad, "finite numbers in plain ASCII", _FIX + hint)
-        if max(map(len, self.lines), default=0) > _MAX_LINE:
-            bad = next(n for n, line in enumerate(self.lines) if len(line) > _MAX_LINE)
-            raise self.refuse(bad, f"lines of at most {_MAX_LINE} characters")
-
-    def refuse(self, index: int, expected: str, fix: str = _FIX) -> LabError:
-        if index >= len(self.lines):
-            found = f"the end of the file after line {len(self.lines)}"
-        else:
-            shown = ascii(self.lines[index][:60].decode("latin-1"))
-            found = f"{shown} (line {index + 1})"
-        return LabError.mismatch(self.path, expected, found, fix)
-
-    def take(self, expected: str) -> bytes:
-        if self.next >= len(self.lines):
-            raise self.refuse(self.next, expected)
-        self.next += 1
-        return self.lines[self.next - 1]
-
-    def count(self, what: str, lowest: int, highest: int) -> int:
-        bounds = str(lowest) if lowest == highest else f"from {lowest} to {highest}"
-        text = self.take(f"{what} {bounds}").strip()
-        if not (text.isdigit() and len(text) < 19 and lowest <= int(text) <= highest):
-            raise self.refuse(self.next - 1, f"{what} {bounds}")
-        return int(text)
-
-    def body(self) -> tuple[int, np.ndarray]:
-        """The body's id and its other 9 fields."""
-        expected = "10 fields of a body: id, six whole numbers, two leans, tracking state 0, 1 or 2"
-        fields = self.take(expected).split()
-        whole = [field for n, field in enumerate(fields[1:]) if n not in _LEANS]
-        legal = len(fields) == 10 and fields[-1] in _STATES and fields[0].isdigit()
-        legal = legal and all(field.isdigit() and len(field) < 10 for field in whole)
-        if not legal or len(fields[0]) > 19 or int(fields[0]) >= 2**63:
-            raise self.refuse(self.next - 1, expected)
-        return int(fields[0]), self._numbers([fields[1:]], self.next - 1)[0]
-
-    def joints(self) -> np.ndarray:
-        """(25, 12) float64."""
-        first, last = self.next, self.next + NUM_JOINTS
-        rows = [line.split() for line in self.lines[first:last]]
-        for index, row in enumerate(rows, first):
-            if len(row) != 12 or row[11] not in _STATES:
-                raise self.refuse(index, "12 fields of a joint, the last its state 0, 1 or 2")
-        if len(rows) < NUM_JOINTS:
-            raise self.refuse(last, f"{NUM_JOINTS} lines of joints")
-        self.next = last
-        values = self._numbers(rows, first)
-        values[np.isnan(values).any(axis=1), 11] = 0
-        return values
-
-    def _numbers(self, rows: list[list[bytes]], first: int) -> np.ndarray:
-        table = []
-        for index, row in enumerate(rows, first):
-            try:
-                values = list(map(float, row))
-            except ValueError:
-                values = [np.inf]
-            if np.inf in values or -np.inf in values:
-                raise self.refuse(index, "finite numbers")
-            table.append(values)
-        return np.array(table)
-
-    def finish(self) -> None:
-        if self.next < len(self.lines):
-            raise self.refuse(self.next, f"the end of the file after line {self.next}")
-
-
-def _assemble(path, num_frames, slots, ids, infos, joints) -> Skeleton:
+            ids.append(lines.body())
+            lines.count("the joint count", NUM_JOINTS, NUM_JOINTS)
+            joints.append([lines.joint() for _ in range(NUM_JOINTS)])
+    lines.finish()
     bodies = max((slot for _, slot in slots), default=-1) + 1
     table = np.full((num_frames, bodies, NUM_JOINTS, 12), np.nan)
-    body_info = np.full((num_frames, bodies, len(BODY_FIELDS)), np.nan)
     body_id = np.full((num_frames, bodies), -1, np.int64)
     if slots:
         where = tuple(np.array(slots).T)
-        table[where], body_info[where], body_id[where] = joints, infos, ids
-    return Skeleton(
-        depth_xy=table[..., 3:5],
-        color_xy=table[..., 5:7],
-        xyz=table[..., 0:3],
-        state=np.nan_to_num(table[..., 11]).astype(np.int8),
-        orientation=table[..., 7:11],
-        body_id=body_id,
-        body_info=body_info,
-        path=path,
-    )
+        table[where], body_id[where] = joints, ids
+    state = np.where(np.isnan(table).any(axis=-1), 0, table[..., 11]).astype(np.int8)
+    return Skeleton(table[..., 3:5], table[..., 5:7], table[..., 0:3], state, table[..., 7:11], body_id, str(path))
+
+
+class _Lines:
+    """Walks the lines of one file; every refusal names the file and the line."""
+
+    def __init__(self, path: str | PathLike, allow_nan: bool):
+        self.path, self.next = path, 0
+        try:
+            if not Path(path).is_file():  # a folder, or a pipe that would block for ever
+                found = "something else there" if Path(path).exists() else "none"
+                raise LabError.mismatch(path, "a skeleton file", found, _FIX)
+            data = Path(path).read_bytes().replace(b"\r\n", b"\n")
+        except OSError as error:
+            found = f"one that cannot be read ({error.strerror or error})"
+            raise LabError.mismatch(path, "a skeleton file", found, _FIX) from error
+        self.lines = data.removesuffix(b"\n").split(b"\n") if data else []
+        alphabet = _ALPHABET + b"nNaA" * allow_nan
+        if data.translate(None, alphabet):
+            self.next = next(n for n, line in enumerate(self.lines) if line.translate(None, alphabet)) + 1
+            nan = b"nan" in self.lines[self.next - 1].lower()
+            hint = "; `allow_nan=True` reads such joints as untracked" if nan else ""
+            raise self.refuse("finite numbers in plain ASCII", _FIX + hint)
+
+    def refuse(self, expected: str, fix: str = _FIX) -> LabError:
+        """Of the line that was taken last."""
+        if self.next > len(self.lines):
+            found = f"the end of the file after line {len(self.lines)}"
+        else:
+            found = f"{self.lines[self.next - 1][:60].decode('latin-1')!a} (line {self.next})"
+        return LabError.mismatch(self.path, expected, found, fix)
+
+    def take(self, expected: str) -> bytes:
+        self.next += 1
+        if self.next > len(self.lines):
+            raise self.refuse(expected)
+        return self.lines[self.next - 1]
+
+    def count(self, what: str, lowest: int, highest: int) -> int:
+        expected = f"{what} {lowest}" if lowest == highest else f"{what} from {lowest} to {highest}"
+        text = self.take(expected).strip()
+        if not (text.isdigit() and len(text) < 19 and lowest <= int(text) <= highest):
+            raise self.refuse(expected)
+        return int(text)
+
+    def body(self) -> int:
+        """The body's id; its other 9 fields must be legal, too."""
+        expected = "10 fields of a body: id, six whole numbers, two leans, tracking state 0, 1 or 2"
+        fields = self.take(expected).split()
+        legal = len(fields) == 10 and fields[-1] in _STATES and fields[0].isdigit() and len(fields[0]) < 20
+        if not legal or int(fields[0]) >= 2**63 or not all(f.isdigit() and len(f) < 10 for f in fields[1:7]):
+            raise self.refuse(expected)
+        self.numbers(fields[7:9])
+        return int(fields[0])
+
+    def joint(self) -> list[float]:
+        """12 numbers, the last the joint's state."""
+        fields = self.take(f"{NUM_JOINTS} lines of joints").split()
+        if len(fields) != 12 or fields[11] not in _STATES:
+            raise self.refuse("12 fields of a joint, the last its state 0, 1 or 2")
+        return self.numbers(fields)
+
+    def numbers(self, fields: list[bytes]) -> list[float]:
+        try:
+            values = list(map(float, fields))
+        except ValueError:
+            values = [inf]
+        if inf in values or -inf in values:
+            raise self.refuse("finite numbers")
+        return values
+
+    def finish(self) -> None:
+        if self.next < len(self.lines):
+            self.next += 1
+            raise self.refuse(f"the end of the file after line {self.next - 1}")
 
 
 def format_skeleton(skeleton: Skeleton, digits: int | None = None) -> str:
     """The text of a `.skeleton` file, byte for byte in NTU's style.
 
     `digits` significant digits per coordinate (NTU's files have 7); None writes the shortest text
-    that reads back to the very same float64. Raises LabError for arrays that could not be read
-    back: wrong shapes, infinite values, states outside 0..2, an empty slot before a filled one.
+    that reads back to the very same float64. Of each body nothing but the joints is known: the sensor's
+    other fields are 0, and its tracking state 2.
     """
-    _check(skeleton)
     parts = [skeleton.xyz, skeleton.depth_xy, skeleton.color_xy, skeleton.orientation]
     table = np.concatenate([*parts, skeleton.state[..., None]], axis=-1)
     lines = [str(skeleton.num_frames)]
     for frame, present in enumerate(skeleton.present):
         lines.append(str(int(present.sum())))
         for slot in np.flatnonzero(present):
-            info = _format_rows(skeleton.body_info[frame, slot][None], None)
             joints = _format_rows(table[frame, slot], digits)
-            lines += [f"{skeleton.body_id[frame, slot]} {info}", str(NUM_JOINTS), joints]
+            lines += [f"{skeleton.body_id[frame, slot]} 0 0 0 0 0 0 0 0 2", str(NUM_JOINTS), joints]
     return "\n".join(lines) + "\n"
 
 
@@ -310,29 +251,6 @@ def _format_rows(values: np.ndarray, digits: int | None) -> str:
     return text[:-1].replace("e", "E").replace("nan", "NaN")
 
 
-def _check(skeleton: Skeleton) -> None:
-    def need(legal: bool, expected: object, found: object) -> None:
-        if not legal:
-            fix = "correct the arrays given to Skeleton"
-            raise LabError.mismatch(skeleton.path, expected, found, fix)
-
-    frames, bodies = skeleton.body_id.shape
-    need(frames <= MAX_FRAMES, f"at most {MAX_FRAMES} frames", frames)
-    need(bodies <= MAX_BODIES, f"at most {MAX_BODIES} bodies", bodies)
-    present = skeleton.present
-    for name, tail in _SHAPES.items():
-        array, shape = getattr(skeleton, name), (frames, bodies, *tail)
-        need(array.shape == shape, f"{name} of shape {shape}", array.shape)
-        need(not np.isinf(array[present]).any(), f"finite {name}", "an infinite value")
-    gap = present[:, 1:] & ~present[:, :-1]
-    need(not gap.any(), "bodies in the first slots", "an empty slot before a body")
-    states, whole = skeleton.state[present], np.delete(skeleton.body_info[present], _LEANS, axis=-1)
-    legal = np.isin(states, (0, 1, 2)).all() and np.isin(whole[:, -1], (0, 1, 2)).all()
-    need(legal, "tracking states 0, 1 or 2", "other values")
-    legal = (whole >= 0) & (whole < 1e9) & (whole == np.floor(whole))
-    need(legal.all(), "whole numbers below 10^9 for all body fields but the leans", "other values")
-
-
 def write_skeleton(path: str | PathLike, skeleton: Skeleton, digits: int | None = None) -> None:
-    """Write `format_skeleton`; a reader sees the old file or the new one. Raises LabError."""
+    """Write `format_skeleton`; a reader sees the old file or the new one."""
     write_text(path, format_skeleton(skeleton, digits))
