@@ -16,7 +16,7 @@ from labkit.errors import LabError
 from labkit.experiments import targets, trainings
 from labkit.experiments.targets import TARGETS
 from labkit.experiments.trainings import TRAININGS
-from labkit.figures.paper import EXHIBITS, caption_of
+from labkit.figures.paper import TABLES_AND_FIGURES, caption_of
 from labkit.lab import Lab
 
 PEOPLE = np.repeat(np.arange(20), 30)
@@ -274,17 +274,17 @@ def test_gaps_against_both_baselines(runs):
     assert math.isnan(table["table2:15", "control:15"])  # the control is above both cameras: no gap
 
 
-def test_each_comparison_of_an_exhibit_takes_every_seed_that_its_sides_have(runs):
+def test_each_comparison_of_a_figure_takes_every_seed_that_its_sides_have(runs):
     """However few are asked for: which seeds count is a matter of what is there, not of what they say."""
     lab = runs(table2_2=[0.6] * 4, table2_6=[0.7] * 5, table2_7=[0.6] * 5, table2_8=[0.8] * 5, table2_13=[0.66] * 5,
                table2_15=[0.7] * 5, control_13=[0.7] * 2, control_15=[0.65] * 5, recipe_best=[0.75] * 5,
                untaught_15=[0.7] * 3)  # fmt: skip
-    _, table = EXHIBITS["gaps"].draw(lab, 1)
+    _, table = TABLES_AND_FIGURES["gaps"].draw(lab, 1)
     assert table["seeds"].tolist() == [4, 2, 4, 5, 4, 5, 3]
-    _, table = EXHIBITS["claims"].draw(lab, 1)
+    _, table = TABLES_AND_FIGURES["claims"].draw(lab, 1)
     seeds = table.set_index("claim")["seeds"]
     assert [seeds[name] for name in ("15 > twin", "13 > twin", "15 > 2", "8 > 15", "13 > 3")] == [5, 2, 4, 5, 0]
-    caption = caption_of(EXHIBITS["gaps"], lab, 1)
+    caption = caption_of(TABLES_AND_FIGURES["gaps"], lab, 1)
     assert caption.endswith("seeds: 2 to 5, all that each comparison has.")
 
 

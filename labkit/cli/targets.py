@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..experiments.graph import Report
     from ..experiments.targets import Target
-    from ..figures.paper import Exhibit
+    from ..figures.paper import TableOrFigure
     from ..lab import Lab
 
 
@@ -41,7 +41,7 @@ def reproduce(
     one row a seed, are in runs/results-PROFILE-tidy.csv.
 
     Args:
-        names: Targets such as table2:15, a group such as table2, all, or everything; and exhibits: table1,
+        names: Targets such as table2:15, a group such as table2, all, or everything; and tables and figures: table1,
             fig3, fig4, claims, gaps, discrepancies, overview.
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
         seeds: How many seeds each result rests on; claims, gaps and discrepancies take more where all
@@ -60,10 +60,10 @@ def reproduce(
     from ..puppets import opening
     from ..tools.home import find_home
 
-    named = [name for name in names if name not in targets.EXHIBIT_NAMES]
+    named = [name for name in names if name not in targets.FIGURE_NAMES]
     targets.get_targets(named)  # a wrong name is told before anything is made
     labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
-    drawn = _exhibits([name for name in names if name not in named])
+    drawn = _figures([name for name in names if name not in named])
     report = _make(named, drawn, labs, seeds, workers=workers, scheduler=scheduler, threads=threads)
     shown = _show(named, drawn, labs, seeds)
     return 0 if _is_good(report) and shown else 1
@@ -91,7 +91,7 @@ def list_targets(
     from ..tools.home import find_home
 
     _show_targets(opening.open_labs(profile, protocol, home=find_home(home), data=data), seeds)
-    print(f"exhibits made of them, for `labkit reproduce`: {', '.join(targets.EXHIBIT_NAMES)}")
+    print(f"tables and figures made of them, for `labkit reproduce`: {', '.join(targets.FIGURE_NAMES)}")
 
 
 def settings(profile: str = "mini") -> None:
@@ -118,24 +118,24 @@ def settings(profile: str = "mini") -> None:
 # -- made ------------------------------------------------------------------------------------------
 
 
-def _exhibits(names: Sequence[str]) -> list[Exhibit]:
-    """The exhibits of these names. Drawing takes a second to load: only where something is to be drawn."""
+def _figures(names: Sequence[str]) -> list[TableOrFigure]:
+    """The tables and figures of these names. Drawing takes a second to load: only where something is to be drawn."""
     if not names:
         return []
-    from ..figures import paper as exhibits
+    from ..figures import paper
 
-    return [exhibits.EXHIBITS[name] for name in names]
+    return [paper.TABLES_AND_FIGURES[name] for name in names]
 
 
-def _make(names: Sequence[str], drawn: Sequence[Exhibit], labs: Sequence[Lab], seeds: int, **executor) -> Report:
-    """Train what targets and exhibits rest on; `executor` is what `graph.run_graph` takes beside."""
+def _make(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[Lab], seeds: int, **executor) -> Report:
+    """Train what targets, tables and figures rest on; `executor` is what `graph.run_graph` takes beside."""
     from ..experiments import graph, targets
 
     wanted = [need for bench in labs for need in targets.needs(_chosen(names, bench), [bench], seeds)]
     if drawn:
-        from ..figures import paper as exhibits
+        from ..figures import paper
 
-        wanted += exhibits.needs(drawn, labs, seeds)
+        wanted += paper.needs(drawn, labs, seeds)
     return graph.run_graph(wanted, **executor)
 
 
@@ -148,23 +148,23 @@ def _is_good(report: Report) -> bool:
     return not report.failed
 
 
-def _show(names: Sequence[str], drawn: Sequence[Exhibit], labs: Sequence[Lab], seeds: int) -> bool:
-    """The targets as tables, all results as a file, the exhibits as figures; whether all of these were drawn."""
+def _show(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[Lab], seeds: int) -> bool:
+    """The targets as tables, all results as a file, and what is to be drawn; whether all of that was drawn."""
     if names:
         _show_targets(labs, seeds, names)
     write_tidy(labs, seeds)
-    missed = [exhibit for exhibit in drawn for bench in labs if not _draw(exhibit, bench, seeds)]
+    missed = [one for one in drawn for bench in labs if not _draw(one, bench, seeds)]
     return not missed
 
 
-def _draw(exhibit: Exhibit, bench: Lab, seeds: int) -> bool:
-    """Draw an exhibit from what is there and tell where it lies, or what it misses; whether it was drawn."""
-    from ..figures import paper as exhibits
+def _draw(one: TableOrFigure, bench: Lab, seeds: int) -> bool:
+    """Draw one from what is there and tell where it lies, or what it misses; whether it was drawn."""
+    from ..figures import paper
 
     try:
-        print(*exhibits.make_exhibit(exhibit, bench, seeds), sep="\n")
+        print(*paper.save(one, bench, seeds), sep="\n")
     except LabError as error:
-        print(f"labkit: {exhibit.name}, {bench.split.name}: {error}", file=sys.stderr)
+        print(f"labkit: {one.name}, {bench.split.name}: {error}", file=sys.stderr)
         return False
     return True
 

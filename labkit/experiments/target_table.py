@@ -195,7 +195,7 @@ IN_NOTEBOOKS = (*ALL_GROUPS, "stream", "system", "radevski", "recipe:best")
 
 
 # Tables and figures made of several targets (`labkit.figures.paper`), named here for those who need not draw.
-EXHIBIT_NAMES = ("table1", "fig3", "fig4", "claims", "gaps", "discrepancies", "overview")
+FIGURE_NAMES = ("table1", "fig3", "fig4", "claims", "gaps", "discrepancies", "overview")
 
 
 def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[Target]:
@@ -210,7 +210,7 @@ def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[T
         if name not in {"all", "everything", *groups, *TARGETS}:
             fix = "see `labkit targets` for every target"
             expected = (f"a target such as table2:15, one of the groups all, everything, {', '.join(sorted(groups))}, "
-                        f"or one of the exhibits {', '.join(EXHIBIT_NAMES)}")  # fmt: skip
+                        f"or one of the tables and figures {', '.join(FIGURE_NAMES)}")  # fmt: skip
             raise LabError.mismatch(None, expected, repr(name), fix)
     named = set(wanted) | (groups if "everything" in wanted else set())
     broad = {*ALL_GROUPS} if "all" in wanted else set()

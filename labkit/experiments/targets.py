@@ -20,11 +20,11 @@ from ..lab import EMBEDDED, Lab
 from ..runs import LOCK, PREDICTIONS, Run
 from .graph import run_graph
 from .statistics import Interval, gap_closed, paired_bootstrap, seed_interval, wilson_interval
-from .target_table import ALL_GROUPS, EXHIBIT_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
+from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
 from .trainings import make
 
 __all__ = [
-    "ALL_GROUPS", "COMPARISONS", "EXHIBIT_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER",
+    "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER",
     "Target", "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "gap_closed_by_depth",
     "get_targets", "in_words", "look", "make", "needs", "possible", "predictions", "reproduce", "results_table",
     "seeds_there", "state_of", "subjects", "tidy",

@@ -1,8 +1,8 @@
-"""Tables and figures by name, as `labkit reproduce fig4` makes them: what each needs, and how it is drawn.
+"""The paper's tables and figures, and ours beside them, by name, as `labkit reproduce fig4` makes them.
 
-An exhibit draws from finished runs. `needs` tells which; `make_exhibit` writes the figure as SVG, PDF and
-PNG and its numbers as CSV. Seeds whose runs are missing are left out. Where models are compared, each
-comparison rests on every seed that all of its sides have, asked for or not, and its row says how many.
+Each tells which trainings it rests on and draws from finished runs; `save` writes the figure as SVG, PDF and PNG and
+its numbers as CSV. Seeds whose runs are missing are left out. Where models are compared, each comparison rests on
+every seed that all of its sides have, asked for or not, and its row says how many.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..analysis.verdicts import (
     starts,
     trainings_of,
 )
+from ..clips import colorize_depth
 from ..errors import LabError
 from ..experiments.discrepancies import DISCREPANCIES
 from ..experiments.targets import ALL_GROUPS, MAX_SEEDS, TARGETS, UPPER, Target, get_targets, results_table
@@ -43,15 +44,23 @@ Drawing = tuple[Figure | None, pd.DataFrame | None]
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """One table or figure: the trainings it rests on, and `draw(lab, seeds)`, which trains nothing."""
+class TableOrFigure:
+    """One of them: how it is drawn, and what it rests on; nothing is trained."""
 
     name: str
     caption: str  # its data are named when it is saved
-    draw: Callable[[Lab, int], Drawing]
-    trainings: tuple[str, ...] = ()
-    compared: tuple[tuple[str, ...], ...] = ()  # the trainings of each comparison in it
+    from_runs: Callable[[Lab, int], Drawing]
+    sides: tuple[tuple[str, ...], ...] = ()  # the trainings of each comparison in it, or all of them as one
+    comparing: bool = False  # then it takes every seed that all sides have: what the runs say chooses none of them
     remark: Callable[[Lab, int], str] = lambda lab, seeds: ""  # what the runs add to its caption
+
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(sum(self.sides, ())))
+
+    def draw(self, lab: Lab, seeds: int = 1) -> Drawing:
+        """The figure and its numbers; LabError where runs that it cannot do without are missing."""
+        return self.from_runs(lab, max(seeds, MAX_SEEDS) if self.comparing else seeds)
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
@@ -135,8 +144,6 @@ def beside_paper(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] 
 
 def example_frames(lab: Lab, count: int = 6) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The middle frame of test clips of `count` classes: RGB, coloured depth (count,S,S,3) uint8, and their names."""
-    from ..clips import colorize_depth
-
     rows = lab.clips.rows(lab.split.test)
     first = {int(label): row for label, row in reversed(list(zip(lab.clips.labels[rows], rows, strict=True)))}
     classes = sorted(first)
@@ -188,18 +195,13 @@ def _fig4_remark(lab: Lab, seeds: int) -> str:
 # -- ours ------------------------------------------------------------------------------------------
 
 
-def _all_there(seeds: int) -> int:
-    """Of how many seeds a comparison takes those that all its sides have: what the runs say chooses none of them."""
-    return max(seeds, MAX_SEEDS)
-
-
 def _claims(lab: Lab, seeds: int) -> Drawing:
-    table = claims_table(lab, _all_there(seeds))
+    table = claims_table(lab, seeds)
     return claims_figure(table), table
 
 
 def _discrepancies(lab: Lab, seeds: int) -> Drawing:
-    table = effects_table(lab, _all_there(seeds))
+    table = effects_table(lab, seeds)
     measured = "difference" in table and table["difference"].notna().any()
     return effects_figure(table) if measured else None, table
 
@@ -209,68 +211,60 @@ def _overview(lab: Lab, seeds: int) -> Drawing:
     return results(table), table
 
 
-def _gaps(lab: Lab, seeds: int) -> Drawing:
-    return None, gaps_table(lab, _all_there(seeds))
-
-
-def _comparing(name: str, caption: str, draw: Callable[[Lab, int], Drawing], compared: Iterable[tuple]) -> Exhibit:
-    """An exhibit of comparisons, each given by its trainings."""
-    pairs = tuple(compared)
-    return Exhibit(name, caption, draw, tuple(dict.fromkeys(sum(pairs, ()))), pairs)
-
-
-EXHIBITS: dict[str, Exhibit] = {
-    exhibit.name: exhibit
-    for exhibit in (
-        Exhibit("table1", "Table 1 of the paper with our rows", lambda lab, seeds: (None, table1(lab, seeds)),
-                trainings_of(name for _, name, *cited in TABLE1 if not cited)),
-        Exhibit("fig3", "Fig. 3 of the paper: aligned RGB and depth frames, one test clip each", _fig3),
-        Exhibit("fig4", "Fig. 4 of the paper: hallucination loss (eq. 3) in step 3 with and without connections; the "
-                "paper lowered the learning rate of the run without by ten on the way, here both follow one schedule",
-                _fig4, tuple(FIG4.values()), remark=_fig4_remark),
-        _comparing("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
-                   (claim.trainings for claim in CLAIMS)),
-        _comparing("gaps", "Share of the gap to RGB and depth, row 8 of the paper, that RGB-only models close", _gaps,
-                   (trainings_of((*pair, UPPER)) for pair in GAPS)),
-        _comparing("discrepancies", "What points on which the paper's text and code part do to accuracy",
-                   _discrepancies, (trainings_of((point.base, point.other)) for point in DISCREPANCIES if point.other)),
-        Exhibit("overview", "Every number of the paper beside ours", _overview,
-                trainings_of(name for name, target in TARGETS.items() if target.group in ALL_GROUPS)),
+_OURS = trainings_of(name for name, target in TARGETS.items() if target.group in ALL_GROUPS)
+TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
+    one.name: one
+    for one in (
+        TableOrFigure("table1", "Table 1 of the paper with our rows", lambda lab, seeds: (None, table1(lab, seeds)),
+                      (trainings_of(name for _, name, *cited in TABLE1 if not cited),)),
+        TableOrFigure("fig3", "Fig. 3 of the paper: aligned RGB and depth frames, one test clip each", _fig3),
+        TableOrFigure("fig4", "Fig. 4 of the paper: hallucination loss (eq. 3) in step 3 with and without connections; "
+                      "the paper lowered the learning rate of the run without by ten on the way, here both follow one "
+                      "schedule", _fig4, (tuple(FIG4.values()),), remark=_fig4_remark),
+        TableOrFigure("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
+                      tuple(claim.trainings for claim in CLAIMS), comparing=True),
+        TableOrFigure("gaps", "Share of the gap to RGB and depth, row 8 of the paper, that RGB-only models close",
+                      lambda lab, seeds: (None, gaps_table(lab, seeds)),
+                      tuple(trainings_of((*pair, UPPER)) for pair in GAPS), comparing=True),
+        TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
+                      _discrepancies, tuple(trainings_of((point.base, point.other)) for point in DISCREPANCIES
+                                            if point.other), comparing=True),
+        TableOrFigure("overview", "Every number of the paper beside ours", _overview, (_OURS,)),
     )
 }  # fmt: skip
 
 
-def needs(exhibits: Iterable[Exhibit], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
-    """What `graph.run_graph` is to make for these exhibits: each lab at each seed, with trainings."""
-    trainings = list(dict.fromkeys(name for exhibit in exhibits for name in exhibit.trainings))
+def needs(chosen: Iterable[TableOrFigure], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
+    """What `graph.run_graph` is to make for them: each lab at each seed, with trainings."""
+    trainings = list(dict.fromkeys(name for one in chosen for name in one.trainings))
     return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)] if trainings else []
 
 
-def caption_of(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> str:
+def caption_of(one: TableOrFigure, lab: Lab, seeds: int = 1) -> str:
     """What stands under it: what it shows, whose data, and how many seeds, where it rests on trainings."""
-    rests_on = f", seeds: {_how_many(exhibit, lab, seeds)}" if exhibit.trainings else ""
-    return f"{exhibit.caption}{exhibit.remark(lab, seeds)}. Ours: {lab.data_name}, {lab.split.name}{rests_on}."
+    rests_on = f", seeds: {_how_many(one, lab, seeds)}" if one.sides else ""
+    return f"{one.caption}{one.remark(lab, seeds)}. Ours: {lab.data_name}, {lab.split.name}{rests_on}."
 
 
-def _how_many(exhibit: Exhibit, lab: Lab, seeds: int) -> str:
+def _how_many(one: TableOrFigure, lab: Lab, seeds: int) -> str:
     """Seeds: of a comparison, all that its sides have; else those asked for, "up to" where runs are missing."""
-    if exhibit.compared:
-        counts = {len(complete_seeds(lab, trainings, _all_there(seeds))) for trainings in exhibit.compared}
-        some = sorted({min(counts), max(counts)})
-        return f"{' to '.join(map(str, some))}, all that each comparison has"
-    return f"{seeds}" if len(complete_seeds(lab, exhibit.trainings, seeds)) == seeds else f"up to {seeds}"
+    asked = max(seeds, MAX_SEEDS) if one.comparing else seeds
+    counts = {len(complete_seeds(lab, trainings, asked)) for trainings in one.sides}
+    if one.comparing:
+        return f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}, all that each comparison has"
+    return f"{seeds}" if counts == {seeds} else f"up to {seeds}"
 
 
-def make_exhibit(exhibit: Exhibit, lab: Lab, seeds: int = 1) -> list[Path]:
-    """Draw an exhibit from finished runs into the lab's folder of figures; the paths written.
+def save(one: TableOrFigure, lab: Lab, seeds: int = 1) -> list[Path]:
+    """Draw it from finished runs into the lab's folder of figures; the paths written.
 
     Raises LabError where runs that it cannot do without are missing.
     """
-    figure, table = exhibit.draw(lab, seeds)
+    figure, table = one.draw(lab, seeds)
     folder = figures_folder(lab)
     if figure is not None:
-        caption = caption_of(exhibit, lab, seeds)
-        return save_figure(figure, exhibit.name, folder, table, caption=caption, data_name=lab.data_name)
-    path = folder / f"{exhibit.name}.csv"
+        caption = caption_of(one, lab, seeds)
+        return save_figure(figure, one.name, folder, table, caption=caption, data_name=lab.data_name)
+    path = folder / f"{one.name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return [path]

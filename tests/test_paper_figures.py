@@ -17,34 +17,33 @@ from labkit.analysis.verdicts import claims_table
 from labkit.errors import LabError
 from labkit.experiments import targets
 from labkit.experiments.trainings import TRAININGS, make
-from labkit.figures import paper as exhibits
-from labkit.figures import style
-from labkit.figures.paper import EXHIBITS, make_exhibit, needs, table1
+from labkit.figures import paper, style
+from labkit.figures.paper import TABLES_AND_FIGURES, needs, save, table1
 from labkit.figures.results import claims_figure, effects_figure
 from labkit.notebook.records import readable
 
 
-def test_exhibits_need_trainings_that_there_are():
-    assert {"table1", "fig3", "fig4", "claims"} <= {*EXHIBITS}
-    for exhibit in EXHIBITS.values():
-        assert {*exhibit.trainings} <= {*TRAININGS}
-        style.check_caption(exhibit.caption)
-    assert EXHIBITS["fig3"].trainings == ()
-    assert set(EXHIBITS["fig4"].trainings) == {"hallucination", "hallucination_unconnected"}
+def test_they_need_trainings_that_there_are():
+    assert {"table1", "fig3", "fig4", "claims"} <= {*TABLES_AND_FIGURES}
+    for one in TABLES_AND_FIGURES.values():
+        assert {*one.trainings} <= {*TRAININGS}
+        style.check_caption(one.caption)
+    assert TABLES_AND_FIGURES["fig3"].trainings == ()
+    assert set(TABLES_AND_FIGURES["fig4"].trainings) == {"hallucination", "hallucination_unconnected"}
 
 
-def test_exhibits_are_known_by_the_names_that_messages_give():
-    assert tuple(EXHIBITS) == targets.EXHIBIT_NAMES and not {*EXHIBITS} & {*targets.TARGETS}
-    with pytest.raises(LabError, match="exhibits table1, fig3, fig4"):
+def test_they_are_known_by_the_names_that_messages_give():
+    assert tuple(TABLES_AND_FIGURES) == targets.FIGURE_NAMES and not {*TABLES_AND_FIGURES} & {*targets.TARGETS}
+    with pytest.raises(LabError, match="tables and figures table1, fig3, fig4"):
         targets.get_targets(["fig5"])
 
 
-def test_exhibits_need_each_seed_of_their_trainings(tmp_path):
+def test_they_need_each_seed_of_their_trainings(tmp_path):
     lab = tiny_lab(tmp_path)
-    wanted = needs([EXHIBITS["fig4"], EXHIBITS["fig3"]], [lab], seeds=2)
+    wanted = needs([TABLES_AND_FIGURES["fig4"], TABLES_AND_FIGURES["fig3"]], [lab], seeds=2)
     assert [bench.seed for bench, _ in wanted] == [0, 1]
     assert wanted[0][1] == ["hallucination", "hallucination_unconnected"]
-    assert needs([EXHIBITS["fig3"]], [lab]) == []
+    assert needs([TABLES_AND_FIGURES["fig3"]], [lab]) == []
 
 
 def test_table1_cites_the_paper_and_shows_ours_beside_its_own_rows(tmp_path):
@@ -64,16 +63,16 @@ def test_both_protocols_stand_beside_the_paper_and_are_readable(tmp_path):
     lab.split.name = "cross-subject"
     other = replace(lab, split=SimpleNamespace(**{**vars(lab.split), "name": "cross-view"}))
     chosen = targets.get_targets(["table2:1", "table2:3"])
-    table = exhibits.beside_paper([lab, other], 2, chosen)
+    table = paper.beside_paper([lab, other], 2, chosen)
     assert list(table.index) == ["table2:1", "table2:3"] and (table["cross-view", "seeds"] == 0).all()
     assert table.loc["table2:1", [("cross-subject", "paper"), ("cross-view", "paper")]].tolist() == [70.44, 75.16]
     shown = readable(table)
     assert shown["cross-view"].loc["table2:3"].tolist() == ["–", "–", "–", 0]
     assert list(shown["cross-subject"]) == ["paper", "ours", "95 % interval", "seeds"]
-    first = readable(exhibits.table1_by_protocol([lab, other]))
+    first = readable(paper.table1_by_protocol([lab, other]))
     assert first["cross-view"].loc["Liu et al.", "paper"] == "84.5" and first.index[3] == "depth stream"
     strange = replace(lab, split=SimpleNamespace(**{**vars(lab.split), "name": "random"}))
-    assert len(exhibits.table1_by_protocol([strange])) == 6  # ours, without figures of others on another split
+    assert len(paper.table1_by_protocol([strange])) == 6  # ours, without figures of others on another split
 
 
 def test_readable_tables_round_and_join_the_ends_of_intervals():
@@ -87,25 +86,25 @@ def test_readable_tables_round_and_join_the_ends_of_intervals():
 
 def test_fig3_shows_frames_of_test_clips(tmp_path):
     lab = tiny_lab(tmp_path)
-    rgb, depth, names = exhibits.example_frames(lab, 2)
+    rgb, depth, names = paper.example_frames(lab, 2)
     first = lab.clips.rows(lab.split.test)[lab.clips.labels[lab.clips.rows(lab.split.test)] == 0][0]
     assert (rgb[0] == lab.clips.rgb([first])[0, 2]).all()
     assert rgb.shape == depth.shape == (2, 32, 32, 3) and names == ["wave", "kick"]
-    paths = make_exhibit(EXHIBITS["fig3"], lab)
+    paths = save(TABLES_AND_FIGURES["fig3"], lab)
     assert sorted(path.suffix for path in paths) == [".pdf", ".png", ".svg"]
 
 
 def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
     lab = tiny_lab(tmp_path)
     with pytest.raises(LabError, match="rows 13 and 14"):
-        make_exhibit(EXHIBITS["fig4"], lab, seeds=2)
+        save(TABLES_AND_FIGURES["fig4"], lab, seeds=2)
 
     def look(lab, names):
         curve = [{"step": step, "hall": float((1 + lab.seed) * np.exp(-0.1 * step))} for step in range(40)]
         return {name: SimpleNamespace(done=lab.seed < 2, load_json=lambda _: {"curve": curve}) for name in names}
 
     monkeypatch.setattr(verdicts, "look", look)
-    figure, table = EXHIBITS["fig4"].draw(lab, 3)
+    figure, table = TABLES_AND_FIGURES["fig4"].draw(lab, 3)
     assert set(table["seed"]) == {0, 1} and len(table) == 2 * 2 * 40
     label = "with connections (row 13)"
     mean = next(line for line in figure.axes[0].lines if line.get_label() == label)
@@ -117,7 +116,7 @@ def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
 def test_the_caption_of_fig4_tells_where_the_curves_start(tmp_path, monkeypatch):
     """Two curves of one rate, the connected one a quarter of the other: all of its lead is there at the start."""
     lab = tiny_lab(tmp_path)
-    assert "first iteration" not in exhibits.caption_of(EXHIBITS["fig4"], lab, 2)
+    assert "first iteration" not in paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 2)
 
     def look(lab, names):
         start = {"hallucination": 25, "hallucination_unconnected": 100}
@@ -126,7 +125,7 @@ def test_the_caption_of_fig4_tells_where_the_curves_start(tmp_path, monkeypatch)
         return {name: SimpleNamespace(done=True, load_json=lambda _, name=name: curves[name]) for name in names}
 
     monkeypatch.setattr(verdicts, "look", look)
-    caption = exhibits.caption_of(EXHIBITS["fig4"], lab, 2)
+    caption = paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 2)
     smoothed = [start * np.exp(-0.045) for start in (25, 100)]  # the median of the first ten
     assert f"the loss is {smoothed[0]:.3g} with connections and {smoothed[1]:.3g} without" in caption
     saved = [int(number) for number in re.findall(r"(-?\d+) % fewer", caption)]
@@ -141,15 +140,15 @@ def test_a_caption_tells_that_seeds_may_be_missing(tmp_path, monkeypatch):
         return {name: SimpleNamespace(done=lab.seed < 2, load_json=lambda _: curve) for name in names}
 
     monkeypatch.setattr(verdicts, "look", look)
-    assert exhibits.caption_of(EXHIBITS["fig4"], lab, 2).endswith(", seeds: 2.")
-    assert exhibits.caption_of(EXHIBITS["fig4"], lab, 3).endswith(", seeds: up to 3.")
-    assert "seeds" not in exhibits.caption_of(EXHIBITS["fig3"], lab, 3)
+    assert paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 2).endswith(", seeds: 2.")
+    assert paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 3).endswith(", seeds: up to 3.")
+    assert "seeds" not in paper.caption_of(TABLES_AND_FIGURES["fig3"], lab, 3)
 
 
 def test_what_is_not_run_is_drawn_as_such_and_written(tmp_path):
     lab = tiny_lab(tmp_path)
-    assert [path.suffix for path in make_exhibit(EXHIBITS["claims"], lab)] == [".svg", ".pdf", ".png", ".csv"]
-    (path,) = make_exhibit(EXHIBITS["discrepancies"], lab)
+    assert [path.suffix for path in save(TABLES_AND_FIGURES["claims"], lab)] == [".svg", ".pdf", ".png", ".csv"]
+    (path,) = save(TABLES_AND_FIGURES["discrepancies"], lab)
     assert len(pd.read_csv(path)) == 31
 
 
