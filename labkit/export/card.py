@@ -123,8 +123,8 @@ def _teacher(data: Mapping[str, Any]) -> str:
     return "Depth was" if data["name"] in OF_ACTIONS else "Depth, or what its data set has in the place of depth, was"
 
 
-def _is_whole(crop: Mapping[str, Any] | None) -> bool:
-    return crop is not None and all(abs(a - b) < 1e-9 for a, b in zip(crop["box"], (0, 0, 1, 1), strict=True))
+def _is_whole(crop: Mapping[str, Any]) -> bool:
+    return all(abs(a - b) < 1e-9 for a, b in zip(crop["box"], (0, 0, 1, 1), strict=True))
 
 
 def _streams(modalities: Mapping[str, str], maps_of: str) -> str:
@@ -134,10 +134,8 @@ def _streams(modalities: Mapping[str, str], maps_of: str) -> str:
     return f"an RGB stream and {other}, tied together, both seeing RGB"
 
 
-def _crop_line(crop: Mapping[str, Any] | None) -> str:
+def _crop_line(crop: Mapping[str, Any]) -> str:
     """How a frame of a foreign video is cropped, in words."""
-    if crop is None:
-        return "the whole frame, squeezed to a square (the training clips' crop is not on record)"
     if _is_whole(crop):
         shape = f"{crop['shape']:.2f} times as wide as high"
         return f"none of frames {shape}; of others, the largest centred part of that shape"

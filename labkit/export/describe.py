@@ -108,11 +108,9 @@ def ancestors(run: Run) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def average_crop(records: Sequence[Mapping]) -> dict | None:
-    """The `crop` of `predict.crop_box` from the records of clips; None where none tells it."""
-    crops = [record["crop"] for record in records if "crop" in record]
-    if not crops:
-        return None
+def average_crop(records: Sequence[Mapping]) -> dict[str, Any]:
+    """The `crop` of `predict.crop_box` from the records of clips: {"box", "shape"}."""
+    crops = [record["crop"] for record in records]
     boxes = [np.divide(crop["box"], [*crop["of"], *crop["of"]]) for crop in crops]
     shapes = [width / height for width, height in (crop["of"] for crop in crops)]
     return {"box": np.mean(boxes, axis=0).tolist(), "shape": float(np.mean(shapes))}

@@ -40,7 +40,7 @@ class Model:
     answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
     @property
-    def sees(self) -> tuple[int, int, dict | None]:
+    def sees(self) -> tuple[int, int, dict]:
         """Number of frames, their size in pixels, and the crop: what `predict.sample_video` asks for."""
         return self.about["num_frames"], self.about["size"], self.about["crop"]
 
@@ -78,7 +78,8 @@ def open_export(path: str | os.PathLike, threads: int | None = None) -> Model:
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         about = json.loads(session.get_modelmeta().custom_metadata_map.get(KEY, "{}"))
     except Exception as error:  # one class per error code, none of them public
-        raise LabError.mismatch(path, "an ONNX file that labkit export wrote", str(error)[:200], _AGAIN) from error
+        found = "another kind of file, or a damaged one"
+        raise LabError.mismatch(path, "an ONNX file that labkit export wrote", found, _AGAIN) from error
     if about.get("format") != FORMAT:
         found = f"format {about['format']}" if "format" in about else "no description"
         raise LabError.mismatch(path, f"the description of an export in format {FORMAT}", found, _AGAIN)

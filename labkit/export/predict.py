@@ -62,6 +62,9 @@ def sample_video(path: str | os.PathLike, num_frames: int, size: int, crop: Mapp
     A video with fewer frames than asked for shows some of them more than once, and a note says so; a picture is
     a video of one frame. Raises LabError for a file that is missing, no video, or damaged.
     """
+    if not Path(path).is_file():
+        found = "something else" if Path(path).exists() else "none"
+        raise LabError.mismatch(path, "a video file", found, "give the path of a video")
     try:
         if Path(path).suffix.lower() in PICTURES:
             total, chosen = 1, {0: read_picture(path)}
