@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from ..alignment import Box, crop_color
@@ -82,12 +83,15 @@ def sample_video(path: str | os.PathLike, num_frames: int, size: int, crop: Mapp
     return SampledVideo(os.fspath(path), np.stack([cropped[n] for n in indices]), tuple(indices), total, notes)
 
 
-def _decoded(path: str | os.PathLike):
+def _decoded(path: str | os.PathLike) -> Iterator[av.VideoFrame]:
     with open_video(path, FOREIGN) as (container, stream):
-        yield from container.decode(stream)
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise ValueError("a damaged frame")  # which `open_video` tells
+            yield frame
 
 
-def _upright(frame) -> np.ndarray:
+def _upright(frame: av.VideoFrame) -> np.ndarray:
     """RGB (H,W,3) as a player shows it: phones record sideways and note how to turn it."""
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
