@@ -31,6 +31,12 @@ QUICK = (
 )  # fmt: skip
 
 
+def pytest_ignore_collect(collection_path, config):
+    """`pytest -m quick` does not even import the other test files; None leaves the decision to pytest."""
+    name = collection_path.stem.removeprefix("test_")
+    return config.option.markexpr == "quick" and collection_path.suffix == ".py" and name not in (*QUICK, "cli") or None
+
+
 def pytest_collection_modifyitems(items):
     """`pytest -m quick`: these files (front room, statistics, parsers, rules), and what is marked in others."""
     for item in items:
