@@ -40,7 +40,7 @@ def test_the_sheet_holds_the_frames_and_the_maps_of_each_stream():
 def test_the_course_draws_a_reading_of_one_epoch_across():
     keys = [("alone", 0), ("alone", 1), ("alone", 40), ("RGB stream", 40)]
     rows = [(name, epoch, block, 0.1 * block + 0.01 * epoch, 0.0, 1.0) for name, epoch in keys for block in (1, 2)]
-    table = pd.DataFrame(rows, columns=["reading", "epoch", "block", "likeness", "low", "high"])
+    table = pd.DataFrame(rows, columns=["reading", "epoch", "block", "similarity", "low", "high"])
     looks = {"alone": ("hallucination", "-"), "RGB stream": ("rgb", "--")}
     _, second = figures.cka_course(table, looks, 40).axes
     moving, across = second.lines
@@ -80,6 +80,6 @@ def test_a_lost_clip_shows_both_answers_and_marks_the_true_class():
 def test_lines_take_the_colours_of_their_roles():
     table = pd.DataFrame({"alone": [1, 2], "control": [2, 3]}, index=pd.Index([1, 2], name="clips"))
     looks = {"control": ("control", ":"), "alone": ("hallucination", "-")}
-    (axes,) = figures.line_chart(table, "likeness", looks=looks).axes
+    (axes,) = figures.line_chart(table, "similarity", looks=looks).axes
     assert [line.get_color() for line in axes.lines] == [style.ROLES["hallucination"], style.ROLES["control"]]
     assert [line.get_linestyle() for line in axes.lines] == ["-", ":"]

@@ -1,4 +1,4 @@
-"""Probes: what they read is what the network holds, and likeness is what its definition says."""
+"""Probes: what they read is what the network holds, and similarity is what its definition says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import tiny_lab
 
-from labkit.analysis import probes
+from labkit.analysis import cka, probes
 from labkit.clips import Batches
 from labkit.errors import LabError
 from labkit.experiments import targets
@@ -45,24 +45,24 @@ def test_cka_equals_its_slow_version_and_is_symmetric():
     torch.manual_seed(0)
     first, second = torch.randn(20, 6) + 3, torch.randn(20, 4)
     second[:, :2] += 2 * first[:, :2]
-    assert probes.cka(first, second) == pytest.approx(slow_cka(first, second), rel=1e-9)
-    assert probes.cka(first, second) == pytest.approx(probes.cka(second, first), rel=1e-12)
+    assert cka.cka(first, second) == pytest.approx(slow_cka(first, second), rel=1e-9)
+    assert cka.cka(first, second) == pytest.approx(cka.cka(second, first), rel=1e-12)
 
 
 def test_cka_does_not_see_rotation_scale_or_shift_but_sees_other_features():
     torch.manual_seed(1)
     first = torch.randn(500, 8)
     rotation = torch.linalg.qr(torch.randn(8, 8)).Q
-    assert probes.cka(first, 3 * first @ rotation - 5) == pytest.approx(1, abs=1e-6)
-    assert probes.cka(first, first @ torch.diag(torch.linspace(0.1, 3, 8))) < 0.9
-    assert probes.cka(first, torch.randn(500, 8)) < 0.05
+    assert cka.cka(first, 3 * first @ rotation - 5) == pytest.approx(1, abs=1e-6)
+    assert cka.cka(first, first @ torch.diag(torch.linspace(0.1, 3, 8))) < 0.9
+    assert cka.cka(first, torch.randn(500, 8)) < 0.05
 
 
 def test_cka_refuses_what_it_cannot_compare():
     with pytest.raises(LabError, match="expected 4 examples, found 5"):
-        probes.cka(torch.rand(4, 2), torch.rand(5, 2))
+        cka.cka(torch.rand(4, 2), torch.rand(5, 2))
     with pytest.raises(LabError, match="constant"):
-        probes.cka(torch.ones(4, 2), torch.rand(4, 2))
+        cka.cka(torch.ones(4, 2), torch.rand(4, 2))
 
 
 def test_maps_are_the_ends_of_the_blocks_and_the_stream_is_left_as_it_was(clip):
@@ -101,7 +101,7 @@ def test_a_position_is_an_example(clip):
     assert rows.shape == (8, 3)
     assert rows[5].tolist() == maps[1, :, 0, 1].tolist()
     blocks = probes.feature_maps(a_stream(0), clip)
-    assert probes.block_similarity(blocks, blocks) == pytest.approx([1, 1, 1, 1])
+    assert cka.block_similarity(blocks, blocks) == pytest.approx([1, 1, 1, 1])
 
 
 @pytest.fixture(scope="module")

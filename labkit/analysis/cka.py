@@ -135,7 +135,7 @@ def jackknife(values: np.ndarray) -> Interval:
 
 
 def cka_table(values: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
-    """One row a reading, epoch and block: its likeness with `jackknife`'s interval over people.
+    """One row a reading, epoch and block: its similarity with `jackknife`'s interval over people.
 
     `values` are `similarities`, or their mean over seeds, by (reading, epoch).
     """
@@ -144,4 +144,4 @@ def cka_table(values: Mapping[tuple[str, int], np.ndarray]) -> pd.DataFrame:
         for (reading, epoch), found in values.items()
         for block, column in enumerate(found.T, start=1)
     ]
-    return pd.DataFrame(rows).rename(columns={"value": "likeness"})
+    return pd.DataFrame(rows).rename(columns={"value": "similarity"})

@@ -23,7 +23,7 @@ from ..lab import Lab
 from ..model import Clip, Connection, Features, Scalar, Stream, TwoStream, _residual_branch, inject
 from ..runs import Run, of_role
 from ..trainers import load_stream
-from .cka import block_similarity, by_position, cka  # noqa: F401  offered here, too
+from .cka import by_position
 
 BATCH = 64  # clips
 

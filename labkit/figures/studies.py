@@ -48,7 +48,7 @@ def map_sheet(streams: Mapping[str, MapColumn], roles: Sequence[str], places: Se
 
 @styled
 def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: int) -> Figure:
-    """Likeness to a teacher by epoch, one panel a block; `table` as from `cka.cka_table`.
+    """Similarity to a teacher by epoch, one panel a block; `table` as from `cka.cka_table`.
 
     `looks` are (role, line style) by reading. A reading of one epoch only is drawn across, to epoch `last`: a
     network that is not in training. Bars are 95 % intervals over people. Epochs are spaced by their square root.
@@ -59,9 +59,9 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
         for reading, (role, line) in looks.items():
             rows = table[(table["reading"] == reading) & (table["block"] == block)]
             if len(rows) == 1:
-                panel.axhline(rows["likeness"].iloc[0], color=ROLES[role], linestyle=line, label=reading)
+                panel.axhline(rows["similarity"].iloc[0], color=ROLES[role], linestyle=line, label=reading)
                 continue
-            panel.plot(rows["epoch"], rows["likeness"], color=ROLES[role], linestyle=line, label=reading,
+            panel.plot(rows["epoch"], rows["similarity"], color=ROLES[role], linestyle=line, label=reading,
                        marker=MARKERS[role], markersize=3.5, clip_on=False)  # fmt: skip
             panel.vlines(rows["epoch"], rows["low"], rows["high"], color=ROLES[role], linewidth=0.8)
         panel.set_xscale("function", functions=(np.sqrt, np.square))
@@ -69,7 +69,7 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
         panel.set_xticks(sorted(table["epoch"].unique()))
         panel.text(0.05, 0.97, f"block {block}", transform=panel.transAxes, va="top")
         panel.grid(True, axis="y")
-    np.atleast_2d(axes)[0, 0].set_ylabel("likeness to the teacher (CKA)")
+    np.atleast_2d(axes)[0, 0].set_ylabel("similarity to the teacher (CKA)")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
