@@ -212,13 +212,3 @@ def test_damage_in_any_array_is_found_and_mended(made, root, prepared):
             store.images(modality, [0])
         assert caught.value.path == str(path)
         assert prepare(root, made, CONFIG, progress=False).fingerprint == prepared.fingerprint
-
-
-def test_a_store_of_an_older_version_is_told_from_a_damaged_one(made, root, prepared):
-    index = ClipStore(made)
-    content = {"shards": [], "labels": [], "class_names": [], "excluded": {}, "config": {"size": 16}}
-    preparation.write_sealed(made / "index.json", content)
-    with pytest.raises(LabError, match="older one") as caught:
-        ClipStore(made)
-    assert "prepare" in caught.value.fix and len(index) == 4
-    assert prepare(root, made, CONFIG, progress=False).fingerprint == prepared.fingerprint

@@ -37,6 +37,9 @@ from .splits import DataSet, Split
 from .video import Frames, read_video
 
 if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["used", "remark", "excluded"]
@@ -46,13 +49,13 @@ NEAR_JOINT = 1 / 85  # of the width: how far from a joint its surface is looked 
 FULL_SCALE = 65535  # counts; where it stands for no reading, colours from nearest to farthest tell people no more
 DEPTH_AGREES = 0.5  # share of tracked joints; embedded clips have 0.7 and more, four of five swapped ones less
 SAME_SHAPE = 0.03  # share by which width over height of RGB and depth may differ
+FAR = 5.0  # |z| from which a clip is named: of NTU's 170,000 values, if they were normal, none would reach it
+STEPS = {"ratio": RATIO_STEP, "offset_x": OFFSET_STEP, "offset_y": OFFSET_STEP}  # a MAD is taken as no less
+VIEW = ["setup", "camera"]
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
 SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
 NOT_REGISTERED = "no joints, as other clips have: the whole RGB image lies on the whole depth image"
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
-FAR = 5.0  # |z| from which a clip is named: of NTU's 170,000 values, if they were normal, none would reach it
-STEPS = {"ratio": RATIO_STEP, "offset_x": OFFSET_STEP, "offset_y": OFFSET_STEP}  # a MAD is taken as no less
-VIEW = ["setup", "camera"]
 
 
 @dataclass(frozen=True)

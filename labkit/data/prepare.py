@@ -38,7 +38,7 @@ from .store import (
     ARRAYS,
     INDEX,
     ClipStore,
-    Row,
+    Pixels,
     Shard,
     content_hashes,
     find_shards,
@@ -53,7 +53,7 @@ PIXELS_VERSION = 4  # raise it when a change to this code alters what is stored 
 MAX_SHARD_CLIPS = 256
 MAX_SHARD_BYTES = 128 << 20  # written at once; a kill loses no more than this
 ENOUGH = 10  # clips, below which a median is not trusted
-RATIO_STEP, OFFSET_STEP = 0.001, 0.1  # colour px per depth px; depth px
+RATIO_STEP, OFFSET_STEP = 0.001, 0.1  # colour px per depth px; depth px: medians are rounded to these
 VERIFY_BYTES = 1 << 30  # a larger store is verified shard by shard when read, not as a whole before
 
 
@@ -73,7 +73,7 @@ class _Outcome:
     """A record, with pixels where they had to be made; or the reason why there is none; or not yet one."""
 
     record: dict | None = None
-    pixels: dict[str, np.ndarray] | None = None
+    pixels: Pixels | None = None
     reason: str = ""
     waits: bool = False
 
@@ -128,9 +128,7 @@ def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progre
         labels += [entry.label for entry, _ in used]
         built += sum(outcome.pixels is not None for _, outcome in used)
         if used:
-            names.append(_keep(folder, [_row(outcome, pixels) for _, outcome in used], shards))
-            for shard in shards.values():
-                shard.forget(*shard.modalities)
+            names.append(_keep(folder, [_with_pixels(outcome, pixels) for _, outcome in used], shards))
     if not names:
         found = "; ".join(f"{clip}: {reason}" for clip, reason in list(excluded.items())[:3]) or "none"
         raise LabError.mismatch(index.root, "at least one usable clip", found, "mend the files named here")
@@ -170,19 +168,20 @@ def _recipe(config: ClipConfig, recording: Recording) -> str:
     ])  # fmt: skip
 
 
-def _row(outcome: _Outcome, pixels: dict[tuple[str, str, str], tuple[Shard, int]]) -> Row:
+def _with_pixels(outcome: _Outcome, known: dict[tuple[str, str, str], tuple[Shard, int]]) -> tuple[dict, Pixels]:
+    record = outcome.record
     if outcome.pixels is not None:
-        return Row(outcome.record, outcome.pixels)
-    homes = {m: pixels[outcome.record["id"], m, sha256] for m, sha256 in outcome.record["sha256"].items()}
-    return Row(outcome.record, {m: shard.array(m)[number] for m, (shard, number) in homes.items()})
+        return record, outcome.pixels
+    homes = {m: known[record["id"], m, sha256] for m, sha256 in record["sha256"].items()}
+    return record, {m: shard.array(m)[number] for m, (shard, number) in homes.items()}
 
 
-def _keep(folder: Path, rows: list[Row], shards: dict[str, Shard]) -> str:
-    """The name of a shard of these rows: an old one, its records renewed where they differ, or a new one."""
-    records = [row.record for row in rows]
+def _keep(folder: Path, clips: list[tuple[dict, Pixels]], shards: dict[str, Shard]) -> str:
+    """The name of a shard of these clips: an old one, its records renewed where they differ, or a new one."""
+    records = [record for record, _ in clips]
     old = shards.get(shard_name(records))
     if old is None:
-        return write_shard(folder, rows)
+        return write_shard(folder, clips)
     if old.records != records:
         write_sealed(folder / f"{old.name}.json", {**old.manifest, "clips": records})
     return old.name
@@ -393,4 +392,4 @@ def still_stands(record: dict, usual: Sequence[Usual]) -> str | None:
         if one.color_size == tuple(record["crop"]["of"]):
             same = (*found["scale"], *found["offset"]) == (*one.scale, *one.offset)
             return one.source if same else None
-    return NOMINAL if found.get("source", NOMINAL) == NOMINAL else None
+    return NOMINAL if found["source"] == NOMINAL else None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,78 +25,56 @@ ARRAYS = {  # what a store may hold
 }  # fmt: skip
 INDEX = "index.json"
 _OURS = re.compile(rf"\.?([0-9a-f]{{16}})\.((?:{'|'.join(ARRAYS)})\.npy|json)(\.\d+\.tmp)?", re.ASCII)
-MAX_MAPPED = 256  # arrays at once; each holds a file open, and a process may often have no more than 1,024
 _FIX = "prepare this data root again: only what is damaged is rebuilt"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One prepared clip: its record and its pixels."""
-
-    record: dict[str, Any]
-    pixels: dict[str, np.ndarray]  # by modality: (T,S,S,3), or (T,S,S) for depth
+Pixels = dict[str, np.ndarray]  # of one clip, by modality: (T,S,S,3), or (T,S,S) for depth
 
 
-def content_hashes(pixels: dict[str, np.ndarray]) -> dict[str, str]:
+def content_hashes(pixels: Pixels) -> dict[str, str]:
     """SHA-256 of one clip's pixels, by modality."""
     return {m: sha256_bytes(images.astype(ARRAYS[m], copy=False).tobytes()) for m, images in pixels.items()}
 
 
 class Shard:
-    """Clips stored together. Opening reads the records; arrays are verified and mapped on first use."""
+    """Clips stored together. Opening reads the records; an array is verified when it is first read."""
 
     def __init__(self, folder: Path, name: str, *, verify: bool = True):
-        self.folder, self.name, self.verify = folder, name, verify
+        self.folder, self.name = folder, name
         self.manifest = read_sealed(folder / f"{name}.json")
         self.records: list[dict] = self.manifest["clips"]
-        self._arrays: dict[str, np.ndarray] = {}
-        self._verified: set[str] = set()
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return tuple(self.manifest["arrays"])
+        self.unverified = set(self.manifest["arrays"]) if verify else set()
 
     def array(self, modality: str) -> np.ndarray:
-        """All clips of the shard in one modality, mapped."""
-        if modality not in self._arrays:
-            self._arrays[modality] = self._map(modality)
-        return self._arrays[modality]
-
-    def forget(self, *modalities: str) -> None:
-        """Give back the open files of arrays; they are mapped again when asked for, but not verified again."""
-        for modality in modalities:
-            self._arrays.pop(modality, None)
-
-    def _map(self, kind: str) -> np.ndarray:
-        path, known = self.folder / f"{self.name}.{kind}.npy", self.manifest["arrays"][kind]
+        """All clips in one modality, mapped afresh: a set of NTU's size has more arrays than may be open."""
+        path, known = self.folder / f"{self.name}.{modality}.npy", self.manifest["arrays"][modality]
         try:
-            verify = self.verify and kind not in self._verified
-            if verify and (found := sha256_file(path)) != known["sha256"]:
+            if modality in self.unverified and (found := sha256_file(path)) != known["sha256"]:
                 raise LabError.mismatch(path, f"SHA-256 {known['sha256'][:12]}", found[:12], _FIX)
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise LabError.mismatch(path, "a NumPy file", error, _FIX) from error
-        if array.dtype != ARRAYS[kind] or list(array.shape) != known["shape"]:
-            expected = f"{ARRAYS[kind]} {known['shape']}"
+        if array.dtype != ARRAYS[modality] or list(array.shape) != known["shape"]:
+            expected = f"{ARRAYS[modality]} {known['shape']}"
             raise LabError.mismatch(path, expected, f"{array.dtype} {list(array.shape)}", _FIX)
-        self._verified.add(kind)
+        self.unverified.discard(modality)
         return array
 
 
-def write_shard(folder: Path, rows: Sequence[Row]) -> str:
-    """Write a shard and return its name, which depends on its clips' ids and pixels alone.
+def write_shard(folder: Path, clips: Sequence[tuple[dict, Pixels]]) -> str:
+    """Write a shard of clips, each a record and its pixels; returns its name, which depends on ids and pixels alone.
 
     The manifest comes last, so that after a kill a shard is there as a whole or not at all.
     """
-    name = shard_name([row.record for row in rows])
-    manifest: dict[str, Any] = {"clips": [row.record for row in rows], "arrays": {}}
-    for kind in rows[0].pixels:
-        array = np.stack([row.pixels[kind] for row in rows]).astype(ARRAYS[kind], copy=False)
+    records = [record for record, _ in clips]
+    name, arrays = shard_name(records), {}
+    for kind in clips[0][1]:
+        array = np.stack([pixels[kind] for _, pixels in clips]).astype(ARRAYS[kind], copy=False)
         with atomic_path(folder / f"{name}.{kind}.npy") as temporary:
             with open(temporary, "wb") as file:
                 np.save(file, array, allow_pickle=False)
-            manifest["arrays"][kind] = {"sha256": sha256_file(temporary), "shape": list(array.shape)}
-    write_sealed(folder / f"{name}.json", manifest)
+            arrays[kind] = {"sha256": sha256_file(temporary), "shape": list(array.shape)}
+    write_sealed(folder / f"{name}.json", {"clips": records, "arrays": arrays})
     return name
 
 
@@ -114,9 +91,8 @@ def find_shards(folder: Path, *, verify: bool) -> dict[str, Shard]:
             continue
         try:
             shard = Shard(folder, path.stem, verify=verify)
-            if all(len(shard.array(kind)) == len(shard.records) for kind in shard.modalities):
+            if all(len(shard.array(kind)) == len(shard.records) for kind in shard.manifest["arrays"]):
                 shards[path.stem] = shard
-            shard.forget(*shard.modalities)
         except (LabError, KeyError, TypeError):  # damaged: what it held is prepared again
             continue
     return shards
@@ -158,8 +134,6 @@ class ClipStore:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         index = read_sealed(self.path / INDEX)
-        if "modalities" not in index["config"]:
-            raise LabError.mismatch(self.path, "a store of this version of labkit", "an older one", _FIX)
         self.shards = [Shard(self.path, name) for name in index["shards"]]
         self.records = [record for shard in self.shards for record in shard.records]
         self.ids: list[str] = [record["id"] for record in self.records]
@@ -174,7 +148,6 @@ class ClipStore:
         self.size: int = self.config["size"]
         self._row_of = {clip: row for row, clip in enumerate(self.ids)}
         self._ends = np.cumsum([len(shard.records) for shard in self.shards])
-        self._mapped: dict[tuple[int, str], None] = {}  # shard and modality, the last used one last
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -191,7 +164,7 @@ class ClipStore:
         LabError for a modality that is not here.
         """
         chosen = tuple(sorted(set(modalities)))
-        if chosen not in self._fingerprints:
+        if chosen not in self._fingerprints:  # asked for each run of a table
             self._check(chosen)
             clips = sorted(
                 (record["id"], label, *(record["sha256"][modality] for modality in chosen))
@@ -237,22 +210,9 @@ class ClipStore:
         clips = np.empty((len(chosen), self.num_frames, self.size, self.size, *channels), ARRAYS[modality])
         homes = np.searchsorted(self._ends, chosen, side="right")
         for home in np.unique(homes):
-            here, shard = np.flatnonzero(homes == home), self.shards[home]
-            array, first = self._array(int(home), modality), self._ends[home] - len(shard.records)
-            for place in here:
-                clips[place] = array[chosen[place] - first]
+            here, array = homes == home, self.shards[home].array(modality)
+            clips[here] = array[chosen[here] - (self._ends[home] - len(array))]
         return clips
-
-    def _array(self, home: int, modality: str) -> np.ndarray:
-        """All clips of a shard; of MAX_MAPPED arrays, the one not used for longest is given back."""
-        array = self.shards[home].array(modality)
-        self._mapped.pop((home, modality), None)
-        self._mapped[home, modality] = None
-        if len(self._mapped) > MAX_MAPPED:
-            oldest, its_modality = next(iter(self._mapped))
-            del self._mapped[oldest, its_modality]
-            self.shards[oldest].forget(its_modality)
-        return array
 
     def _check(self, modalities: Iterable[str]) -> None:
         missing = [modality for modality in modalities if modality not in self.modalities]
