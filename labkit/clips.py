@@ -1,4 +1,4 @@
-"""From stored frames to batches of what a stream sees: frame choice, flips, depth colouring, speckle.
+"""From stored frames to batches of what a stream sees: frame choice, flips, depth colouring.
 
 A clip is T frames of one modality: RGB as uint8 (T,H,W,3), depth as uint16 (T,H,W) in millimetres
 with 0 for "no reading" or background. All functions take further axes in front. Randomness is a
@@ -27,7 +27,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # to
 VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255
 STILL = 128  # level of no movement in the first two channels of a flow map (see `maps`)
 FIXED_RANGE = (0, 4500)  # millimetres, the reliable reach of a Kinect v2
-VOID = "void"  # Table 3: the depth image replaced by zeros
 DepthRange = Literal["frame", "fixed"] | tuple[float, float]
 
 
@@ -148,33 +147,13 @@ def saturate(values: np.ndarray) -> np.ndarray:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def add_speckle(images: np.ndarray, sigma: float | str, rng: np.random.Generator, *,
-                sigma_is: Literal["std", "variance"] = "std") -> np.ndarray:  # fmt: skip
-    """Multiply encoded images, uint8 (...,H,W,3), by noise around 1: Table 3 of the paper.
-
-    Every pixel and channel has its own number; products are cut to 0..255, fractions dropped. The
-    text writes N(1, sigma), the table's head sigma squared, the released code passes the value as
-    standard deviation: `sigma_is` says how to read it. "void" gives zeros.
-    """
-    if images.dtype != np.uint8:
-        raise LabError.mismatch(None, "encoded images, uint8", images.dtype, "use colorize_depth first")
-    if sigma == VOID:
-        return np.zeros_like(images)
-    if isinstance(sigma, str) or not 0 <= sigma < np.inf or sigma_is not in ("std", "variance"):
-        expected = 'sigma >= 0 or "void", read as "std" or "variance"'
-        raise LabError.mismatch(None, expected, f"{sigma!r} as {sigma_is!r}", "use one of those")
-    std = np.sqrt(sigma) if sigma_is == "variance" else sigma
-    noise = rng.standard_normal(images.shape, dtype=np.float32)
-    return saturate(images * (1 + np.float32(std) * noise))
-
-
 def to_clip(frames: np.ndarray, config: ClipConfig | None = None, modality: str = "rgb") -> Tensor:
     """Stored frames as a stream's input: float32 (B,T,3,H,W), its frames channels-last in memory.
 
     uint16 (B,T,H,W) is depth, whatever `modality` says, and is coloured first; uint8 (B,T,H,W,3) is RGB
     or a map. Maps are scaled so that 0 is nothing there, whatever `config.normalization` is: value / 255,
     but for dx and dy of "flow", value / 128 - 1, from -1 to 1. For coloured depth that was changed on
-    the way, say by `add_speckle`, see `normalize`.
+    the way, see `normalize`.
     """
     config = config or ClipConfig()
     if frames.dtype == np.uint16:

@@ -14,13 +14,14 @@ from tiny import MemoryStore, tiny_lab
 
 from labkit import fit as fitting
 from labkit.analysis import noise_curves
-from labkit.clips import colorize_depth, normalize, saturate, to_clip
+from labkit.clips import clip_rng, colorize_depth, normalize, saturate, to_clip
 from labkit.config import ClipConfig
 from labkit.errors import LabError
 from labkit.experiments import noise
 from labkit.experiments.noise import (
     CORRUPTIONS,
     Corruption,
+    add_speckle,
     corrupt,
     drop_frames,
     measure_noise,
@@ -67,6 +68,43 @@ def test_the_more_severe_the_more_is_changed(corruption):
     changes = [damage(corruption, reading) for reading in corruption.readings]
     assert changes[0] > 0 or corruption.kind in ("speckle-std", "speckle-mm-std")  # 1e-3 truncates or rounds away
     assert all(after > before for before, after in pairwise(changes))
+
+
+class Drawn:
+    """A generator that draws the given numbers."""
+
+    def __init__(self, *numbers: float):
+        self.numbers = np.array(numbers, np.float32)
+
+    def standard_normal(self, shape, dtype):
+        return self.numbers.reshape(shape).astype(dtype)
+
+
+def test_speckle_oracle():
+    pixel = np.array([[[200, 200, 100]]], dtype=np.uint8)
+    assert add_speckle(pixel, 1.0, Drawn(-0.5, 0.5, -1.2)).tolist() == [[[100, 255, 0]]]
+    assert saturate(np.array([10.9, 254.6, -0.4, 300])).tolist() == [10, 254, 0, 255]
+
+
+def test_speckle_multiplies_each_pixel_and_channel_by_its_own_number():
+    images = np.full((2, 64, 64, 3), 100, np.uint8)
+    noisy = add_speckle(images, 0.2, clip_rng(0, "speckle", None, "a")).astype(float)
+    assert abs(noisy.mean() - 99.5) < 0.5 and abs(noisy.std() - 20) < 0.5  # truncation takes half a step
+    channels = noisy.reshape(-1, 3)
+    assert np.abs(np.corrcoef(channels.T) - np.eye(3)).max() < 0.05
+    assert (add_speckle(images * 0, 10.0, clip_rng(0, "speckle", None, "a")) == 0).all()  # black stays black
+
+
+def test_both_readings_of_sigma_and_void():
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    as_std = add_speckle(images, 0.5, clip_rng(0, "speckle", None, "a"))
+    as_variance = add_speckle(images, 0.25, clip_rng(0, "speckle", None, "a"), sigma_is="variance")
+    assert np.array_equal(as_std, as_variance) and not np.array_equal(as_std, images)
+    assert np.array_equal(add_speckle(images, 0, clip_rng(0, "speckle", None, "a")), images)
+    assert (add_speckle(images, "void", None) == 0).all()
+    for sigma in (-1, float("nan"), float("inf"), "none"):
+        with pytest.raises(LabError, match="sigma"):
+            add_speckle(images, sigma, clip_rng(0, "speckle", None, "a"))
 
 
 def test_speckle_of_the_picture_is_the_released_codes():

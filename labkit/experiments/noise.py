@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..clips import VOID, Batches, add_speckle, clip_rng, colorize_depth, normalize, sample_frames
+from ..clips import Batches, clip_rng, colorize_depth, normalize, sample_frames, saturate
 from ..config import ClipConfig
 from ..errors import LabError
 from ..lab import Lab
@@ -33,7 +33,28 @@ if TYPE_CHECKING:
 
     from ..model import Clip, StreamOutput
 
+VOID = "void"  # Table 3: the depth image replaced by zeros
 HOLE_GRID = 9  # knots of the random field whose low parts are holes: about 8 patches across a frame
+
+
+def add_speckle(images: np.ndarray, sigma: float | str, rng: np.random.Generator, *,
+                sigma_is: Literal["std", "variance"] = "std") -> np.ndarray:  # fmt: skip
+    """Multiply encoded images, uint8 (...,H,W,3), by noise around 1: Table 3 of the paper.
+
+    Every pixel and channel has its own number; products are cut to 0..255, fractions dropped. The
+    text writes N(1, sigma), the table's head sigma squared, the released code passes the value as
+    standard deviation: `sigma_is` says how to read it. "void" gives zeros.
+    """
+    if images.dtype != np.uint8:
+        raise LabError.mismatch(None, "encoded images, uint8", images.dtype, "use colorize_depth first")
+    if sigma == VOID:
+        return np.zeros_like(images)
+    if isinstance(sigma, str) or not 0 <= sigma < np.inf or sigma_is not in ("std", "variance"):
+        expected = 'sigma >= 0 or "void", read as "std" or "variance"'
+        raise LabError.mismatch(None, expected, f"{sigma!r} as {sigma_is!r}", "use one of those")
+    std = np.sqrt(sigma) if sigma_is == "variance" else sigma
+    noise = rng.standard_normal(images.shape, dtype=np.float32)
+    return saturate(images * (1 + np.float32(std) * noise))
 
 
 @dataclass(frozen=True)
