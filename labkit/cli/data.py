@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..config import Profile
-    from ..data.check import Inspection
+    from ..data.check import CheckResult
 
 data = SubcommandApp()
 UNITS = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001}  # millimetres
@@ -60,7 +60,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         workers: Processes that share the work; by default one per core.
     """
     from .. import files
-    from ..data.check import COLUMNS, inspect
+    from ..data.check import COLUMNS, check_clips
     from ..data.splits import find_dataset
     from ..puppets import make as puppets
     from ..puppets import opening
@@ -69,12 +69,12 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     at_least_one(workers=workers)
     path = csv or opening.beside(root, "check.csv")
     _check_table(path, COLUMNS)
-    found = inspect(
+    found = check_clips(
         find_dataset(root), root, get_profile(profile).clips,
         mode="quick" if quick else "full", workers=workers,
     )  # fmt: skip
-    files.write_text(path, found.to_csv())
-    _show_inspection(found)
+    files.write_text(path, found.table.to_csv(index=False, lineterminator="\n"))
+    _show_check(found)
     print(f"every finding: {path}")
     if not quick and (root / "puppets.json").is_file() and not found.count("excluded"):
         index = puppets.check_puppets(root)
@@ -96,7 +96,7 @@ def _check_table(path: Path, columns: Sequence[str]) -> None:
             raise LabError.mismatch(path, f"no file, or a table of {', '.join(columns)}", "another file", fix)
 
 
-def _show_inspection(found: Inspection) -> None:
+def _show_check(found: CheckResult) -> None:
     import pandas as pd
 
     remarked, excluded = found.count("remark"), found.count("excluded")
@@ -105,10 +105,9 @@ def _show_inspection(found: Inspection) -> None:
           f"{excluded} excluded ({found.mode} check)")  # fmt: skip
     if found.published:
         print("published: {} clips found, {} of them usable".format(*found.published))
-    counts = [{key: value for key, value in row.items() if key != "problem"} for row in found.protocols]
-    for rows in (counts, found.kinds()):
-        if rows:
-            table = pd.DataFrame(rows, dtype=object)
+    counts = pd.DataFrame(found.protocols, dtype=object).drop(columns="problem", errors="ignore")
+    for table in (counts, found.kinds()):
+        if len(table):
             print(table.where(table.notna(), "-").to_string(index=False, max_colwidth=70))
     for row in found.protocols:
         if "problem" in row:

@@ -1,6 +1,6 @@
 """Looking at every clip of a data root before anything is trained on it, and at the alignment of a prepared set.
 
-`inspect` never stops at the first fault. Each clip found ends as used, used with a remark, or excluded,
+`check_clips` never stops at the first fault. Each clip found ends as used, used with a remark, or excluded,
 for the same reasons as in `prepare`, since both read with `modalities.read_aligned`; so excluded + used = found.
 A remark is for somebody to judge: name such clips under "exclude" in ROOT/labkit.json to leave them out.
 
@@ -11,7 +11,7 @@ set-up and camera resemble each other. One that does not was tracked badly, or i
 
 from __future__ import annotations
 
-from bisect import bisect
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -37,9 +37,6 @@ from .splits import DataSet, Split
 from .video import Frames, read_video
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["used", "remark", "excluded"]
@@ -53,7 +50,7 @@ FAR = 5.0  # |z| from which a clip is named: of NTU's 170,000 values, if they we
 STEPS = {"ratio": RATIO_STEP, "offset_x": OFFSET_STEP, "offset_y": OFFSET_STEP}  # a MAD is taken as no less
 VIEW = ["setup", "camera"]
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
-SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
+GRAVITY = ("used", "remark", "excluded")
 NOT_REGISTERED = "no joints, as other clips have: the whole RGB image lies on the whole depth image"
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 
@@ -77,7 +74,7 @@ COLUMNS = tuple(column.name for column in fields(Finding))  # of the table
 
 
 @dataclass(frozen=True)
-class Inspection:
+class CheckResult:
     """What became of every clip of a data root."""
 
     data_name: str
@@ -92,47 +89,37 @@ class Inspection:
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
         """The gravest verdict on each clip, by id."""
-        found: dict[str, Verdict] = {}
-        for finding in self.findings:
-            before = found.get(finding.clip, "used")
-            found[finding.clip] = max(before, finding.verdict, key=("used", "remark", "excluded").index)
-        return found
+        return {f.clip: f.verdict for f in sorted(self.findings, key=lambda f: GRAVITY.index(f.verdict))}
 
     def count(self, verdict: Verdict) -> int:
-        return sum(found == verdict for found in self.verdicts.values())
+        return list(self.verdicts.values()).count(verdict)
 
-    def kinds(self) -> list[dict[str, Any]]:
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a finding; clips without a fault have a row, too."""
+        import pandas as pd
+
+        return pd.DataFrame(map(asdict, self.findings), columns=list(COLUMNS)).map(printable)
+
+    def kinds(self) -> pd.DataFrame:
         """Clips by verdict, kind and modality, most of them first, with the first of them."""
-        clips: dict[tuple[str, str, str], dict[str, None]] = {}
-        for finding in self.findings:
-            if finding.kind:
-                clips.setdefault((finding.verdict, finding.kind, finding.modality), {})[finding.clip] = None
-        rows = sorted(clips.items(), key=lambda item: -len(item[1]))
-        names = ("verdict", "kind", "modality")
-        return [dict(zip(names, key, strict=True)) | {"clips": len(ids), "first": next(iter(ids))} for key, ids in rows]
+        faults = self.table.query("kind != ''").groupby(["verdict", "kind", "modality"], sort=False)["clip"]
+        table = faults.agg(clips="nunique", first="first").reset_index()
+        return table.sort_values("clips", ascending=False, kind="stable")
 
     def whole_folders(self) -> list[str]:
         """Folders of at least WHOLE_FOLDER clips, all of which are excluded for one fault in there."""
-        faults: dict[tuple[str, str], set[str]] = {}
-        for finding in self.findings:
-            if finding.verdict == "excluded" and finding.file:
-                faults.setdefault((finding.file.split("/")[0], finding.kind), set()).add(finding.clip)
+        faults = self.table.query("verdict == 'excluded' and file != ''")
+        clips = faults.groupby([faults["file"].str.split("/").str[0], "kind"])["clip"].nunique()
         return [
-            f"{folder}: {kind} in all of its {len(clips)} clips"
-            for (folder, kind), clips in sorted(faults.items())
-            if len(clips) >= max(WHOLE_FOLDER, self.clips_in.get(folder, 0))
+            f"{folder}: {kind} in all of its {number} clips"
+            for (folder, kind), number in clips.items()
+            if number >= max(WHOLE_FOLDER, self.clips_in.get(folder, 0))
         ]
 
-    def to_csv(self) -> str:
-        """One row a finding, with a head; clips without a fault have a row, too."""
-        import pandas as pd
 
-        table = pd.DataFrame(map(asdict, self.findings), columns=list(COLUMNS))
-        return table.map(printable).to_csv(index=False, lineterminator="\n")
-
-
-def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *, mode: Mode = "full",
-            workers: int | None = None, progress: bool = True) -> Inspection:  # fmt: skip
+def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = None, *, mode: Mode = "full",
+                workers: int | None = None, progress: bool = True) -> CheckResult:  # fmt: skip
     """Look at every clip of a data root.
 
     "quick" reads names, headers and frame counts; "full" reads each clip as `prepare` would
@@ -143,7 +130,7 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
     index = data.index(root)
     config = replace(config, modalities=index.possible(config.modalities))  # as `prepare` and `open_lab` do
     jobs = [Job(entry, root, config, mode, data.two_people(entry)) for entry in index.entries]
-    findings = {clip: list(_by_index(index, clip, why)) for clip, why in index.excluded.items()}
+    findings = {clip: _by_index(clip, why) for clip, why in index.excluded.items()}
     contents: dict[tuple[str, str], str] = {}
     mixed = any(map(_is_registered, index.entries))
     bar = Progress(f"check {len(jobs)} clips ({mode})", len(jobs), "clips", show=progress)
@@ -158,7 +145,7 @@ def inspect(data: DataSet, root: str | Path, config: ClipConfig | None = None, *
     used = replace(index, entries=tuple(entry for entry in index.entries if entry.id not in gone))
     class_of = {entry.id: index.class_names[entry.label] for entry in index.entries}
     protocols = tuple(_count(data, name, used, class_of) for name in data.protocols)
-    return Inspection(
+    return CheckResult(
         index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
         data.published.get("clips"),
     )  # fmt: skip
@@ -197,28 +184,11 @@ def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
     return {"problem": "; ".join(told)} if told else {}
 
 
-def _by_index(index: Index, clip: str, why: str) -> Iterator[Finding]:
-    """Why the index left a clip out: a finding for each missing file, or one for the whole reason."""
-    missing: dict[str, str] = {}
-    for reason in why.split("; ") if _index_kind(why) == "missing" else ():
-        head, _, rest = reason.partition(": ")
-        modality = head.removeprefix("no ")
-        if modality in MODALITIES:
-            missing[modality] = missing.get(modality) or rest.removesuffix(" is not there")
-    if not missing:
-        yield Finding(clip, "excluded", _index_kind(why), detail=why)
-    for modality, file in missing.items():
-        yield Finding(clip, "excluded", "missing", modality, file or _expected(index, clip, modality), why)
-
-
-def _expected(index: Index, clip: str, modality: str) -> str:
-    """Where a clip's file would lie, if it is named as its neighbour's; "" where names do not tell."""
-    place = bisect(index.entries, clip, key=lambda entry: entry.id)
-    for other in index.entries[max(place - 1, 0) : place + 1]:
-        file = relative(other.files.get(modality, ""), index.root)
-        if len(other.id) >= SPEAKING_ID and file.count(other.id) == 1:
-            return file.replace(other.id, clip)
-    return ""
+def _by_index(clip: str, why: str) -> list[Finding]:
+    """Why the index left a clip out: a finding for each missing modality, or one for the whole reason."""
+    kind = _index_kind(why)
+    missing = [m for m in MODALITIES if re.search(rf"\bno {m}\b", why)] if kind == "missing" else []
+    return [Finding(clip, "excluded", kind, modality, detail=why) for modality in missing or [""]]
 
 
 def _index_kind(reason: str) -> str:

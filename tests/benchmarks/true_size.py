@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -26,7 +27,7 @@ import numpy as np
 
 from labkit.clips import sample_frames
 from labkit.config import PAPER, Profile, PuppetsConfig
-from labkit.data.check import inspect
+from labkit.data.check import check_clips
 from labkit.data.prepare import prepare
 from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
@@ -141,7 +142,8 @@ def measure(root: Path, profile: Profile, workers: int) -> None:
     index = stage("index", 60, lambda: data.index(root))
     chosen = with_possible(profile, index)
     for mode in ("quick", "full"):
-        found = stage(f"check, {mode}", 60, lambda mode=mode: inspect(data, root, chosen.clips, mode=mode, **options))
+        look = partial(check_clips, data, root, chosen.clips, mode=mode, **options)
+        found = stage(f"check, {mode}", 60, look)
         assert found.count("excluded") == 0, found.kinds()
     store_dir = root.with_name(f"{root.name}-store")
     store = stage("prepare, 5 frames", 60, lambda: prepare(index, store_dir, chosen.clips, **options))
