@@ -7,6 +7,7 @@ control of equal capacity, training budget and starting point that never saw dep
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -62,37 +63,14 @@ def _crossing_in_paper(rival: str, protocol: str) -> float | None:
     return find_crossing(np.array(curve)[:, None, None], level, CORRUPTIONS["speckle"], np.zeros(1), samples=1)[0]
 
 
-Names = str | tuple[str, ...]
+def _above(name: str, section: str, statement: str, plus: str | tuple[str, ...], minus: str | tuple[str, ...],
+           chain: str = "", **about) -> Claim:  # fmt: skip
+    sides = ((side,) if isinstance(side, str) else side for side in (plus, minus))
+    return Claim(name, section, statement, *sides, chain=chain, **about)
 
 
-def _names(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else names
-
-
-def _above(name: str, section: str, statement: str, plus: Names, minus: Names, chain: str = "") -> Claim:
-    return Claim(name, section, statement, _names(plus), _names(minus), chain=chain)
-
-
-def _ours(name: str, section: str, statement: str, plus: Names, minus: Names) -> Claim:
-    return Claim(name, section, statement, _names(plus), _names(minus), by="ours")
-
-
-def _near(name: str, section: str, statement: str, plus: str, minus: str) -> Claim:
-    """The paper says "in line with" and "marginally"; within three points is our reading of it."""
-    return Claim(name, section, statement, (plus,), (minus,), "near", 3.0)
-
-
-def _faster(name: str, statement: str, level: float) -> Claim:
-    return Claim(name, "Fig. 4", statement, ("hallucination",), ("hallucination_unconnected",), "faster", level)
-
-
-def _falling(levels: tuple[str, ...]) -> list[Claim]:
-    return [
-        _above(f"{less} > {more}", "4.4", f"More noise, less accuracy: {less} beats {more}",
-               f"table3:{less}", f"table3:{more}", "noise lowers accuracy")
-        for less, more in pairwise(levels)
-    ]  # fmt: skip
-
+_ours = partial(_above, by="ours")
+_near = partial(_above, kind="near", level=3.0)  # "in line with", "marginally": within three points is our reading
 
 CLAIMS: tuple[Claim, ...] = (
     # what depth is worth where it is seen
@@ -106,8 +84,7 @@ CLAIMS: tuple[Claim, ...] = (
     # what is left of it where depth is not seen
     _above("15 > 2", "4.2, 4.3", "The final RGB-only model beats an RGB stream", "table2:15", "table2:2"),
     _ours("15 > twin", "4.2, 4.3", "It beats its twin that never saw depth", "table2:15", "control:15"),
-    _ours("13 > twin", "4.3", "A stream taught by depth beats one taught by labels", "table2:13",
-          "control:13"),
+    _ours("13 > twin", "4.3", "A stream taught by depth beats one taught by labels", "table2:13", "control:13"),
     _ours("15 > untaught", "4.2, 4.3", "It beats depth's weights trained on labels alone", "table2:15", "untaught:15"),
     _ours("14 > untaught", "4.3", "Teaching adds to depth's weights, no connections", "table2:14", "untaught:13"),
     _ours("untaught > twin", "4.3", "Depth's weights help even without its teaching", "untaught:15", "control:15"),
@@ -135,19 +112,21 @@ CLAIMS: tuple[Claim, ...] = (
     _above("11 > 10", "4.3", "Connections make a better hallucination: L_hall", "table2:11", "table2:10",
            "connections help step 3"),
     _ours("8 > 9", "4.3", "Connections help step 2, too", "table2:8", "table2:9"),
-    _faster("fig. 4", "Connections bring L_hall sooner to the other's end", 0.0),
-    _faster("fig. 4, half", "With connections half of the iterations are enough", 50.0),
+    _above("fig. 4", "Fig. 4", "Connections bring L_hall sooner to the other's end", "hallucination",
+           "hallucination_unconnected", kind="faster"),
+    _above("fig. 4, half", "Fig. 4", "With connections half of the iterations are enough", "hallucination",
+           "hallucination_unconnected", kind="faster", level=50.0),
     # noise
-    _above("15 > void", "4.3", "The final model beats both cameras with void depth", "table2:15",
-           "table3:void"),
-    *_falling(("none", "1e-3", "1e-2", "1e-1", "1e0", "1e1")),
+    _above("15 > void", "4.3", "The final model beats both cameras with void depth", "table2:15", "table3:void"),
+    *(_above(f"{less} > {more}", "4.4", f"More noise, less accuracy: {less} beats {more}", f"table3:{less}",
+             f"table3:{more}", "noise lowers accuracy")
+      for less, more in pairwise(("none", "1e-3", "1e-2", "1e-1", "1e0", "1e1"))),
     _above("15 > 1e-3", "4.4", "Even a little noise makes hallucinating better", "table2:15", "table3:1e-3"),
     _above("15 > 1e-1", "4.4", "At the variance 0.1 hallucinating is better", "table2:15", "table3:1e-1"),
-    Claim("crossing", "4.4", "Noise of variance 0.1 is enough for that", ("table2:15",), ("table3:none",), "crosses",
-          0.1),
+    _above("crossing", "4.4", "Noise of variance 0.1 is enough for that", "table2:15", "table3:none", kind="crosses",
+           level=0.1),
     # the supplement's inverted study
-    Claim("6a < 1 + 3", "S1", "RGB's signal helps depth by less than 3 points", ("table2:1",), ("suppl:6a",),
-          level=-3.0),
+    _above("6a < 1 + 3", "S1", "RGB's signal helps depth by less than 3 points", "table2:1", "suppl:6a", level=-3.0),
     _above("8 > 8a", "S1", "The inverted teacher is worse", "table2:8", "suppl:8a", "inverted is worse"),
     _above("13 > 13a", "S1", "The inverted hallucination is worse", "table2:13", "suppl:13a", "inverted is worse"),
     _above("15 > 15a", "S1", "The inverted final model is worse", "table2:15", "suppl:15a", "inverted is worse"),

@@ -34,20 +34,10 @@ def effects_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
             rows.append({"measured on": "", "effect": "not measured"})
             continue
         found = judge(as_claim(point), lab, seeds)
-        rows.append(
-            {
-                "measured on": TARGETS[point.base].title,
-                "difference": found.effect,
-                "low": found.low,
-                "high": found.high,
-                "p": found.p,
-                "effect": _WORDS[found.verdict],
-                "seeds needed": found.seeds_needed,
-                "seeds": found.seeds,
-                "data": found.data,
-                "protocol": found.protocol,
-            }
-        )
+        rows.append({"measured on": TARGETS[point.base].title, "difference": found.effect, "low": found.low,
+                     "high": found.high, "p": found.p, "effect": _WORDS[found.verdict],
+                     "seeds needed": found.seeds_needed, "seeds": found.seeds, "data": found.data,
+                     "protocol": found.protocol})  # fmt: skip
     return pd.concat([discrepancies_table(lab.profile), pd.DataFrame(rows)], axis=1)
 
 

@@ -114,15 +114,18 @@ def _judge_crossing(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
 # -- Fig. 4 ----------------------------------------------------------------------------------------
 
 
-def iterations_saved(faster: Sequence[dict], slower: Sequence[dict], term: str = "hall") -> float:
+def iterations_saved(faster: Sequence[dict], slower: Sequence[dict]) -> float:
     """By how many % fewer iterations the first curve comes down to where the second ends.
 
     Curves as in history.json of two runs of equal length, smoothed by `running_median`. Negative
     where the first never comes so low: then it is what the second saves against the first's end.
     """
-    first, second = running_median(faster, term), running_median(slower, term)
+    return _saved(running_median(faster), running_median(slower))
+
+
+def _saved(first: pd.Series, second: pd.Series) -> float:
     if first.min() > second.iloc[-1]:
-        return -iterations_saved(slower, faster, term)
+        return -_saved(second, first)
     reached = first.index[(first <= second.iloc[-1]).to_numpy().argmax()]
     return 100 * (1 - (reached + 1) / (second.index[-1] + 1))
 
@@ -138,26 +141,17 @@ class Start(NamedTuple):
         return f"starts at {self.first:.3g} against {self.second:.3g}; each by its own start, {self.saved:.0f} % saved"
 
 
-def starts(pairs: Sequence[Sequence[Sequence[dict]]], term: str = "hall") -> Start:
+def starts(pairs: Sequence[Sequence[Sequence[dict]]]) -> Start:
     """`Start` of (faster, slower) curves, a pair a seed: what starts lower leads before it has learnt anything."""
-    first, second = np.exp(np.mean([[math.log(_start(curve, term)) for curve in pair] for pair in pairs], axis=0))
-    saved = [iterations_saved(*(_from_one(curve, term) for curve in pair), term) for pair in pairs]
+    smooth = [[running_median(curve) for curve in pair] for pair in pairs]
+    first, second = np.exp(np.mean([[math.log(curve.iloc[0]) for curve in pair] for pair in smooth], axis=0))
+    saved = [_saved(*(curve / curve.iloc[0] for curve in pair)) for pair in smooth]
     return Start(float(first), float(second), float(np.mean(saved)))
 
 
-def _start(curve: Sequence[dict], term: str) -> float:
-    return float(running_median(curve, term).iloc[0])
-
-
-def _from_one(curve: Sequence[dict], term: str) -> list[dict]:
-    """The curve in units of its own start."""
-    start = _start(curve, term)
-    return [{"step": row["step"], term: row[term] / start} for row in curve]
-
-
-def running_median(curve: Sequence[dict], term: str = "hall") -> pd.Series:
-    """One loss term of a run's history.json by step, smoothed over a twentieth of the training."""
-    values = pd.DataFrame(curve).set_index("step")[term]
+def running_median(curve: Sequence[dict]) -> pd.Series:
+    """L_hall of a run's history.json by step, smoothed over a twentieth of the training."""
+    values = pd.DataFrame(curve).set_index("step")["hall"]
     return values.rolling(max(len(values) // 20, 1), center=True, min_periods=1).median()
 
 
@@ -187,33 +181,16 @@ def claims_table(labs: Lab | Iterable[Lab], seeds: int = 1, claims: Iterable[Cla
     "p (Holm)" is adjusted over all rows of the table that have a p. Nothing is trained; a claim whose
     runs are missing is "not run".
     """
-    benches = [labs] if isinstance(labs, Lab) else list(labs)
-    rows = []
-    for bench in benches:
-        for claim in claims:
-            found = judge(claim, bench, seeds)
-            rows.append(
-                {
-                    "claim": claim.name,
-                    "by": claim.by,
-                    "section": claim.section,
-                    "statement": claim.statement,
-                    "paper": claim.in_paper(bench.split.name),
-                    **vars(found),
-                    "level": claim.level,
-                    "unit": UNITS.get(claim.kind, "points"),
-                    "chain": claim.chain,
-                }
-            )
-    return pd.DataFrame(rows).pipe(_with_holm)
-
-
-def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
+    table = pd.DataFrame([
+        {"claim": claim.name, "by": claim.by, "section": claim.section, "statement": claim.statement,
+         "paper": claim.in_paper(bench.split.name), **vars(judge(claim, bench, seeds)), "level": claim.level,
+         "unit": UNITS.get(claim.kind, "points"), "chain": claim.chain}
+        for bench in ([labs] if isinstance(labs, Lab) else labs) for claim in claims
+    ])  # fmt: skip
     known = table["p"].notna()
-    adjusted = pd.Series(math.nan, table.index)
+    table.insert(table.columns.get_loc("p") + 1, "p (Holm)", math.nan)
     if known.any():
-        adjusted[known] = holm(table.loc[known, "p"])
-    table.insert(table.columns.get_loc("p") + 1, "p (Holm)", adjusted)
+        table.loc[known, "p (Holm)"] = holm(table.loc[known, "p"])
     return table
 
 

@@ -68,7 +68,7 @@ def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float] | Sequence[S
 
 
 @styled
-def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall") -> Figure:
+def hallucination_curve(curves: Mapping[str, Sequence[dict]]) -> Figure:
     """L_hall (eq. 3) against training steps, Fig. 4's form: {label: curve of a step-3 run's history.json}.
 
     Thin: single batches. Thick: their running median over a twentieth of the training.
@@ -76,7 +76,7 @@ def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall"
     figure, axes = new_figure(COLUMN, 2.2)
     looks = itertools.cycle(itertools.product(("-", "--", ":"), (ROLES["hallucination"], INK, "#999999")))
     for (label, curve), (line, color) in zip(curves.items(), looks, strict=False):
-        table, smooth = pd.DataFrame(curve).set_index("step")[term], running_median(curve, term)
+        table, smooth = pd.DataFrame(curve).set_index("step")["hall"], running_median(curve)
         axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
         axes.plot(smooth.index, smooth, line, color=color, label=label)
     axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))
@@ -85,19 +85,19 @@ def hallucination_curve(curves: Mapping[str, Sequence[dict]], term: str = "hall"
 
 
 @styled
-def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]], term: str = "hall") -> Figure:
+def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]]) -> Figure:
     """Fig. 4 over seeds: {label: curves of step-3 runs}, the smoothed L_hall (eq. 3) of each run against iterations.
 
     Thin: single seeds. Thick: their geometric mean, as the axis is logarithmic. Dotted: where the last
     label ends; the mark on the others' mean is where they come as low.
     """
     figure, axes = new_figure(COLUMN, 2.6)
-    means = {label: _geometric_mean(runs, term) for label, runs in curves.items()}
+    means = {label: _geometric_mean(runs) for label, runs in curves.items()}
     end = list(means.values())[-1].iloc[-1]
     looks = ((ROLES["hallucination"], "-"), (INK, "--"), ("#999999", "-."))
     for (label, runs), (color, line) in zip(curves.items(), looks, strict=False):
         for run in runs if len(runs) > 1 else ():
-            axes.plot(running_median(run, term), line, color=color, alpha=0.4, linewidth=0.6)
+            axes.plot(running_median(run), line, color=color, alpha=0.4, linewidth=0.6)
         axes.plot(means[label], line, color=color, label=label)
         reached = means[label].index[means[label] <= end]
         if len(reached) and label != list(curves)[-1]:
@@ -117,8 +117,8 @@ def _plain_log(axis: Axis, *, few: bool) -> None:
     axis.set_minor_formatter("")
 
 
-def _geometric_mean(runs: Sequence[Sequence[dict]], term: str) -> pd.Series:
-    return np.exp(np.log(pd.concat([running_median(run, term) for run in runs], axis=1)).mean(axis=1))
+def _geometric_mean(runs: Sequence[Sequence[dict]]) -> pd.Series:
+    return np.exp(np.log(pd.concat([running_median(run) for run in runs], axis=1)).mean(axis=1))
 
 
 @styled
