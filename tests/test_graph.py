@@ -358,7 +358,8 @@ def test_a_local_process_that_is_killed_is_replaced_and_the_bits_are_the_same(lo
     killer.join()
     assert str(report) == "trainings: 5 done" and digests(lab) == digests(local[0])
     told = capsys.readouterr().err.splitlines()
-    assert [line.split()[0] for line in told] == [*(f"[{n}/5]" for n in range(1, 6)), "trainings:"], "nothing of the library's"
+    first = [line.split()[0] for line in told]
+    assert first == [*(f"[{n}/5]" for n in range(1, 6)), "trainings:"], "nothing of the library's"
 
 
 def test_a_failure_in_a_local_process_takes_along_only_what_depends_on_it(tmp_path, capsys):

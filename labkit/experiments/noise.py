@@ -268,8 +268,8 @@ class Study:
                 self._void = self._void or self.streams.source(self._as_input(np.zeros_like(pictures[:1])))
                 yield answer(_repeated(self._void, len(ids)))
                 continue
-            seed = self.batches.seed
-            clip = self._as_input(corrupt(depth, ids, corruption, reading, seed=seed, config=self.clips, pictures=pictures))
+            seed, config = self.batches.seed, self.clips
+            clip = self._as_input(corrupt(depth, ids, corruption, reading, seed=seed, config=config, pictures=pictures))
             yield answer(self.streams.source(clip) if self.corrupted == "source" else clip)
 
     def _with_clean(self, clip: Clip) -> Callable[..., Tensor]:
