@@ -82,7 +82,7 @@ class ModelConfig:
     backbone: str = "resnet50"  # text, section 4.1
     width: int = 64  # channels after the first convolution; 64 is torchvision's own
     connection: Literal["multiply", "gated"] | None = "multiply"  # text, eq. 2; code is "gated": x + x * signal
-    connect_at: tuple[int, ...] = (1, 2, 3, 4)  # text: before the second unit of every block
+    connect_at: tuple[Literal[1, 2, 3, 4], ...] = (1, 2, 3, 4)  # text: before the second unit of every block
     temporal_init: Literal["identity", "released"] = "identity"  # text; code fills one tap of one channel by accident
     temporal_norm: bool = False  # text silent, Fig. 2 shows none; code appends BN and ReLU
     pretrained: bool = True  # text: ImageNet weights
@@ -111,14 +111,15 @@ class TrainConfig:
 class DistillConfig:
     """Step 3: what the hallucination stream learns from (eq. 3 to 7)."""
 
-    objective: str = "distillation"  # eq. 7; a name in `losses.OBJECTIVES`
+    # eq. 7; the names of `losses.OBJECTIVES`, to which the other systems add theirs
+    objective: Literal["labels", "hallucination", "generalized", "distillation"] = "distillation"
     imitation: float = 0.5  # lambda of eq. 5; text, supplement
     temperature: float = 10.0  # T of eq. 6; text, supplement
     student_temperature: float = 1.0  # text, eq. 5; code divides the student by T too
     temperature_squared: bool = False  # neither; the authors' later port multiplies the soft term by T squared
     feature_weight: float = 0.5  # alpha of eq. 7; text, supplement
     hall_weight: float = 1.0  # text has none; code multiplies L_hall by 0.01
-    feature_layers: tuple[int, ...] = (4,)  # text speaks of layers l; code takes the end of block 4
+    feature_layers: tuple[Literal[1, 2, 3, 4], ...] = (4,)  # text speaks of layers l; code takes the end of block 4
     # text: squared norm; per clip, so batch size does not matter
     feature_reduction: Literal["sum", "mean", "clip"] = "clip"
     # text, eq. 3; "normalized" divides the squared error by the teacher's variance (ours)

@@ -435,6 +435,12 @@ def test_a_changed_profile_is_named_by_what_was_changed(words, name, monkeypatch
         ("--step3.snapshots 1,x", "found '1,x'"),
         ("--model.connection gate", "'multiply', 'gated' | None, found 'gate'"),
         ("--model.backbone ../x", "found '../x'"),
+        ("--model.connect_at 5", "model.connect_at as tuple[1, 2, 3, 4, ...], found '5'"),
+        ("--distill.objective foo", "'labels', 'hallucination', 'generalized', 'distillation', found 'foo'"),
+        ("--distill.feature_layers 9", "distill.feature_layers as tuple[1, 2, 3, 4, ...], found '9'"),
+        ("--distill.feature_layers= --step3.lr 1", "distill.feature_layers as"),
+        ("--distill.temperature 0", "distill.temperature as float above 0, found '0'"),
+        ("--distill.imitation 9", "distill.imitation as float of 0 to 1, found '9'"),
         ("--profile tiny --step3.lr 1", "smoke, mini, paper, found 'tiny'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from contextlib import redirect_stderr, suppress
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -11,6 +12,10 @@ from typing import Any
 
 from ..config import PROFILES, Profile
 from ..errors import LabError
+
+SHARES = ("flip", "drop_at", "bn_momentum", "imitation", "feature_weight", "focal_share")  # at most 1
+DIVISORS = ("temperature", "student_temperature", "weighting_temperature")  # not 0
+MAY_BE_NONE = ("snapshots", "connect_at")  # lists that may be empty
 
 
 def get_profile(name: str) -> Profile:
@@ -60,9 +65,15 @@ def _changed(profile: Profile, setting: str, text: str) -> Profile:
 
 
 def _is_sane(setting: str, value: Any) -> bool:
-    """Whether all numbers are finite and none negative, and whole ones, but for a seed, 1 or more."""
-    numbers = [one for one in (value if isinstance(value, tuple) else (value,)) if type(one) in (int, float)]
-    return all((type(one) is int and not setting.endswith("seed")) <= one < float("inf") for one in numbers)
+    """Whether all numbers are finite and none negative, and whole ones, but for a seed, 1 or more; and see above."""
+    values, name = value if isinstance(value, tuple) else (value,), setting.rpartition(".")[2]
+    numbers = [one for one in values if type(one) in (int, float)]
+    if (name in DIVISORS and value == 0) or not (values or name in MAY_BE_NONE):
+        return False
+    if name == "distance" and values[0] > values[1]:
+        return False
+    most = 1 if name in SHARES else sys.float_info.max
+    return all((type(one) is int and name != "seed") <= one <= most for one in numbers)
 
 
 def _kind(config: Any, setting: str) -> str:
@@ -71,7 +82,8 @@ def _kind(config: Any, setting: str) -> str:
     for part in path:
         config = getattr(config, part)
     kind = re.sub(r"Literal\[(.*?)\]", r"\1", type(config).__annotations__[name])
-    return kind.replace("int", "int of 1 or more").replace("float", "float of 0 or more")
+    least = "above 0" if name in DIVISORS else "of 0 to 1" if name in SHARES else "of 0 or more"
+    return kind.replace("int", "int of 1 or more").replace("float", f"float {least}")
 
 
 def _in_words(value: Any) -> str:
