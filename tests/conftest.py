@@ -34,7 +34,8 @@ QUICK = (
 def pytest_ignore_collect(collection_path, config):
     """`pytest -m quick` does not even import the other test files; None leaves the decision to pytest."""
     name = collection_path.stem.removeprefix("test_")
-    return config.option.markexpr == "quick" and collection_path.suffix == ".py" and name not in (*QUICK, "cli") or None
+    others = collection_path.suffix == ".py" and name not in (*QUICK, "cli")
+    return (config.option.markexpr == "quick" and others) or None
 
 
 def pytest_collection_modifyitems(items):
