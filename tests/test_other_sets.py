@@ -20,8 +20,6 @@ from labkit.data.sets import NTU60, NTU120, NTU120_ACTIONS, NTU_ACTIONS, TWO_PEO
 from labkit.data.splits import (
     CS_TRAIN_SUBJECTS,
     CS_TRAIN_SUBJECTS_120,
-    cross_setup,
-    cross_subject_120,
     find_dataset,
     hold_out,
 )
@@ -53,7 +51,8 @@ def test_the_numbers_of_ntu_120():
 
 def test_ntu_120_divides_by_people_and_by_setup():
     names = [f"S{s:03d}C001P{p:03d}R001A{a:03d}" for s in (1, 2, 19, 32) for p in (1, 3, 45, 106) for a in (1, 61)]
-    by_subject, by_setup = cross_subject_120(ids(*names)), cross_setup(ids(*names))
+    protocols = splits.DATA_SETS["NTU120"].protocols
+    by_subject, by_setup = (protocols[name](ids(*names)) for name in ("cross-subject", "cross-setup"))
     assert {NTU120.parse(clip).subject for clip in by_subject.test} == {3, 106}
     assert {NTU120.parse(clip).setup % 2 for clip in by_setup.test} == {1}
     for split in (by_subject, by_setup):

@@ -154,7 +154,7 @@ def _tasks(index: Index, config: ClipConfig, shards: dict[str, Shard]) -> list[_
     known: dict[tuple[str, str], list[dict]] = {}
     for shard in shards.values():
         for record in shard.records:
-            if set(config.modalities) <= set(record["sha256"]):
+            if set(config.modalities) == set(record["sha256"]):
                 known.setdefault((record["id"], record["recipe"]), []).append(record)
     of_entry = [(entry, recipes[entry.recording]) for entry in index.entries]
     return [_Task(entry, config, recipe, tuple(known.get((entry.id, recipe), ()))) for entry, recipe in of_entry]
@@ -197,13 +197,9 @@ def _outcomes(tasks: list[_Task], workers: int, progress: bool) -> Iterator[tupl
         if outcome.record is not None:
             medians.add(outcome.record)
         yield task.entry, outcome
-    again = [replace(task, usual=medians.of(_view(task.entry))) for task in waiting]
+    again = [replace(task, usual=medians.of(View.of(task.entry.known))) for task in waiting]
     for task, outcome in _look_at_all(again, "crop as usual for their camera", workers, progress):
         yield task.entry, outcome
-
-
-def _view(entry: Entry) -> View:
-    return View.of(entry.known)
 
 
 def _look_at_all(tasks: list[_Task], what: str, workers: int, progress: bool) -> Iterator[tuple[_Task, _Outcome]]:
@@ -236,26 +232,14 @@ def _from_known(same: list[dict], task: _Task, **changes: object) -> _Outcome | 
     for record in same:
         alignment = record["alignment"]
         if not alignment["fallback"]:
-            return _Outcome(_renewed(record, task, **changes))
+            return _Outcome({**record, **changes})
         if task.usual is None:
             return _Outcome(waits=True)
         if source := still_stands(record, task.usual):
             notes = [note for note in record["notes"] if "too few tracked joints" not in note] + [too_few(source)]
             told = {"alignment": {**alignment, "source": source}, "notes": notes}
-            return _Outcome(_renewed(record, task, **told, **changes))
+            return _Outcome({**record, **told, **changes})
     return None
-
-
-def _renewed(record: dict, task: _Task, **changes: object) -> dict:
-    """A record that still holds, without modalities that are no longer asked for."""
-    kept = {m: sha256 for m, sha256 in record["sha256"].items() if m in task.config.modalities}
-    sources = {m: sha256 for m, sha256 in record["sources"].items() if m != "boxes" or "layout" in kept}
-    return {**record, "sha256": kept, "sources": sources, **changes}
-
-
-def _same_sources(now: dict[str, str], before: dict[str, str]) -> bool:
-    """Boxes may be gone, which only draw; a skeleton that is gone no longer registers the two images."""
-    return now.items() <= before.items() and ("skeleton" in now) == ("skeleton" in before)
 
 
 def _look(task: _Task) -> _Outcome:
@@ -263,7 +247,7 @@ def _look(task: _Task) -> _Outcome:
     entry = task.entry
     try:
         now = {"stamp": stamp_of(entry), "sources": source_hashes(entry, task.config.modalities), "about": entry.about}
-        same = [record for record in task.known if _same_sources(now["sources"], record["sources"])]
+        same = [record for record in task.known if record["sources"] == now["sources"]]
         if outcome := _from_known(same, task, **now):
             return outcome
         usual = _wait if task.usual is None else partial(stand_in, task.usual)

@@ -47,7 +47,6 @@ CS_TRAIN_SUBJECTS_120 = CS_TRAIN_SUBJECTS | {  # 53 of 106 people (NTU RGB+D 120
 }  # fmt: skip
 CS_VALIDATION_SUBJECT = 1  # paper's supplement; released code
 CV_VALIDATION_SHARE = 0.05  # released code: int(0.05 * 37,646) // 60 = 31 clips per class
-UCLA_TEST_VIEW = 3  # views 1 and 2 train (Wang et al., CVPR 2014)
 UTD_TRAIN_SUBJECTS = frozenset((1, 3, 5, 7))  # Chen et al., ICIP 2015
 TEST_SHARE = 0.3  # of a "random" split, where nobody gave one
 USUAL = "cross-subject"
@@ -103,45 +102,6 @@ def cross_view(clips: Clips, dataset: NumberedSet = NTU60) -> Split:
     return make_split("cross-view", train, validation, test)
 
 
-def cross_subject_120(clips: Clips) -> Split:
-    """53 of the 106 people of NTU RGB+D 120 train."""
-    return _by_numbers(clips, NTU120, "cross-subject", lambda n: n.subject in CS_TRAIN_SUBJECTS_120)
-
-
-def cross_setup(clips: Clips) -> Split:
-    """NTU RGB+D 120: setups with an even number train, the others test."""
-    return _by_numbers(clips, NTU120, "cross-setup", lambda n: n.setup % 2 == 0)
-
-
-def ucla_cross_view(clips: Clips, test_view: int = UCLA_TEST_VIEW) -> Split:
-    """One of the three views tests, the other two train."""
-    name = "cross-view" if test_view == UCLA_TEST_VIEW else f"cross-view-{test_view}"
-    return _by_numbers(clips, UCLA, name, lambda n: n.camera != test_view)
-
-
-def utd_cross_subject(clips: Clips) -> Split:
-    """Subjects 1, 3, 5, 7 train, the others test."""
-    return _by_numbers(clips, UTD, "cross-subject", lambda n: n.subject in UTD_TRAIN_SUBJECTS)
-
-
-def uwa_views(clips: Clips, train: tuple[int, ...], test: int) -> Split:
-    """Some of the four views train and one tests; clips of other views are in no part."""
-    name = "cross-view" if train == (1, 2, 3) else _uwa_name(train, test)
-    return _by_numbers(clips, UWA, name, lambda n: n.camera in train, lambda n: n.camera == test)
-
-
-def _uwa_name(train: tuple[int, ...], test: int) -> str:
-    return f"views-{''.join(map(str, train))}-{test}"
-
-
-def _uwa_protocols() -> dict[str, Division]:
-    """The paper's code trains on views 1 to 3 and tests on 4; others use pairs of views, 12 in all."""
-    divisions = [(pair, test) for pair in combinations(range(1, 5), 2) for test in range(1, 5) if test not in pair]
-    return {"cross-view": partial(uwa_views, train=(1, 2, 3), test=4)} | {
-        _uwa_name(pair, test): partial(uwa_views, train=pair, test=test) for pair, test in divisions
-    }
-
-
 def _numbers(clips: Clips, dataset: NumberedSet) -> dict[str, ClipName]:
     """The numbers in each clip's name, in the order of the ids; LabError where a name is none of the set's."""
     numbers = {clip: dataset.parse(clip) for clip in sorted(clips.ids)}
@@ -156,13 +116,22 @@ def _divide(numbers: Mapping[str, ClipName], trains: Callable[[ClipName], bool])
     return train, [clip for clip, found in numbers.items() if not trains(found)]
 
 
-def _by_numbers(clips: Clips, dataset: NumberedSet, name: str, trains: Callable[[ClipName], bool],
-                tests: Callable[[ClipName], bool] | None = None) -> Split:  # fmt: skip
+def by_numbers(clips: Clips, *, name: str, dataset: NumberedSet, trains: Callable[[ClipName], bool],
+               tests: Callable[[ClipName], bool] | None = None) -> Split:  # fmt: skip
     """A split by what the names say, with validation by `hold_out`; what does not train is tested, or what `tests`."""
     numbers = _numbers(clips, dataset)
     train, rest = _divide(numbers, trains)
     test = [clip for clip in rest if tests is None or tests(numbers[clip])]
     return make_split(name, train, hold_out({clip: numbers[clip].action for clip in train}), test)
+
+
+def _protocol(name: str, dataset: NumberedSet, trains: Callable, tests: Callable | None = None) -> dict[str, Division]:
+    return {name: partial(by_numbers, name=name, dataset=dataset, trains=trains, tests=tests)}
+
+
+def _views(name: str, train: tuple[int, ...], test: int) -> dict[str, Division]:
+    """Some of UWA3DII's four views train and one tests; clips of other views are in no part."""
+    return _protocol(name, UWA, lambda n: n.camera in train, lambda n: n.camera == test)
 
 
 # -- by objects -----------------------------------------------------------------------------------
@@ -329,6 +298,11 @@ _PAIRS = {"given": given_split, "random": random_split}
 PUPPETS = DataSet("puppets", NTU60.index, _NTU_PROTOCOLS, actions_of_two=TWO_PEOPLE)
 TABLE = DataSet("table", index_table, _PAIRS)
 FOLDERS = DataSet("paired folders", index_folders, _PAIRS)
+# The paper's code trains on views 1 to 3 and tests on 4; others use pairs of views, 12 in all.
+_UWA_PROTOCOLS = _views("cross-view", (1, 2, 3), 4)
+for _one, _two in combinations(range(1, 5), 2):
+    for _test in {1, 2, 3, 4} - {_one, _two}:
+        _UWA_PROTOCOLS |= _views(f"views-{_one}{_two}-{_test}", (_one, _two), _test)
 DATA_SETS = {known.name: known for known in (
     DataSet(
         "NTU60", NTU60.index, _NTU_PROTOCOLS,
@@ -337,23 +311,24 @@ DATA_SETS = {known.name: known for known in (
     ),
     DataSet(
         "NTU120", NTU120.index,
-        {
-            "cross-subject": cross_subject_120, "cross-setup": cross_setup,
-            "cross-view": partial(cross_view, dataset=NTU120),
-        },
+        _protocol("cross-subject", NTU120, lambda n: n.subject in CS_TRAIN_SUBJECTS_120)
+        | _protocol("cross-setup", NTU120, lambda n: n.setup % 2 == 0)
+        | {"cross-view": partial(cross_view, dataset=NTU120)},
         {"clips": (114_480, 113_945), "cross-subject": (63_026, 50_919), "cross-setup": (54_468, 59_477)},
         TWO_PEOPLE,
     ),
     DataSet(
         "N-UCLA", UCLA.index,
-        {"cross-view": ucla_cross_view} | {f"cross-view-{n}": partial(ucla_cross_view, test_view=n) for n in (1, 2)},
+        _protocol("cross-view", UCLA, lambda n: n.camera != 3)  # Wang et al., CVPR 2014
+        | _protocol("cross-view-1", UCLA, lambda n: n.camera != 1)
+        | _protocol("cross-view-2", UCLA, lambda n: n.camera != 2),
         {"clips": (1494, 1494)},
     ),
     DataSet(
-        "UTD-MHAD", UTD.index, {"cross-subject": utd_cross_subject},
+        "UTD-MHAD", UTD.index, _protocol("cross-subject", UTD, lambda n: n.subject in UTD_TRAIN_SUBJECTS),
         {"clips": (861, 861), "cross-subject": (431, 430)},
     ),
-    DataSet("UWA3DII", UWA.index, _uwa_protocols()),
+    DataSet("UWA3DII", UWA.index, _UWA_PROTOCOLS),
 )}  # fmt: skip
 
 

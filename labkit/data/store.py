@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ ARRAYS = {  # what a store may hold
 }  # fmt: skip
 INDEX = "index.json"
 _OURS = re.compile(rf"\.?([0-9a-f]{{16}})\.((?:{'|'.join(ARRAYS)})\.npy|json)(\.\d+\.tmp)?", re.ASCII)
+MAX_MAPPED = 256  # arrays at once; each holds a file open, and a process may often have no more than 1,024
 _FIX = "prepare this data root again: only what is damaged is rebuilt"
 
 
@@ -46,7 +48,7 @@ class Shard:
         self.unverified = set(self.manifest["arrays"]) if verify else set()
 
     def array(self, modality: str) -> np.ndarray:
-        """All clips in one modality, mapped afresh: a set of NTU's size has more arrays than may be open."""
+        """All clips of the shard in one modality, mapped afresh."""
         path, known = self.folder / f"{self.name}.{modality}.npy", self.manifest["arrays"][modality]
         try:
             if modality in self.unverified and (found := sha256_file(path)) != known["sha256"]:
@@ -147,6 +149,7 @@ class ClipStore:
         self.num_frames: int = self.config["stored_frames"]
         self.size: int = self.config["size"]
         self._row_of = {clip: row for row, clip in enumerate(self.ids)}
+        self._array = lru_cache(MAX_MAPPED)(lambda shard, modality: self.shards[shard].array(modality))
         self._ends = np.cumsum([len(shard.records) for shard in self.shards])
 
     def __len__(self) -> int:
@@ -210,7 +213,7 @@ class ClipStore:
         clips = np.empty((len(chosen), self.num_frames, self.size, self.size, *channels), ARRAYS[modality])
         homes = np.searchsorted(self._ends, chosen, side="right")
         for home in np.unique(homes):
-            here, array = homes == home, self.shards[home].array(modality)
+            here, array = homes == home, self._array(int(home), modality)
             clips[here] = array[chosen[here] - (self._ends[home] - len(array))]
         return clips
 
