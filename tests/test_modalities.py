@@ -1,214 +1,232 @@
-"""A store of all five modalities: what is in it, what each costs the others, what is known of a clip."""
+"""Drawn modalities: motion of known size and sign, joints and boxes where they were put, symmetries."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import time
-from dataclasses import replace
-from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from ntu_files import COLOR, DEPTH, paths_of, write_clip
+from hypothesis import given
+from hypothesis import strategies as st
 
-from labkit.alignment import crop_color, fit_alignment
-from labkit.clips import STILL
-from labkit.config import PROFILES, ClipConfig
-from labkit.data import prepare as preparation
-from labkit.data.modalities import FLOW_SIDE, flow_map, layout_map, read_boxes, skeleton_map
-from labkit.data.prepare import prepare
-from labkit.data.sets import NTU60
-from labkit.data.skeletons import read_skeleton
-from labkit.data.store import ARRAYS, ClipStore
-from labkit.data.video import read_video
+from labkit.clips import STILL, flip_clip
+from labkit.data import modalities
+from labkit.data.modalities import (
+    BONES,
+    FLOW_GAP,
+    dense_flow,
+    flow_map,
+    flow_pair,
+    layout_map,
+    read_boxes,
+    skeleton_map,
+)
 from labkit.errors import LabError
+from labkit.puppets.body import JOINT, JOINTS, MIRROR
 
-ALL = ("rgb", "depth", "flow", "skeleton", "layout")
-CONFIG = ClipConfig(size=16, modalities=ALL)
-NAMES = [f"S001C001P{subject:03d}R001A{action:03d}" for subject in (1, 2) for action in (6, 13)]
-
-
-def write_sidecar(root: Path, name: str, folder: str = "boxes", image: str = "color", **facts) -> Path:
-    """Boxes that wander, one of them hidden half of the time; 14 frames."""
-    width, height = COLOR if image == "color" else DEPTH
-    first = NAMES.index(name) + 1
-    person = [[first + t, 2, width // 2 + t, height - 3] for t in range(14)]
-    hand = [None if t % 2 else [110 + t, 20, 126 + t, 40] for t in range(14)]
-    path = root / folder / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"boxes": {image: {"person": person, "left_hand": hand}}} | facts), encoding="utf-8")
-    return path
+SIDE = 160
+WHOLE = (0.0, 0.0, 64.0, 64.0)
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    root = tmp_path_factory.mktemp("ntu")
-    for name in NAMES:
-        write_clip(root, name)
-        write_sidecar(root, name, object="cup", handedness="left", frames=14)
-    return root
+def texture(seed=0, side=SIDE) -> np.ndarray:
+    """Smooth grey clouds over the full range of values, (side, side, 3)."""
+    noise = np.random.default_rng(seed).normal(size=(side, side)).astype(np.float32)
+    clouds = cv2.GaussianBlur(noise, (0, 0), 3)
+    clouds = np.clip(128 + 60 * clouds / clouds.std(), 0, 255)
+    return np.repeat(clouds[..., None], 3, axis=2).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def prepared(pristine, tmp_path_factory):
-    return prepare(pristine, tmp_path_factory.mktemp("store"), CONFIG, progress=False)
+def moved(picture: np.ndarray, dx: float, dy: float) -> np.ndarray:
+    shift = np.float32([[1, 0, dx], [0, 1, dy]])
+    return cv2.warpAffine(picture, shift, picture.shape[:2], borderMode=cv2.BORDER_REFLECT)
 
 
-@pytest.fixture
-def root(pristine, tmp_path):
-    return Path(shutil.copytree(pristine, tmp_path / "root"))
+@pytest.mark.parametrize(("dx", "dy"), [(3, 0), (-2, 1.5), (0, -4), (0.5, 0.5)])
+@pytest.mark.parametrize("size", [SIDE, 64])
+def test_flow_of_a_shifted_picture_has_its_sign_and_size(dx, dy, size):
+    before = texture()
+    drawn = flow_map(before, moved(before, dx, dy), size=size).astype(float)
+    assert drawn.shape == (size, size, 3)
+    inner = drawn[size // 8 : -size // 8, size // 8 : -size // 8]
+    limit = SIDE / 16  # in pixels of the pictures, whatever the size of the map
+    expected = [STILL + 127 * dx / limit, STILL + 127 * dy / limit, 255 * np.hypot(dx, dy) / limit]
+    assert np.allclose(np.median(inner, axis=(0, 1)), expected, atol=3)  # a tenth of a pixel
+    assert np.abs(inner - expected).mean() < 4
 
 
-@pytest.fixture
-def made(prepared, root, tmp_path):
-    return Path(shutil.copytree(prepared.path, tmp_path / "store"))
+def test_flow_is_cut_at_the_limit():
+    before = texture()
+    left, right = (flow_map(before, moved(before, dx, 0), 64) for dx in (-12, 12))  # of at most 10
+    middle = np.s_[24:40, 24:40]
+    assert (left[middle][..., 0] == 1).all() and (right[middle][..., 0] == 255).all()
+    assert (left[middle][..., 2] == 255).all()
+    assert left.min(axis=(0, 1))[:2].min() >= 1  # so that a flip, modulo 256, keeps its meaning
 
 
-def test_profiles_name_modalities_that_there_are():
-    assert all(set(profile.clips.modalities) <= set(ARRAYS) for profile in PROFILES.values())
-    assert PROFILES["paper"].clips.modalities == ("rgb", "depth")
-    assert set(PROFILES["mini"].clips.modalities) == set(PROFILES["smoke"].clips.modalities) == set(ARRAYS)
+def scene(shift: float) -> np.ndarray:
+    """A textured square that has moved right by `shift` before a textured wall."""
+    picture, patch = texture(1) // 2, texture(2)[:50, :40]
+    place = np.float32([[1, 0, 50 + shift], [0, 1, 60]])
+    cover = cv2.warpAffine(np.ones((50, 40), np.float32), place, (SIDE, SIDE))[..., None]
+    patch = cv2.warpAffine(patch, place, (SIDE, SIDE))
+    return (picture * (1 - cover) + patch * cover).astype(np.uint8)
 
 
-def test_each_map_is_that_of_its_frame_and_crop(pristine, prepared):
-    assert prepared.modalities == ALL and not prepared.excluded
-    name, frames = NAMES[2], [0, 3, 6, 9, 13]
-    paths, row = paths_of(pristine, name), prepared.rows([NAMES[2]])
-    skeleton, boxes = read_skeleton(paths["skeleton"]), read_boxes(pristine / "boxes" / f"{name}.json")["color"]
-    depth_box, color_box = fit_alignment(*skeleton.joints()).crop_boxes(DEPTH, COLOR)
-    film = [crop_color(frame, color_box, FLOW_SIDE) for frame in read_video(paths["rgb"])]
-    images = {modality: prepared.images(modality, row)[0] for modality in ALL}
-    for place, frame in enumerate(frames):
-        drawn = skeleton_map(skeleton.depth_xy[frame], skeleton.state[frame], depth_box, 16)
-        assert np.array_equal(images["skeleton"][place], drawn) and drawn.any()
-        here = {group: of_frame[frame] for group, of_frame in boxes.items()}
-        assert np.array_equal(images["layout"][place], layout_map(here, color_box, 16))
-        first = min(frame, 12)  # the last frame has no neighbour after it
-        assert np.array_equal(images["flow"][place], flow_map(film[first], film[first + 1], size=16))
-    assert images["layout"][0, ..., 1].any() and not images["layout"][1, ..., 1].any()  # seen, then hidden
-    assert images["flow"][..., 1].mean() < STILL - 5  # the texture of these videos moves up
-    assert np.array_equal(images["rgb"], prepared.rgb(row)[0]) and np.array_equal(
-        images["depth"], prepared.depth(row)[0]
+def test_flipped_flow_is_the_flow_of_the_flipped_pictures():
+    before, after = scene(0), scene(4)
+    drawn = flow_map(before, after, size=64)
+    assert drawn[30, 25, 0] > STILL + 30  # the square moves right
+    flipped = flip_clip(drawn[None, None], True, "flow")[0, 0].astype(float)
+    again = flow_map(before[:, ::-1].copy(), after[:, ::-1].copy(), size=64)
+    assert np.abs(flipped - again).mean() < 1.5
+    assert (
+        np.abs(flipped - again).mean() < 0.1 * np.abs(flip_clip(drawn[None, None], True)[0, 0] - 1.0 * again).mean() + 1
     )
-    for modality, array in images.items():
-        assert array.dtype == ARRAYS[modality] and array.shape == (5, 16, 16, 3)[: 3 if modality == "depth" else 4]
 
 
-def test_a_store_says_which_modalities_it_lacks(pristine, tmp_path):
-    store = prepare(pristine, tmp_path / "s", replace(CONFIG, modalities=("depth", "rgb")), progress=False)
-    for ask in (lambda: store.images("flow", [0]), lambda: store.fingerprint_of(("rgb", "flow"))):
-        with pytest.raises(LabError, match="modality 'flow', found depth, rgb") as caught:
-            ask()
-        assert "ClipConfig.modalities" in caught.value.fix
-    for wrong in ((), ("rgb", "rgb"), ("rgb", "infrared")):
-        with pytest.raises(LabError, match="some of rgb, depth, flow, skeleton, layout"):
-            prepare(pristine, tmp_path / "s", replace(CONFIG, modalities=wrong))
+def test_flow_leaves_a_noisy_wall_still():
+    rng = np.random.default_rng(0)
+    wall = cv2.GaussianBlur(texture(3) // 3 + 80, (0, 0), 9)
+    noisy = [np.clip(wall + rng.normal(0, 2.5, wall.shape[:2])[..., None], 0, 255).astype(np.uint8) for _ in "ab"]
+    assert np.abs(dense_flow(*noisy)).max() < 0.1
+    assert (flow_map(*noisy, size=64) == (STILL, STILL, 0)).mean() > 0.99
+    assert (flow_map(wall, wall, len(wall)) == (STILL, STILL, 0)).all()
 
 
-def test_a_fingerprint_covers_its_modalities_alone(pristine, prepared, tmp_path):
-    two = prepare(pristine, tmp_path / "s", replace(CONFIG, modalities=("rgb", "depth")), progress=False)
-    for asked in (("rgb",), ("depth",), ("rgb", "depth"), ("depth", "rgb")):
-        assert two.fingerprint_of(asked) == prepared.fingerprint_of(asked)
-    assert two.fingerprint == two.fingerprint_of(("depth", "rgb")) != prepared.fingerprint
-    assert len({prepared.fingerprint_of((modality,)) for modality in ALL}) == 5
+def test_flow_does_not_depend_on_the_number_of_threads():
+    threads = cv2.getNumThreads()
+    drawn = []
+    try:
+        for number in (1, 4):
+            cv2.setNumThreads(number)
+            drawn.append(dense_flow(scene(0), scene(3)))
+            assert cv2.getNumThreads() == number
+    finally:
+        cv2.setNumThreads(threads)
+    assert np.array_equal(*drawn)
 
 
-def test_a_fingerprint_takes_milliseconds(prepared):
-    store = ClipStore(prepared.path)
-    store.records = [{**store.records[0], "id": f"{number:020d}"} for number in range(1440)]
-    store.labels = np.zeros(1440, int)
-    start = time.process_time()
-    first = store.fingerprint
-    assert time.process_time() - start < 0.1  # about 4 ms on an idle machine
-    store.records = []
-    assert store.fingerprint == first  # remembered
+@given(st.integers(1, 40), st.data())
+def test_pairs_of_frames_lie_inside_the_clip(num_frames, data):
+    frame = data.draw(st.integers(0, num_frames - 1))
+    first, second = flow_pair(frame, num_frames)
+    assert 0 <= first <= second < num_frames and second - first == min(FLOW_GAP, num_frames - 1)
+    assert first == frame or second == num_frames - 1
 
 
-def test_modalities_come_and_go(made, root, prepared, monkeypatch):
-    fewer = prepare(root, made, replace(CONFIG, modalities=("rgb", "flow")), progress=False)
-    assert fewer.modalities == ("rgb", "flow") and len(list(made.glob("*.npy"))) == 2
-    assert np.array_equal(fewer.images("flow", range(4)), prepared.images("flow", range(4)))
-    (root / "boxes" / f"{NAMES[0]}.json").unlink()  # no layout is asked for
-    assert prepare(root, made, replace(CONFIG, modalities=("flow", "rgb")), progress=False).built == 0
-    monkeypatch.setattr(preparation, "MAX_SHARD_CLIPS", 3)
-    four = prepare(root, made, replace(CONFIG, modalities=ALL[:4]), progress=False)
-    assert four.built == 4 and four.fingerprint == prepared.fingerprint_of(ALL[:4])
-    assert len(list(made.glob("*.npy"))) == 2 * 4
+# Skeletons
 
 
-def test_boxes_matter_to_the_layout_alone(made, root, prepared, tmp_path):
-    four = replace(CONFIG, modalities=ALL[:4])
-    without = prepare(root, tmp_path / "four", four, progress=False)
-    path = root / "boxes" / f"{NAMES[1]}.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["boxes"]["color"]["person"][0] = [100, 50, 200, 150]
-    path.write_text(json.dumps(content), encoding="utf-8")
-    assert prepare(root, tmp_path / "four", four, progress=False).built == 0
-    again = prepare(root, made, CONFIG, progress=False)
-    assert again.built == 1 and again.fingerprint_of(ALL[:4]) == without.fingerprint
-    assert again.fingerprint_of(("layout",)) != prepared.fingerprint_of(("layout",))
+def body(**places: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """One body of which only the named joints are tracked (names with _ for spaces)."""
+    xy, state = np.full((1, 25, 2), np.nan), np.zeros((1, 25))
+    for name, place in places.items():
+        joint = JOINT[name.replace("_", " ")]
+        xy[0, joint], state[0, joint] = place, 2
+    return xy, state
 
 
-def test_clips_without_boxes_or_with_too_few_are_excluded_with_the_reason(root, tmp_path):
-    (root / "boxes" / f"{NAMES[0]}.json").unlink()
-    content = {"boxes": {"color": {"person": [[1, 2, 3, 4]] * 13}}}
-    (root / "boxes" / f"{NAMES[1]}.json").write_text(json.dumps(content), encoding="utf-8")
-    (root / "boxes" / f"{NAMES[2]}.json").write_text("[]", encoding="utf-8")
-    store = prepare(root, tmp_path / "s", CONFIG, progress=False)
-    assert store.ids == NAMES[3:]
-    assert store.excluded == {
-        NAMES[0]: f"expected boxes for the layout in boxes/{NAMES[0]}.json, found no such file",
-        NAMES[1]: f"{NAMES[1]}.json: expected boxes of 14 frames, found 13",
-        NAMES[2]: f'{NAMES[2]}.json: expected boxes of "color" or "depth", found none',
-    }
+def centre(channel: np.ndarray) -> np.ndarray:
+    """Of a drawn blob, in continuous coordinates."""
+    rows, columns = np.indices(channel.shape) + 0.5
+    return np.array([(columns * channel).sum(), (rows * channel).sum()]) / channel.sum(dtype=float)
 
 
-def test_boxes_in_depth_pixels_serve_as_well(root, tmp_path):
-    write_sidecar(root, NAMES[0], image="depth")
-    store = prepare(root, tmp_path / "s", CONFIG, progress=False)
-    boxes = read_boxes(root / "boxes" / f"{NAMES[0]}.json")["depth"]
-    depth_box, _ = fit_alignment(*read_skeleton(paths_of(root, NAMES[0])["skeleton"]).joints()).crop_boxes(DEPTH, COLOR)
-    here = {group: of_frame[6] for group, of_frame in boxes.items()}
-    assert np.array_equal(store.images("layout", [0])[0, 2], layout_map(here, depth_box, 16))
+@pytest.mark.parametrize(("name", "channel"), [("left_knee", 0), ("right_hand", 1), ("head", 2), ("left_thumb", 0)])
+@pytest.mark.parametrize("place", [(30.0, 25.0), (41.3, 18.6)])
+def test_a_joint_lands_where_the_depth_image_has_it(name, channel, place):
+    box, size = (20.0, 10.0, 60.0, 50.0), 96
+    drawn = skeleton_map(*body(**{name: place}), box, size)
+    assert drawn.shape == (size, size, 3) and drawn.dtype == np.uint8
+    assert np.abs(centre(drawn[..., channel]) - (np.array(place) - box[:2]) * size / 40).max() < 0.15
+    assert not np.delete(drawn, channel, axis=2).any()
 
 
-def test_what_is_known_of_a_clip(made, root, prepared, monkeypatch):
-    numbers = {"setup": 1, "camera": 1, "subject": 2, "replication": 1, "action": 6}
-    known = numbers | {"object": "cup", "handedness": "left"}  # but not the sidecar's other keys
-    assert prepared.about([NAMES[2]]) == NTU60.index(root).about([NAMES[2]]) == [known]
-    write_sidecar(root, NAMES[2], object="ball", handedness="left")
-    monkeypatch.setattr(preparation, "read_aligned", None)  # no pixel is made again
-    again = prepare(root, made, CONFIG, progress=False)
-    assert again.built == 0 and again.fingerprint == prepared.fingerprint
-    assert again.about([NAMES[2], NAMES[0]]) == [known | {"object": "ball"}, known | {"subject": 1}]
-    assert ClipStore(made).about([NAMES[2]])[0]["object"] == "ball"
-    monkeypatch.setattr(preparation, "sha256_file", None)  # and the next call reads no source
-    assert prepare(root, made, CONFIG, progress=False).built == 0
-    for where in (again, NTU60.index(root)):
-        with pytest.raises(LabError, match="S009"):
-            where.about(["S009C001P001R001A001"])
+def test_a_limb_joins_its_joints_in_the_colour_of_its_outer_end():
+    drawn = skeleton_map(*body(spine_shoulder=(10, 10), left_shoulder=(50, 50)), WHOLE, 64)
+    assert drawn[30, 30].tolist() == [255, 0, 0] and drawn[9, 9, 2] == drawn[50, 50, 0] == 255
+    assert not drawn[30, 40].any()
+    assert not skeleton_map(*body(head=(10, 10), left_knee=(50, 50)), WHOLE, 64)[28:32, 28:32].any()  # no such bone
+    ends = {end for _, end in BONES}
+    assert len(BONES) == 24 and ends == set(range(25)) - {JOINT["spine base"]}  # a tree: 24 limbs join 25 joints
 
 
-def test_without_a_sidecar_the_name_tells_what_it_can(root, tmp_path):
-    shutil.rmtree(root / "boxes")
-    store = prepare(root, tmp_path / "s", replace(CONFIG, modalities=("rgb",)), progress=False)
-    assert store.about(NAMES[:1]) == [{"setup": 1, "camera": 1, "subject": 1, "replication": 1, "action": 6}]
-    write_sidecar(root, NAMES[0], "puppets", object="box")  # the embedded set's own place
-    assert NTU60.index(root).about(NAMES[:1])[0]["object"] == "box"
-    write_sidecar(root, NAMES[0], "boxes", object="bag")
-    assert NTU60.index(root).about(NAMES[:1])[0]["object"] == "bag"
+@pytest.mark.parametrize("bad", [(np.nan, 5), (0, 0), (1e7, 5), (-np.inf, 5)])
+def test_joints_of_no_use_are_left_out_with_their_limbs(bad):
+    xy, state = body(right_elbow=(10, 30), right_wrist=(40, 30))
+    alone = skeleton_map(*body(right_elbow=(10, 30)), WHOLE, 64)
+    xy[0, JOINT["right wrist"]] = bad
+    assert np.array_equal(skeleton_map(xy, state, WHOLE, 64), alone)
+    xy[0, JOINT["right wrist"]], state[0, JOINT["right wrist"]] = (40, 30), 0
+    assert np.array_equal(skeleton_map(xy, state, WHOLE, 64), alone)
+    state[0, JOINT["right wrist"]] = 1  # inferred counts
+    assert skeleton_map(xy, state, WHOLE, 64)[29, 25, 1] == 255
 
 
-def test_damage_in_any_array_is_found_and_mended(made, root, prepared):
-    for modality in ALL:
-        (path,) = made.glob(f"*.{modality}.npy")
-        data = bytearray(path.read_bytes())
-        data[-7] ^= 4
-        path.write_bytes(data)
-        store = ClipStore(made)
-        store.images("rgb" if modality != "rgb" else "depth", [0])  # the others are not concerned
-        with pytest.raises(LabError) as caught:
-            store.images(modality, [0])
-        assert caught.value.path == str(path)
-        assert prepare(root, made, CONFIG, progress=False).fingerprint == prepared.fingerprint
+def test_limbs_outside_the_crop_are_cut_and_bodies_are_drawn_together():
+    drawn = skeleton_map(*body(neck=(32, -20), head=(32, 84)), WHOLE, 64)
+    assert (drawn[:, 31, 2] == 255).all()
+    bodies = [body(left_hip=(20, 20), left_knee=(20, 50)), body(right_hip=(40, 20), right_knee=(40, 50))]
+    both = [np.concatenate(parts) for parts in zip(*bodies, strict=True)]
+    alone = [skeleton_map(*one, WHOLE, 64) for one in bodies]
+    assert np.array_equal(skeleton_map(*both, WHOLE, 64), np.maximum(*alone))
+    assert not skeleton_map(np.zeros((0, 25, 2)), np.zeros((0, 25)), WHOLE, 64).any()
+
+
+def test_a_flipped_skeleton_is_the_map_of_the_mirrored_person():
+    xy = np.random.default_rng(0).uniform(8, 56, (2, 25, 2))
+    mirrored = np.stack([64 - xy[:, MIRROR, 0], xy[:, MIRROR, 1]], axis=-1)
+    drawn = skeleton_map(xy, np.full((2, 25), 2), WHOLE, 64)
+    flipped = flip_clip(drawn[None, None], True, "skeleton")[0, 0].astype(float)
+    again = skeleton_map(mirrored, np.full((2, 25), 2), WHOLE, 64)
+    assert np.abs(flipped - again).mean() < 2 and np.abs(drawn - 1.0 * again).mean() > 20
+    sides = [modalities.SIDE_OF_JOINT[joint] for joint in range(25)]
+    assert sides == [{"left": 0, "right": 1}.get(name.split()[0], 2) for name in JOINTS]
+
+
+# Layout
+
+
+def test_layout_boxes_are_exact():
+    boxes = {"person": [10, 4, 30, 60], "left_hand": [5, 20, 9, 26], "right_hand": [29, 30, 33, 36], "object": None}
+    expected = np.zeros((64, 64, 3), np.uint8)
+    expected[4:60, 10:30, 0] = expected[20:26, 5:9, 1] = expected[30:36, 29:33, 1] = 255
+    assert np.array_equal(layout_map(boxes, WHOLE, 64), expected)
+    assert not layout_map({}, WHOLE, 64).any()
+
+
+def test_layout_follows_the_crop_and_shades_what_a_box_covers_in_part():
+    drawn = layout_map({"object": [25, 12, 45, 90]}, (20.0, 10.0, 60.0, 50.0), 20)
+    assert drawn.shape == (20, 20, 3) and not drawn[..., :2].any()
+    columns = [0, 0, 128] + [255] * 9 + [128] + [0] * 7  # 2.5 to 12.5
+    assert drawn[10, :, 2].tolist() == columns and drawn[:, 5, 2].tolist() == [0] + [255] * 19  # cut below
+    tiny = layout_map({"left_hand": [3.25, 3.25, 3.75, 3.75]}, (0.0, 0.0, 8.0, 8.0), 8)
+    assert tiny[3, 3, 1] == 64 and np.count_nonzero(tiny) == 1  # a quarter of one pixel
+
+
+GOOD = {"boxes": {"color": {"person": [[1, 2, 3, 4], None]}}}
+
+
+def test_boxes_are_read_as_written(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(GOOD | {"object": "cup"}), encoding="utf-8")
+    assert read_boxes(path) == GOOD["boxes"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]", "{}", '{"boxes": {}}', '{"boxes": []}', '{"boxes": {"thermal": {}}}', '{"boxes": {"color": []}}',
+        '{"boxes": {"color": {"dog": []}}}', '{"boxes": {"color": {"person": [[1, 2, 3]]}}}',
+        '{"boxes": {"color": {"person": [[3, 2, 1, 4]]}}}', '{"boxes": {"color": {"person": [[1, 2, NaN, 4]]}}}',
+        '{"boxes": {"color": {"person": [[1, 2, 1e300, 4]]}}}', '{"boxes": {"color": {"person": ["abcd"]}}}',
+        '{"boxes": {"color": {"person": {"0": null}}}}', "{",
+    ],
+)  # fmt: skip
+def test_boxes_of_another_kind_are_refused(tmp_path, content):
+    path = tmp_path / "boxes.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(LabError) as caught:
+        read_boxes(path)
+    assert caught.value.path == str(path) and caught.value.fix
