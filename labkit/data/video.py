@@ -49,7 +49,10 @@ PILLOW_ERRORS = (  # what Pillow raises for a damaged file
     Image.DecompressionBombError,
 )  # fmt: skip
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-_SMALL = f"a picture of at most {MAX_VIDEO_PIXELS} pixels"
+MODES = {  # Pillow's names of what is no 16-bit grey
+    "1": "1-bit", "L": "8-bit grey", "P": "8-bit palette", "RGB": "8-bit RGB", "RGBA": "8-bit RGB with alpha",
+    "I;16": "16-bit grey",
+}  # fmt: skip
 FETCH = "fetch this file again from its source, or leave the clip out"
 # Only containers that hold their own frames, only from the disk: a play list could name other files.
 CONTAINERS = "avi,mov,mp4,matroska"
@@ -225,14 +228,16 @@ def read_depth(path: str | os.PathLike) -> np.ndarray:
     try:
         check_plain(path)
         data = Path(path).read_bytes()
-        _check_depth_header(path, data[:26])
+        with _opened(path, data, ["PNG"], MAX_DEPTH_PIXELS) as image:
+            if image.mode != "I;16":
+                found, fix = MODES.get(image.mode, image.mode), "export depth as 16-bit PNG, not as a picture"
+                raise LabError.mismatch(path, "16-bit grey (millimetres)", found, fix)
+            image.verify()
         if _PNG_END not in data:
             raise ValueError("the end is missing")
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.verify()
         _check_amount(data)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16, casting="equiv")
+        with _opened(path, data, ["PNG"], MAX_DEPTH_PIXELS) as image:
+            return np.asarray(ImageOps.exif_transpose(image))
     except PILLOW_ERRORS as error:
         raise LabError.mismatch(path, "a readable 16-bit PNG", _told_by_pillow(error, "PNG"), FETCH) from error
 
@@ -242,19 +247,6 @@ def _told_by_pillow(error: Exception, formats: str) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"no {formats}, or one whose head is damaged"
     return getattr(error, "strerror", None) or str(error)
-
-
-def _check_depth_header(path: str | os.PathLike, head: bytes) -> None:
-    if len(head) < 26 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise LabError.mismatch(path, "a PNG file", "another kind of file, or a cut one", FETCH)
-    width, height, bits, kind = struct.unpack(">IIBB", head[16:26])
-    if not 0 < width * height <= MAX_DEPTH_PIXELS:
-        raise LabError.mismatch(path, f"at most {MAX_DEPTH_PIXELS} pixels", f"{width}x{height}", FETCH)
-    if (bits, kind) != (16, 0):
-        names = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-        found = f"{bits}-bit {names.get(kind, 'unknown')}"
-        fix = "export depth as 16-bit PNG, not as a picture"
-        raise LabError.mismatch(path, "16-bit grey (millimetres)", found, fix)
 
 
 def _check_amount(data: bytes) -> None:
@@ -276,29 +268,29 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
     try:
         check_plain(path)
         data = Path(path).read_bytes()
-        with _opened(path, data) as image:
+        with _opened(path, data, ["PNG", "JPEG", "BMP"], MAX_VIDEO_PIXELS) as image:
             if image.mode not in ("RGB", "L", "P"):
-                raise LabError.mismatch(path, "an 8-bit RGB picture", f"mode {image.mode}", FETCH)
+                raise LabError.mismatch(path, "an 8-bit RGB picture", MODES.get(image.mode, image.mode), FETCH)
             if image.format == "PNG":
                 image.verify()
-        with _opened(path, data) as image:
+        with _opened(path, data, ["PNG", "JPEG", "BMP"], MAX_VIDEO_PIXELS) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except PILLOW_ERRORS as error:
         found = _told_by_pillow(error, "PNG, JPEG or BMP")
         raise LabError.mismatch(path, "a readable picture", found, FETCH) from error
 
 
-def _opened(path: str | os.PathLike, data: bytes) -> Image.Image:
-    """A picture of which only the header was read, of a size within the lab's limit; Pillow's own are others."""
+def _opened(path: str | os.PathLike, data: bytes, formats: list[str], most: int) -> Image.Image:
+    """A picture of which only the header was read, of at most so many pixels; Pillow's own limits are others."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "BMP"])
+            image = Image.open(io.BytesIO(data), formats=formats)
+        found = f"{image.width}x{image.height}" if not 0 < image.width * image.height <= most else ""
     except Image.DecompressionBombError as error:
-        found = re.search(r"\d+", str(error))
-        raise LabError.mismatch(path, _SMALL, found[0] if found else "more", FETCH) from error
-    if not 0 < image.width * image.height <= MAX_VIDEO_PIXELS:
-        raise LabError.mismatch(path, _SMALL, f"{image.width}x{image.height}", FETCH)
+        found = re.findall(r"\d+", str(error))[0]
+    if found:
+        raise LabError.mismatch(path, f"a picture of at most {most} pixels", found, FETCH)
     return image
 
 
