@@ -348,16 +348,25 @@ def test_curves_are_those_of_the_histories():
     assert loss.lines[0].get_color() == style.ROLES["two_stream"]
 
 
-def test_the_hallucination_curve_keeps_every_recorded_step():
-    curve = [{"step": 10 * i, "hall": 5.0 - i, "total": 0.0} for i in range(4)]
-    raw = figures.hallucination_curve({"row 13": curve}).axes[0].lines[0]
-    assert list(raw.get_xdata()) == [0, 10, 20, 30] and list(raw.get_ydata()) == [5, 4, 3, 2]
+def test_hallucination_curves_mark_where_the_first_comes_as_low_as_the_last_ends():
+    def run(rate):
+        return [{"step": step, "hall": np.exp(-rate * step), "total": 0.0} for step in range(40)]
+
+    alone = figures.hallucination_curves({"row 13": [run(0.1)]}).axes[0].lines
+    assert [list(line.get_xdata()) for line in alone] == [list(range(40))]
+    both = figures.hallucination_curves({"row 13": [run(0.2)], "row 14": [run(0.1)]}).axes[0].lines
+    (mark,) = [line for line in both if line.get_marker() == "D"]
+    assert mark.get_xdata()[0] == pytest.approx(19, abs=1)
+    assert mark.get_ydata()[0] == pytest.approx(np.exp(-3.85), rel=0.1)
 
 
-def test_feature_maps_share_one_scale_per_row():
-    maps = {"depth": np.arange(8.0).reshape(2, 2, 2), "rgb": np.ones((2, 2, 2))}
-    axes = figures.feature_maps(maps).axes
-    assert [panel.images[0].get_clim() for panel in axes[:2]] == [(0, 7), (0, 7)]
+def test_strips_show_maps_in_grey_under_frames_on_one_scale_a_row():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    maps = np.arange(8.0).reshape(2, 2, 2)
+    shown = figures.strips({"RGB": frames, "depth": maps}).axes[0].images[0].get_array()
+    assert np.array_equal(shown[:4, :4], frames[0])
+    assert (shown[6:8, :2] == 0).all() and (shown[8:10, 8:10] == 255).all()
+    assert (shown[8:10, 2:4] == int(255 * 3 / 7)).all()
 
 
 def test_a_histogram_marks_the_estimate():

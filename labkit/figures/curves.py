@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -68,41 +67,26 @@ def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float] | Sequence[S
 
 
 @styled
-def hallucination_curve(curves: Mapping[str, Sequence[dict]]) -> Figure:
-    """L_hall (eq. 3) against training steps, Fig. 4's form: {label: curve of a step-3 run's history.json}.
-
-    Thin: single batches. Thick: their running median over a twentieth of the training.
-    """
-    figure, axes = new_figure(COLUMN, 2.2)
-    looks = itertools.cycle(itertools.product(("-", "--", ":"), (ROLES["hallucination"], INK, "#999999")))
-    for (label, curve), (line, color) in zip(curves.items(), looks, strict=False):
-        table, smooth = pd.DataFrame(curve).set_index("step")["hall"], running_median(curve)
-        axes.plot(table.index, table, color=color, alpha=0.25, linewidth=0.6)
-        axes.plot(smooth.index, smooth, line, color=color, label=label)
-    axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", ylim=(0, None))
-    figure.legend(loc="outside upper center", ncols=min(len(curves), 3))
-    return figure
-
-
-@styled
 def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]]) -> Figure:
     """Fig. 4 over seeds: {label: curves of step-3 runs}, the smoothed L_hall (eq. 3) of each run against iterations.
 
-    Thin: single seeds. Thick: their geometric mean, as the axis is logarithmic. Dotted: where the last
-    label ends; the mark on the others' mean is where they come as low.
+    Thin: single seeds. Thick: their geometric mean, as the axis is logarithmic. Where there are several labels,
+    dotted is where the last one ends; the mark on the others' mean is where they come as low.
     """
     figure, axes = new_figure(COLUMN, 2.6)
     means = {label: _geometric_mean(runs) for label, runs in curves.items()}
-    end = list(means.values())[-1].iloc[-1]
+    *others, last = means
+    end = means[last].iloc[-1]
     looks = ((ROLES["hallucination"], "-"), (INK, "--"), ("#999999", "-."))
     for (label, runs), (color, line) in zip(curves.items(), looks, strict=False):
         for run in runs if len(runs) > 1 else ():
             axes.plot(running_median(run), line, color=color, alpha=0.4, linewidth=0.6)
         axes.plot(means[label], line, color=color, label=label)
         reached = means[label].index[means[label] <= end]
-        if len(reached) and label != list(curves)[-1]:
+        if len(reached) and label in others:
             axes.plot(reached[0], end, "D", color=color, markersize=4)
-    axes.axhline(end, color=INK, linestyle=":", linewidth=0.8)
+    if others:
+        axes.axhline(end, color=INK, linestyle=":", linewidth=0.8)
     axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", yscale="log")
     _plain_log(axes.yaxis, few=True)
     axes.grid(True, axis="y")

@@ -32,6 +32,19 @@ def tile(frames: np.ndarray) -> np.ndarray:
     return sheet.reshape(rows * (height + GAP), count * (width + GAP), 3)[:-GAP, :-GAP]
 
 
+def in_grey(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps (T,h,w) as pictures (T,S,S,3) uint8: black is zero or less, white their largest value."""
+    share = np.clip(maps / max(float(maps.max()), 1e-9), 0, 1)
+    rows, columns = (np.arange(side) * count // side for count in maps.shape[1:])  # every cell becomes a square
+    return np.repeat((255 * share[:, rows][:, :, columns]).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def tiled(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Rows of frames (T, S, S, 3) uint8, the first of all, or of maps (T, h, w) in grey, as one picture."""
+    side = next(iter(rows.values())).shape[1]
+    return tile(np.stack([in_grey(row, side) if row.ndim == 3 else row for row in rows.values()]))
+
+
 def _caption_side(axes, count: int, height: int, labels: Sequence[str]) -> None:
     """Names of the rows at the left of a tiled picture."""
     axes.set_yticks([row * (height + GAP) + height / 2 for row in range(count)], labels)
@@ -58,12 +71,11 @@ def clip_strip(rgb: np.ndarray, depth_coloured: np.ndarray, times: Sequence[obje
 
 @styled
 def strips(rows: Mapping[str, np.ndarray], times: Sequence[object] = ()) -> Figure:
-    """Named rows of frames of one size, each (T, H, W, 3) uint8; `times` are labels under the frames."""
-    frames = np.stack(list(rows.values()))
-    lines, count, height, width, _ = frames.shape
-    figure, axes = new_figure(PAGE, 0.3 + (PAGE - 0.7) * lines * height / (count * width))
-    bare(axes).imshow(tile(frames))
-    _caption_side(axes, lines, height, list(rows))
+    """Named rows of `tiled` frames and maps; `times` are labels under them."""
+    sheet, (count, height, width, _) = tiled(rows), next(iter(rows.values())).shape
+    figure, axes = new_figure(PAGE, 0.3 + (PAGE - 0.7) * len(rows) * height / (count * width))
+    bare(axes).imshow(sheet)
+    _caption_side(axes, len(rows), height, list(rows))
     axes.set_xticks([frame * (width + GAP) + width / 2 for frame in range(len(times))], map(str, times))
     return figure
 
@@ -104,27 +116,6 @@ def _stick_figure(axes, joints: np.ndarray, color: str, label: str) -> None:
     axes.scatter(*joints.T, s=9, color=color, edgecolors="black", linewidths=0.4, zorder=3, label=label)
 
 
-@styled
-def feature_maps(
-    maps_by_role: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | None = None
-) -> Figure:
-    """Small multiples of maps (frames, h, w): one row a role, one column a frame, one scale a row.
-
-    `inputs` are frames (frames, H, W, 3) uint8 to show above the maps.
-    """
-    rows = [*(inputs or {}).items(), *maps_by_role.items()]
-    count = len(rows[0][1])
-    figure, axes = new_figure(min(PAGE, 0.7 + 0.9 * count), 0.9 * len(rows), len(rows), count)
-    axes = np.asarray(axes).reshape(len(rows), count)
-    for line, (name, pictures) in zip(axes, rows, strict=True):
-        limits = {} if pictures.ndim == 4 else {"vmin": pictures.min(), "vmax": pictures.max()}
-        for panel, picture in zip(line, pictures, strict=True):
-            bare(panel).imshow(picture, cmap="gray", **limits)
-        color = ROLES.get(name, INK) if pictures.ndim == 3 else INK
-        line[0].set_ylabel(name.replace("rgb", "RGB"), color=color, rotation=0, ha="right", va="center")
-    return figure
-
-
 def shortened(names: Sequence[str]) -> list[str]:
     """Names that fit a margin, or the space beside a slider."""
     return [textwrap.shorten(name, 22, placeholder=" …") for name in names]
@@ -133,7 +124,7 @@ def shortened(names: Sequence[str]) -> list[str]:
 class Answered(NamedTuple):
     """A clip as it was shown, and what one model or more answered."""
 
-    strips: Mapping[str, np.ndarray]  # frames and maps, each (T, S, S, 3) uint8
+    strips: Mapping[str, np.ndarray]  # frames and maps, as `tiled` takes them
     said: Mapping[str, np.ndarray]  # probabilities (classes,) by role
     label: int
     words: str = ""
@@ -146,7 +137,7 @@ def answered_clips(clips: Sequence[Answered], names: Sequence[str], legend: Mapp
     `legend` says in words what the roles are. Places depend on the numbers of clips, strips and classes alone.
     """
     strip, places = 3.4 if len(clips[0].strips) < 3 else 2.6, np.arange(len(names))
-    pictures = [tile(np.stack(list(clip.strips.values()))) for clip in clips]
+    pictures = [tiled(clip.strips) for clip in clips]
     tall = max(strip * pictures[0].shape[0] / pictures[0].shape[1], 0.13 * len(names))
     figure, axes = fixed_figure(
         PAGE, 0.42 + (tall + 0.25) * len(clips), len(clips), 2, left=0.75, right=0.1, top=0.25, bottom=0.42, across=1.4,

@@ -12,19 +12,12 @@ from matplotlib.lines import Line2D
 
 from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.targets import TARGETS
-from .pictures import tile
+from .pictures import in_grey, tile
 from .style import COLUMN, MARKERS, PAGE, ROLES, bare, new_figure, styled
 
 # -- 11 Feature maps -------------------------------------------------------------------------------
 
 MapColumn = Sequence[np.ndarray]  # one stream's frames (T,S,S,3) uint8, then its maps (T,h,w) place by place
-
-
-def in_grey(maps: np.ndarray, side: int) -> np.ndarray:
-    """Maps (T,h,w) as pictures (T,S,S,3) uint8: black is zero or less, white their largest value."""
-    share = np.clip(maps / max(float(maps.max()), 1e-9), 0, 1)
-    rows, columns = (np.arange(side) * count // side for count in maps.shape[1:])  # every cell becomes a square
-    return np.repeat((255 * share[:, rows][:, :, columns]).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 @styled
@@ -124,29 +117,22 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
 def _curve(axes: Axes, table: pd.DataFrame, rivals: pd.DataFrame, corruption: Corruption) -> None:
     if table["paper"].count() <= 1:  # the paper has clean depth alone
         table, rivals = table.assign(paper=np.nan), rivals.assign(paper=np.nan)
-    graded = table[table["severity"].notna()]
-    places = np.array([corruption.place(severity) for severity in graded["severity"]])
-    beyond = places[-1] + (places[-1] - places[0]) / len(places)  # where void stands
-    for number, row in enumerate(rivals.itertuples()):
-        color = _rival_color(row.target)
-        axes.axhline(row.ours, color=color, linestyle=_rival_line(row.target), linewidth=1.0, zorder=1)
-        if number == 0:
-            axes.axhspan(row.low, row.high, color=color, alpha=0.15, linewidth=0, zorder=0)
-            axes.axhline(row.paper, color=ROLES["paper"], linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
-    _points(axes, places, graded, "-")
-    void = table[table["severity"].isna()]
-    if len(void):
-        _points(axes, np.array([beyond]), void, "")
-    names = [_severity_label(severity, corruption) for severity in graded["severity"]] + ["void"] * len(void)
-    axes.set_xticks([*places, *[beyond] * len(void)], names)
-    axes.grid(True, axis="y")
-
-
-def _points(axes: Axes, places: np.ndarray, rows: pd.DataFrame, line: str) -> None:
+    for target, ours in zip(rivals["target"], rivals["ours"], strict=True):
+        axes.axhline(ours, **_rival_look(target), zorder=1)
+    first = rivals.iloc[0]
+    axes.axhspan(first["low"], first["high"], color=_rival_look(first["target"])["color"], alpha=0.15, linewidth=0)
+    axes.axhline(first["paper"], color=ROLES["paper"], linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
+    graded, void = table[table["severity"].notna()], table[table["severity"].isna()]
+    places = [corruption.place(severity) for severity in graded["severity"]]
+    beyond = [places[-1] + (places[-1] - places[0]) / len(places)] * len(void)
     color = ROLES["two_stream"]
-    axes.vlines(places, rows["low"], rows["high"], color=color, linewidth=1.0)
-    axes.plot(places, rows["ours"], line, marker=MARKERS["two_stream"], markersize=4, color=color, zorder=3)
-    axes.plot(places, rows["paper"], "o", markersize=5.5, markerfacecolor="none", color=ROLES["paper"])
+    for at, rows, line in ((places, graded, "-"), (beyond, void, "")):
+        axes.vlines(at, rows["low"], rows["high"], color=color, linewidth=1.0)
+        axes.plot(at, rows["ours"], line, marker=MARKERS["two_stream"], markersize=4, color=color, zorder=3)
+        axes.plot(at, rows["paper"], "o", markersize=5.5, markerfacecolor="none", color=ROLES["paper"])
+    names = [_severity_label(severity, corruption) for severity in graded["severity"]]
+    axes.set_xticks([*places, *beyond], [*names, *["void"] * len(void)])
+    axes.grid(True, axis="y")
 
 
 def _crossing(
@@ -158,7 +144,7 @@ def _crossing(
         return
     end = axes.get_xticks()[len(corruption.severities)]
     at, low, high = (end if pd.isna(s) else corruption.place(s) for s in (row["severity"], row["low"], row["high"]))
-    color = _rival_color(rival["target"])
+    color = _rival_look(rival["target"])["color"]
     axes.plot([low, high], [rival["ours"]] * 2, color=color, linewidth=4, alpha=0.5, solid_capstyle="butt", zorder=2)
     axes.plot(at, rival["ours"], "o", color=color, markersize=5, markerfacecolor="white", zorder=4)
     if words:
@@ -174,20 +160,15 @@ def _severity_label(severity: float, corruption: Corruption) -> str:
     return f"$10^{{{round(np.log10(severity))}}}$" if severity else "none"
 
 
-def _rival_color(target: str) -> str:
-    return ROLES[TARGETS[target].role]
-
-
-def _rival_line(target: str) -> str:
-    return LINES.get(TARGETS[target].role, "-.")
+def _rival_look(target: str) -> dict:
+    role = TARGETS[target].role
+    return {"color": ROLES[role], "linestyle": LINES.get(role, "-."), "linewidth": 1.0}
 
 
 def _key(table: pd.DataFrame, rivals: pd.DataFrame) -> list[Line2D]:
-    color = ROLES["two_stream"]
-    handles = [Line2D([], [], color=color, marker=MARKERS["two_stream"], markersize=4, label="row 8, depth gets worse")]
-    for name in rivals["target"]:
-        look = {"color": _rival_color(name), "linestyle": _rival_line(name), "linewidth": 1.0}
-        handles.append(Line2D([], [], label=TARGETS[name].title, **look))
+    ours = {"color": ROLES["two_stream"], "marker": MARKERS["two_stream"], "markersize": 4}
+    handles = [Line2D([], [], **ours, label="row 8, depth gets worse")]
+    handles += [Line2D([], [], **_rival_look(name), label=TARGETS[name].title) for name in rivals["target"]]
     if table["paper"].count() > 1:
         paper = {"color": ROLES["paper"], "marker": "o", "markerfacecolor": "none", "markersize": 5.5, "linewidth": 0.8}
         handles.append(Line2D([], [], linestyle=(0, (4, 2)), label="paper, on NTU RGB+D", **paper))
