@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit.cli import main as cli
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sorted((ROOT / "labkit").rglob("*.py"))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "labkit").rglob("*.md"), *(ROOT / "tests").rglob("*.md")])
@@ -19,6 +21,7 @@ FILES = [f"/{path.relative_to(ROOT).as_posix()}" for path in [*PYTHON, *(ROOT / 
 PATH = re.compile(r"(?<![\w/.-])(?:labkit|tests|notebooks|figures)/[\w./-]*\w")
 FILE = re.compile(r"(?<![\w/.-])[\w/]+\.py\b")
 DOTTED = re.compile(r"(?<![\w/.-])labkit(?:\.[A-Za-z_]\w*)+")
+COMMAND = re.compile(r"(?:`|\bbin/|^)labkit (?!is )([a-z|]+)(?: ([a-z|]+))?", re.MULTILINE)
 PLACEHOLDER = re.compile(r"\b(?:NN_\w+|NAME|PROFILE|STEM)\b")
 NO_NAMES = {  # or names of what is made later
     "tests/artefacts": "pictures of the browser tests, left out of git",
@@ -59,6 +62,23 @@ def unknown(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, *PYTHON], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_what_is_named_exists(path):
     assert list(unknown(text_of(path))) == []
+
+
+def commands(capsys, *group: str) -> set[str]:
+    """The commands that `labkit GROUP --help` lists."""
+    with pytest.raises(SystemExit):
+        cli.main([*group, "--help"])
+    (listed,) = re.findall(r"^usage: .*\{([a-z,]+)\}", capsys.readouterr().out, re.MULTILINE)
+    return set(listed.split(","))
+
+
+def test_commands_that_pages_name_exist(capsys):
+    known = {(): commands(capsys), ("data",): commands(capsys, "data"), ("course",): commands(capsys, "course")}
+    assert "reproduce" in known[()] and "check" in known["data",] and "site" in known["course",]
+    for path in [*PAGES, *NOTEBOOKS]:
+        for first, second in COMMAND.findall(text_of(path)):
+            assert set(first.split("|")) <= known[()], path
+            assert (first,) not in known or set(second.split("|")) <= known[first,], path
 
 
 def test_a_name_that_leads_nowhere_is_seen():
