@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from pathlib import Path
@@ -191,7 +190,7 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
 def show_table(table: pd.DataFrame) -> None:
     """Print a results table; what is missing is a dash, and long words are cut."""
     shown = table.astype(object).where(table.notna(), "-")
-    shown = shown.map(lambda value: textwrap.shorten(value, 80) if isinstance(value, str) else value)
+    shown = shown.map(lambda value: f"{value[:77]}..." if isinstance(value, str) and len(value) > 80 else value)
     print(shown.to_string(index=False, float_format="{:.1f}".format))
 
 

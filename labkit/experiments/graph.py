@@ -14,6 +14,7 @@ import functools
 import logging
 import os
 import signal
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -182,12 +183,15 @@ def run_graph(
         return report
     if workers is None:
         workers = 1 if scheduler else min(trainings_at_once(), len(report.nodes))
+    to_make = f"trainings: {len(report.nodes)} to make"
     try:
         if scheduler:
             with _connected(scheduler) as client:
+                _tell(f"{to_make}, on the workers of {scheduler}")
                 _follow(report, _on_workers(report, client, threads))
         elif workers > 1:
             with _started(workers) as client:
+                _tell(f"{to_make}, {workers} at a time")
                 _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
         else:
             nodes = report.nodes.values()
@@ -267,8 +271,9 @@ def _open_store(path: Path, fingerprint: str) -> ClipStore:
 
 
 def dask_setup(worker: Any) -> None:
-    """Called by Dask in a local process that starts: interrupts are left to the process that started it."""
+    """Called by Dask in a local process that starts: interrupts and what is told are left to who started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # results alone go to the caller's
 
 
 def dask_teardown(worker: Any) -> None:

@@ -58,8 +58,11 @@ def _jointly(objective: str, reading: str | None = None) -> Callable[..., Run]:
 
 
 def _student(objective: str, **settings) -> Callable[..., Run]:
-    distill = DistillConfig(objective=objective, **settings)
-    return lambda lab, *teachers: distill_stream(lab, teachers, distill=distill)
+    def make(lab: Lab, *teachers: Run) -> Run:
+        distill = replace(lab.profile.distill, objective=objective, **settings)
+        return distill_stream(lab, teachers, distill=distill)
+
+    return make
 
 
 RADEVSKI = ("rgb", "flow", "layout")  # the teachers of their own setting: RGB, optical flow, object boxes
