@@ -248,7 +248,6 @@ def test_every_fault_is_classed_and_every_clip_ends_somewhere(faulty, tmp_path):
     untouched = set(found.verdicts) - set(FAULTS)
     assert {found.verdicts[clip] for clip in untouched} == {"used"} and len(untouched) == 7
     assert sum(map(found.count, ("used", "remark", "excluded"))) == len(found.verdicts) == 48
-    assert found.whole_folders() == ["nturgb+d_depth_masked_s004: wrong content in all of its 5 clips"]
     assert found.strangers == ("nturgb+d_skeletons/NTU_RGBD_samples_with_missing_skeletons.txt",)
     store = prepare(data.index(faulty), tmp_path / "store", CONFIG, progress=False)
     excluded = {clip for clip, verdict in found.verdicts.items() if verdict == "excluded"}

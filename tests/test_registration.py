@@ -42,15 +42,15 @@ def drawn(count, seed=0, **place):
 def test_the_nearest_view_with_enough_clips_stands_in():
     records = [*drawn(ENOUGH, setup=1), *drawn(ENOUGH - 1, 1, setup=2), *drawn(ENOUGH - 1, 2, camera=2)]
     usual = medians(records)
-    assert [one.clips for one in usual.of(View("1", "1"))] == [ENOUGH, 2 * ENOUGH - 1]
-    assert [one.view for one in usual.of(View("2", "1"))] == [View("", "1")]
+    own, camera = f"camera 1's median of {ENOUGH} clips of setup 1", f"camera 1's median of {2 * ENOUGH - 1} clips"
+    assert [one.source for _, one in usual.of(View("1", "1"))] == [own, camera]
+    assert [one.source for _, one in usual.of(View("2", "1"))] == [camera]
     assert usual.of(View("1", "2")) == () and usual.of(View("", "")) == ()
     chosen = stand_in(usual.of(View("2", "1")), DEPTH, COLOR)
-    assert chosen.fallback and chosen.source == f"camera 1's median of {2 * ENOUGH - 1} clips"
+    assert chosen.fallback and chosen.source == camera
     fits = [one["alignment"] for one in records if one["about"]["camera"] == 1]
     assert chosen.ratio == pytest.approx(np.median([fit["ratio"] for fit in fits]), abs=5.1e-4)
     assert chosen.offset == pytest.approx(np.median([fit["offset"] for fit in fits], axis=0), abs=0.051)
-    assert usual.of(View("1", "1"))[0].source == f"camera 1's median of {ENOUGH} clips of setup 1"
 
 
 def test_order_does_not_matter_and_clips_without_a_fit_have_no_say():
@@ -71,7 +71,7 @@ def test_other_image_sizes_have_medians_of_their_own():
 
 def test_without_cameras_the_whole_set_counts():
     usual = medians(drawn(12, camera=None)).of(View("", ""))
-    assert usual[0].source == "the set's median of 12 clips"
+    assert usual[0][1].source == "the set's median of 12 clips"
 
 
 def test_a_stand_in_holds_until_the_median_moves():

@@ -12,12 +12,10 @@ set-up and camera resemble each other. One that does not was tracked badly, or i
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,7 +50,6 @@ VIEW = ["setup", "camera"]
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
 GRAVITY = ("used", "remark", "excluded")
 NOT_REGISTERED = "no joints, as other clips have: the whole RGB image lies on the whole depth image"
-WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,6 @@ class CheckResult:
     findings: tuple[Finding, ...]  # at least one a clip, in the order of the ids
     strangers: tuple[str, ...]
     protocols: tuple[dict[str, Any], ...]  # counts of the used clips beside the published ones
-    clips_in: dict[str, int]  # by folder of the root: clips that have files in it
     published: tuple[int, int] | None  # clips found, and usable
 
     @cached_property
@@ -106,16 +102,6 @@ class CheckResult:
         faults = self.table.query("kind != ''").groupby(["verdict", "kind", "modality"], sort=False)["clip"]
         table = faults.agg(clips="nunique", first="first").reset_index()
         return table.sort_values("clips", ascending=False, kind="stable")
-
-    def whole_folders(self) -> list[str]:
-        """Folders of at least WHOLE_FOLDER clips, all of which are excluded for one fault in there."""
-        faults = self.table.query("verdict == 'excluded' and file != ''")
-        clips = faults.groupby([faults["file"].str.split("/").str[0], "kind"])["clip"].nunique()
-        return [
-            f"{folder}: {kind} in all of its {number} clips"
-            for (folder, kind), number in clips.items()
-            if number >= max(WHOLE_FOLDER, self.clips_in.get(folder, 0))
-        ]
 
 
 def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = None, *, mode: Mode = "full",
@@ -146,18 +132,12 @@ def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = Non
     class_of = {entry.id: index.class_names[entry.label] for entry in index.entries}
     protocols = tuple(_count(data, name, used, class_of) for name in data.protocols)
     return CheckResult(
-        index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
-        data.published.get("clips"),
+        index.data_name, root, mode, tuple(ordered), index.strangers, protocols, data.published.get("clips"),
     )  # fmt: skip
 
 
 def _is_registered(entry: Entry) -> bool:
     return entry.recording.registered or "skeleton" in entry.files
-
-
-def _per_folder(index: Index) -> dict[str, int]:
-    tops = [{relative(file, index.root).split("/")[0] for file in entry.files.values()} for entry in index.entries]
-    return dict(Counter(chain.from_iterable(tops)))
 
 
 def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> dict[str, Any]:

@@ -302,6 +302,9 @@ def source_hashes(entry: Entry, modalities: Collection[str]) -> dict[str, str]:
 # -- what is usual for each camera ----------------------------------------------------------------
 
 
+Usual = tuple[Size, Alignment]  # what stands in for clips whose colour images have this size
+
+
 class View(NamedTuple):
     """Where a clip was filmed, as far as it is known; "" for what is not."""
 
@@ -312,23 +315,6 @@ class View(NamedTuple):
     def of(cls, about: Mapping[str, Any]) -> View:
         """From `index.Entry.about`, or the "about" of a store's record."""
         return cls(str(about.get("setup", "")), str(about.get("camera", "")))
-
-
-@dataclass(frozen=True)
-class Usual:
-    """The median alignment of the well-fitted clips of one view; for colour images of one size."""
-
-    color_size: Size
-    scale: tuple[float, float]
-    offset: tuple[float, float]
-    clips: int
-    view: View
-
-    @property
-    def source(self) -> str:
-        """As it stands in the record of a clip that is cropped by it."""
-        whose = f"camera {self.view.camera}'s" if self.view.camera else "the set's"
-        return f"{whose} median of {self.clips} clips" + (f" of setup {self.view.setup}" if self.view.setup else "")
 
 
 class Medians:
@@ -349,31 +335,32 @@ class Medians:
         """What may stand in for a clip of this view, the nearest first; ready when all records are added."""
         near = (view, View("", view.camera)) if view.setup else (view,)
         enough = [(key, fits) for key, fits in sorted(self._fits.items()) if len(fits) >= ENOUGH]
-        return tuple(_median(*key, fits) for place in near for key, fits in enough if key[0] == place)
+        return tuple((size, _median(at, fits)) for place in near for (at, size), fits in enough if at == place)
 
 
-def _median(view: View, color_size: Size, fits: list[tuple]) -> Usual:
+def _median(view: View, fits: list[tuple]) -> Alignment:
+    """Of the well-fitted clips of a view, from scale and offset of each, rounded."""
     steps = np.array([RATIO_STEP, RATIO_STEP, OFFSET_STEP, OFFSET_STEP])
     middle = [round(float(value), 6) for value in np.round(np.median(fits, axis=0) / steps) * steps]
-    return Usual(color_size, tuple(middle[:2]), tuple(middle[2:]), len(fits), view)
+    whose = f"camera {view.camera}'s" if view.camera else "the set's"
+    source = f"{whose} median of {len(fits)} clips" + (f" of setup {view.setup}" if view.setup else "")
+    return Alignment("ratio", tuple(middle[:2]), tuple(middle[2:]), fallback=True, source=source)
 
 
 def stand_in(usual: Sequence[Usual], depth_size: Size, color_size: Size) -> Alignment:
-    """The first of `usual` that is for such images, else the nominal one.
+    """The first of `usual` that is for colour images of this size, else the nominal one.
 
     Raises LabError where there is neither: `alignment.kinect_alignment`.
     """
-    for one in usual:
-        if one.color_size == tuple(color_size):
-            return Alignment("ratio", one.scale, one.offset, fallback=True, source=one.source)
-    return kinect_alignment(depth_size, color_size)
+    chosen = [alignment for size, alignment in usual if size == tuple(color_size)]
+    return chosen[0] if chosen else kinect_alignment(depth_size, color_size)
 
 
 def still_stands(record: dict, usual: Sequence[Usual]) -> str | None:
     """What a record that was cropped by a stand-in is cropped by now; None where that has moved."""
     found = record["alignment"]
-    for one in usual:
-        if one.color_size == tuple(record["crop"]["of"]):
-            same = (*found["scale"], *found["offset"]) == (*one.scale, *one.offset)
-            return one.source if same else None
+    for size, alignment in usual:
+        if size == tuple(record["crop"]["of"]):
+            same = (*found["scale"], *found["offset"]) == (*alignment.scale, *alignment.offset)
+            return alignment.source if same else None
     return NOMINAL if found["source"] == NOMINAL else None
