@@ -60,7 +60,8 @@ def _key(label: str, color: str, **look) -> Line2D:
     return Line2D([], [], color=color, label=label, **{"marker": "o", "markersize": 4.5, **look})
 
 
-_PAPER = _key("paper, on NTU RGB+D", ROLES["paper"], linestyle="", markerfacecolor="none", markersize=6)
+_HOLLOW = {"color": ROLES["paper"], "marker": "o", "linestyle": "", "markerfacecolor": "none", "markersize": 6.5}
+_PAPER = Line2D([], [], label="paper, on NTU RGB+D", **_HOLLOW)
 
 
 def _signed(value: float) -> str:
@@ -124,10 +125,9 @@ def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
         half = 0.36 if _twin(target.name) else 0.5
         axes.axhspan(place - half, place + half, color="#F4F4F4", linewidth=0, zorder=0)
     if pd.notna(row["paper"]):
-        axes.plot(row["paper"], place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+        axes.plot(row["paper"], place, **_HOLLOW)
     if pd.notna(row["ours"]):
-        axes.hlines(place, row["low"], row["high"], color=color, linewidth=1.6)
-        axes.plot(row["ours"], place, marker, color=color, markersize=5, zorder=3)
+        _interval(axes, place, row["ours"], row["low"], row["high"], color, filled=True, marker=marker)
         each = [float(value) for value in str(row.get("by seed") or "").split()]
         if len(each) > 1:
             axes.plot(each, [place] * len(each), ".", color=INK, markersize=2.5, zorder=4)
@@ -157,7 +157,7 @@ def comparisons(table: pd.DataFrame) -> Figure:
     printed = table["paper"] if "paper" in table else pd.Series(np.nan, table.index)
     for place, value in enumerate(printed):
         if pd.notna(value):
-            axes.plot(value, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+            axes.plot(value, place, **_HOLLOW)
     _differences(axes, table, labels, colors)
     _stretch(axes, table["difference"])
     seen = dict.fromkeys(color for color, row in zip(colors, table.itertuples(), strict=True) if not _twin(row.minus))
@@ -210,9 +210,14 @@ def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors:
     for place, (row, color) in enumerate(zip(table.itertuples(), colors, strict=True)):
         _interval(axes, place, row.difference, row.low, row.high, color, filled=row.low > 0 or row.high < 0)
         _beside(axes, place, 4, _signed(row.difference), fontsize=8)
+    _rows(axes, labels, xlabel)
+
+
+def _rows(axes: Axes, labels: Sequence[str], xlabel: str, top: float = -0.5) -> None:
+    """One row a label, from the top, about a line at zero."""
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(table)), labels)
-    axes.set(xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel=xlabel, ylim=(len(labels) - 0.5, top))
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
 
@@ -252,25 +257,19 @@ def claims_figure(table: pd.DataFrame) -> Figure:
         ours, points = row.by == "ours", row.unit == "points"
         color = PLAIN[ours]
         if points and pd.notna(row.paper):
-            axes.plot(row.paper, place, "o", markersize=6.5, markerfacecolor="none", color=ROLES["paper"])
+            axes.plot(row.paper, place, **_HOLLOW)
         if points and pd.notna(row.low):
             decided = row.verdict in ("holds", "fails")
             _interval(axes, place, row.effect, row.low, row.high, color, filled=decided, marker="v" if ours else "o")
         if points and row.level:
             axes.plot([-row.level, row.level], [place, place], "|", color=_LEVEL, markersize=9)
-        weight = "bold" if row.verdict in ("holds", "fails") else "normal"
-        verdict = f"{row.verdict}{_how_many(row)}"
-        for column, text in zip(_CLAIM_COLUMNS, (row.claim, _effect(row), f"{row.seeds}"), strict=False):
-            _beside(axes, place, column, text)
-        _beside(axes, place, _CLAIM_COLUMNS[-1], verdict, weight=weight)
+        words = row.claim, _effect(row), f"{row.seeds}", f"{row.verdict}{_how_many(row)}"
+        for column, text in zip(_CLAIM_COLUMNS, words, strict=True):
+            _beside(axes, place, column, text, weight="bold" if text in ("holds", "fails") else "normal")
     for column, head in zip(_CLAIM_COLUMNS, ("claim", "effect", "seeds", "verdict"), strict=True):
         _beside(axes, -0.9, column, head, style="italic")
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(table)), table["statement"])
-    axes.set(xlabel="effect with 95 % interval (points of accuracy)", ylim=(len(table) - 0.5, -1.4))
+    _rows(axes, table["statement"], "effect with 95 % interval (points of accuracy)", top=-1.4)
     _stretch(axes, table.loc[table["unit"] == "points", "effect"])
-    axes.grid(True, axis="x")
-    axes.tick_params(axis="y", length=0)
     key = (
         _key("claim of the paper", PLAIN[0]),
         _key("claim of ours", PLAIN[1], marker="v"),
