@@ -1,8 +1,8 @@
 """One clip from its files to aligned pixels in all modalities asked for.
 
 RGB and depth are cropped to what both cameras see. Frames are evenly spaced over those that the two share
-(`video.pair_frames`): recordings differ by a frame or more. A frame of the skeleton or of the boxes is the
-one of the same number; where the skeleton ends before, its last one.
+(`video.pair_frames`): recordings differ by a frame or more. A frame of the skeleton is the one of the same place as
+the depth image's, a frame of the boxes that of their image's; where the skeleton ends before, its last one.
 
 Other modalities are maps, drawn: a picture of one frame, uint8 (S,S,3), of what the crop shows, so that it
 lies pixel on pixel over the crop's RGB and depth. Coordinates are continuous: pixel i covers [i, i + 1).
@@ -44,6 +44,7 @@ from ..config import ClipConfig
 from ..errors import LabError
 from .index import SETTINGS, SIDECARS, Entry, read_written
 from .skeletons import Skeleton, read_skeleton
+from .store import Pixels
 from .video import Frames, pair_frames
 
 # Chosen against the joints of the embedded set, whose faster ones move by 6 % of the side per frame: from
@@ -204,7 +205,6 @@ def _is_box(frame: object) -> bool:
 
 # -- one clip ------------------------------------------------------------------------------------
 
-Pixels = dict[str, np.ndarray]  # by modality
 StandIn = Callable[[Size, Size], Alignment]
 
 
@@ -213,8 +213,9 @@ class _View:
     """What the maps of one clip are drawn from."""
 
     entry: Entry
-    frames: np.ndarray  # (T,) the stored ones
-    num_frames: int  # there are in the shorter of RGB and depth
+    frames: list[int]  # T, the stored ones of those that RGB and depth share
+    num_frames: int  # that they share
+    places: dict[str, list[int]]  # of the stored ones among all of the "color" and the "depth" image
     video: dict[int, np.ndarray]  # colour frames by number, whole
     skeleton: Skeleton | None
     depth_box: tuple
@@ -234,9 +235,9 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     rgb_at, depth_at, remark = pair_frames(sources["rgb"], sources["depth"])
     shorter = len(rgb_at)
     frames = sample_frames(shorter, config.stored_frames)
-    wanted = frames.tolist()
+    wanted = frames = frames.tolist()
     if "flow" in config.modalities:
-        wanted = [number for frame in frames.tolist() for number in (frame, *flow_pair(frame, shorter))]
+        wanted = [number for frame in frames for number in (frame, *flow_pair(frame, shorter))]
     wanted = sorted(set(wanted))
     pictures = sources["rgb"].rgb([rgb_at[number] for number in wanted])
     video = dict(zip(wanted, pictures, strict=True))
@@ -248,7 +249,8 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
     rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
     pixels = {"rgb": rgb, "depth": depth}
-    view = _View(entry, frames, shorter, video, skeleton, *alignment.crop_boxes(**sizes), config.size)
+    places = {"color": [rgb_at[frame] for frame in frames], "depth": [depth_at[frame] for frame in frames]}
+    view = _View(entry, frames, shorter, places, video, skeleton, *alignment.crop_boxes(**sizes), config.size)
     for modality in config.modalities:
         if modality not in pixels:
             pixels[modality] = _MAPS[modality](view)
@@ -321,7 +323,7 @@ def check_sizes(alignment: Alignment, *, depth_size: Size, color_size: Size, pat
 def _flow(view: _View) -> np.ndarray:
     """From the crop at FLOW_SIDE pixels, where that is more than its size."""
     side = max(view.size, FLOW_SIDE)
-    pairs = [flow_pair(frame, view.num_frames) for frame in view.frames.tolist()]
+    pairs = [flow_pair(frame, view.num_frames) for frame in view.frames]
     crops = {frame: crop_color(view.video[frame], view.color_box, side) for pair in pairs for frame in pair}
     return np.stack([flow_map(crops[before], crops[after], view.size) for before, after in pairs])
 
@@ -331,7 +333,7 @@ def _skeleton(view: _View) -> np.ndarray:
         fix = "leave skeleton out of ClipConfig.modalities"
         raise LabError.mismatch(None, f"a skeleton of {view.entry.id}", "none", fix)
     joints, drawn = view.skeleton, np.zeros((len(view.frames), view.size, view.size, 3), np.uint8)
-    for place, frame in enumerate(np.minimum(view.frames, joints.num_frames - 1)):
+    for place, frame in enumerate(np.minimum(view.places["depth"], joints.num_frames - 1)):
         if frame >= 0:  # a recording may hold no frame of the skeleton at all
             drawn[place] = skeleton_map(joints.depth_xy[frame], joints.state[frame], view.depth_box, view.size)
     return drawn
@@ -346,15 +348,12 @@ def _layout(view: _View) -> np.ndarray:
         raise LabError.mismatch(None, f"boxes for the layout in {name}", "no such file", fix)
     boxes = read_boxes(path)
     image, crop = ("color", view.color_box) if "color" in boxes else ("depth", view.depth_box)
-    shortest = min((len(frames) for frames in boxes[image].values()), default=0)
-    if shortest < view.num_frames:
+    shortest, places = min(map(len, boxes[image].values()), default=0), view.places[image]
+    if shortest <= places[-1]:
         fix = "give a box or null for every frame"
-        raise LabError.mismatch(path, f"boxes of {view.num_frames} frames", shortest, fix)
-    maps = [
-        layout_map({group: of_frame[frame] for group, of_frame in boxes[image].items()}, crop, view.size)
-        for frame in view.frames
-    ]
-    return np.stack(maps)
+        raise LabError.mismatch(path, f"boxes of {places[-1] + 1} frames", shortest, fix)
+    of_frame = [{group: frames[place] for group, frames in boxes[image].items()} for place in places]
+    return np.stack([layout_map(groups, crop, view.size) for groups in of_frame])
 
 
 _MAPS = {"flow": _flow, "skeleton": _skeleton, "layout": _layout}
@@ -365,7 +364,7 @@ def too_few(source: str) -> str:
     return f"too few tracked joints; {source} is used"
 
 
-def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int], alignment: Alignment,
+def _found(skeleton: Skeleton | None, frames: list[int], counts: dict[str, int], alignment: Alignment,
            remark: str) -> dict:  # fmt: skip
     """What a record keeps of how a clip was read."""
     nan_joints = 0
@@ -373,13 +372,13 @@ def _found(skeleton: Skeleton | None, frames: np.ndarray, counts: dict[str, int]
         counts, nan_joints = counts | {"skeleton": skeleton.num_frames}, skeleton.nan_joints
     notes = {
         "frame counts differ": len(set(counts.values())) > 1,
-        "some frames are repeated": len(set(frames.tolist())) < len(frames),
+        "some frames are repeated": len(set(frames)) < len(frames),
         f"{nan_joints} joints are not numbers": nan_joints > 0,
         too_few(alignment.source): alignment.fallback,
         remark: bool(remark),
     }
     return {
-        "frames": frames.tolist(),
+        "frames": frames,
         "counts": counts,
         "alignment": {
             "method": alignment.method,
