@@ -407,6 +407,17 @@ def test_local_processes_train_at_once_and_leave_together(local, tmp_path, slow_
     assert digests(lab) == digests(local[0])
 
 
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(
+        "from labkit.experiments.graph import run_graph; from tiny import tiny_lab\n"
+        f"run_graph([(tiny_lab({str(tmp_path)!r}), ['depth', 'rgb'])], workers=2)\n", encoding="utf-8")  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, env=environment)
+    assert done.returncode == 1 and "expected 2 worker processes" in done.stderr.splitlines()[-1]
+    assert "under if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+
+
 def test_seeds_there_are_those_whose_trainings_are_all_finished(tmp_path, fits):
     lab = tiny_lab(tmp_path, epochs=1)
     assert targets.seeds_there(lab, ["table2:1"]) == 1, "what the parameters ask for, trained or not"

@@ -11,7 +11,6 @@ from scipy.stats import t as student_t
 from labkit.errors import LabError
 from labkit.experiments.statistics import (
     Interval,
-    accuracy,
     clip_spread,
     confusion,
     gap_closed,
@@ -24,22 +23,16 @@ from labkit.experiments.statistics import (
 )
 
 
-def test_accuracy_of_classes_and_of_logits():
-    labels = np.array([0, 1, 2, 1])
-    assert accuracy([0, 1, 1, 1], labels) == 0.75
-    assert accuracy(np.eye(3)[[0, 1, 1, 1]], labels) == 0.75
-
-
 def test_confusion_rows_are_true_classes():
     table = confusion([0, 1, 1, 1], [0, 1, 2, 1], 3)
     assert table.tolist() == [[1, 0, 0], [0, 2, 0], [0, 1, 0]]
     assert table.sum(axis=1).tolist() == [1, 2, 1]
+    assert confusion(np.eye(3)[[0, 1, 1, 1]], [0, 1, 2, 1], 3).tolist() == table.tolist(), "of logits"
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda nan: accuracy([[0.1, nan]], [0]),
         lambda nan: confusion([[0.1, nan]], [0], 2),
         lambda nan: seed_interval([0.5, nan]),
         lambda nan: paired_bootstrap([1, nan], [0, 1]),
@@ -58,9 +51,9 @@ def test_nan_is_refused(call, bad):
 
 def test_no_clips_or_unequal_clips_are_refused():
     with pytest.raises(LabError, match="at least one"):
-        accuracy([], [])
+        confusion([], [], 2)
     with pytest.raises(LabError, match="same clips"):
-        accuracy([1, 2], [1])
+        confusion([1, 2], [1], 3)
     with pytest.raises(LabError, match="same clips"):
         paired_bootstrap([1, 0, 1], [1, 0])
     with pytest.raises(LabError, match="0 of 0"):

@@ -129,9 +129,11 @@ def _keep_results(bench: Lab, seeds: int) -> None:
     from ..experiments import targets
 
     table = targets.results_table(bench, seeds)
-    files.write_text(bench.runs.root / f"results-{bench.series_name}.csv", table.to_csv(index=False))
+    path = bench.runs.root / f"results-{bench.series_name}.csv"
+    files.write_text(path, table.to_csv(index=False))
     show_table(table)
     write_tidy([bench], seeds)
+    print(f"this table: {path}; notebooks: {path.parent / 'notebooks' / bench.series_name}", file=sys.stderr)
 
 
 def doctor(home: Path | None = None) -> None:

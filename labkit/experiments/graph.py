@@ -273,7 +273,7 @@ def _open_store(path: Path, fingerprint: str) -> ClipStore:
 def dask_setup(worker: Any) -> None:
     """Called by Dask in a local process that starts: interrupts and what is told are left to who started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # results alone go to the caller's
+    sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
 
 
 def dask_teardown(worker: Any) -> None:
@@ -283,6 +283,15 @@ def dask_teardown(worker: Any) -> None:
     STOP.set()
 
 
+def _dask() -> Any:
+    """Dask's `distributed`, without what it tells at length: here it is one line."""
+    import distributed
+
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return distributed
+
+
 @contextmanager
 def _started(workers: int) -> Iterator[Client]:
     """The client of that many processes on this machine, which end when the work does."""
@@ -290,8 +299,7 @@ def _started(workers: int) -> Iterator[Client]:
     if not has_locks():
         fix = "give the machine or container some (docker run --shm-size 64m), or ask for one process"
         raise LabError.mismatch("/dev/shm", f"shared memory for the locks of {workers} worker processes", "none", fix)
-    import distributed
-
+    distributed = _dask()
     try:
         with warnings.catch_warnings(action="ignore"):  # the dashboard's port may be taken
             cluster = distributed.LocalCluster(
@@ -317,11 +325,8 @@ async def _close(nannies: list) -> None:
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
     """The client of a scheduler that has workers; LabError when there is none within a few seconds."""
-    import distributed
-
+    distributed = _dask()
     fix = "start `dask scheduler` and `dask worker --nthreads 1 ADDRESS`, or correct the address"
-    for name in ("distributed", "distributed.client"):  # which tell at length what is told here in one line
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS)
     except Exception as error:  # who answers may be no scheduler at all

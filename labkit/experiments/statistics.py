@@ -39,11 +39,6 @@ class Difference(NamedTuple):
     p: float
 
 
-def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
-    """Fraction of clips whose class is right; `predicted` is classes (clips,) or logits (clips, classes)."""
-    return float((_classes(predicted) == _same_length(_classes(labels), predicted)).mean())
-
-
 def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> np.ndarray:
     """Counts (num_classes, num_classes): rows are true classes, columns predicted ones."""
     table = np.zeros((num_classes, num_classes), dtype=np.int64)

@@ -16,15 +16,15 @@ from torch.nn import functional as F
 
 from ..config import DistillConfig
 from ..errors import LabError
-from ..losses import Objective, Terms, learn_soft_labels, soft_targets
+from ..losses import Objective, Terms, learn_soft_labels
 from ..model import Features, Labels, Logits, Scalar, StreamOutput
 
 TeacherLogits = Float[Tensor, "teachers batch classes"]
 Vectors = Float[Tensor, "batch channel"]
 EnsembleWeights = Float[Tensor, "teachers #batch"]  # one a clip, or one for all
-PerClip = Float[Tensor, " batch"]
 ChannelIndices = Int[Tensor, " count"]
 ChannelMaps = Float[Tensor, "batch channel positions"]  # positions = time * height * width
+
 
 def mars_loss(
     student_logits: Logits,
@@ -40,27 +40,6 @@ def mars_loss(
     """
     error = F.mse_loss(student_features, teacher_features.detach())
     return F.cross_entropy(student_logits, labels) + feature_weight * error
-
-
-def dmcl_losses(
-    stream_logits: Float[Tensor, "streams batch classes"],
-    labels: Labels,
-    *,
-    temperature: float = 2.0,
-) -> Float[Tensor, "streams batch"]:
-    """DMCL (Garcia et al., WACV 2021; constants from their code): each stream's loss for each clip.
-
-    A clip's winner, the stream of lowest cross-entropy, learns its label; the others learn the label
-    and, with weight temperature squared, the winner's soft targets. Their objective is the sum over
-    streams, mean over clips; their prediction the sum of the streams' logits.
-    """
-    hard = _cross_entropies(stream_logits, labels)
-    winner = hard.argmin(dim=0)
-    teacher = stream_logits[winner, torch.arange(len(labels), device=labels.device)].detach()
-    students = F.log_softmax(stream_logits / temperature, dim=-1)
-    soft = -(soft_targets(teacher, temperature) * students).sum(dim=-1)
-    loses = torch.arange(len(stream_logits), device=labels.device)[:, None] != winner
-    return hard + loses * temperature**2 * soft
 
 
 def ensemble_weights(
@@ -108,11 +87,6 @@ def ensemble_distillation_loss(
     return soft_weight * soft + hard_weight * F.cross_entropy(student_logits, labels)
 
 
-def cosine_distance(student: Vectors, teacher: Vectors) -> PerClip:
-    """Graph distillation (Luo et al., ECCV 2018; their code): 1 - cosine, per clip, of logits or features."""
-    return 1 - F.cosine_similarity(student, teacher.detach(), dim=-1)
-
-
 def focal_channels(teacher: ChannelMaps, count: int) -> ChannelIndices:
     """The `count` channels that FCKD-style losses transfer, strongest first.
 
@@ -142,20 +116,6 @@ def channel_correlation_loss(student: ChannelMaps, teacher: ChannelMaps) -> Scal
     """
     gap = _gram(student) - _gram(teacher.detach())
     return gap.square().sum(dim=(1, 2)).mean() / student.shape[1]
-
-
-def admd_discriminator_loss(real: Logits, fake: Logits, labels: Labels) -> Scalar:
-    """ADMD (Garcia, Morerio, Murino; their code): the discriminator's half of the game.
-
-    It sorts the teacher's features (`real`) into classes 1 to K and the student's (`fake`) into
-    class 0, the mean of two cross-entropies. One row of (rows, K+1) per frame; labels 0 to K-1.
-    """
-    return (F.cross_entropy(real, labels + 1) + F.cross_entropy(fake, torch.zeros_like(labels))) / 2
-
-
-def admd_generator_loss(fake: Logits, labels: Labels) -> Scalar:
-    """ADMD, the student's half: its features should pass for the teacher's, of the right class."""
-    return F.cross_entropy(fake, labels + 1)
 
 
 def _cross_entropies(logits: TeacherLogits, labels: Labels) -> Float[Tensor, "teachers batch"]:
