@@ -60,12 +60,8 @@ def cue_of_clips(lab: Lab) -> np.ndarray:
 
 
 def confusions(lab: Lab, name: str, seeds: int = 1) -> np.ndarray:
-    """A target's counts (true class, predicted class) on the test clips, summed over seeds."""
-    return sum(_confusions(lab, name, seeds))
-
-
-def _confusions(lab: Lab, name: str, seeds: int) -> list[np.ndarray]:
-    return [confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in range(seeds)]
+    """A target's counts on the test clips, (seed, true class, predicted class)."""
+    return np.stack([confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in range(seeds)])
 
 
 def outcomes(lab: Lab, names: Iterable[str], seeds: int = 1) -> pd.DataFrame:
@@ -73,20 +69,19 @@ def outcomes(lab: Lab, names: Iterable[str], seeds: int = 1) -> pd.DataFrame:
 
     Means over seeds; "lowest" and "highest" are the right answers of single seeds.
     """
-    cues = np.array([action.cue for action in actions_of(lab)])
-    everyone, partner = np.arange(lab.num_classes), partners(lab)
-    counts = {name: _confusions(lab, name, seeds) for name in names}
+    cues, partner = np.array([action.cue for action in actions_of(lab)]), partners(lab)
+    counts = {name: confusions(lab, name, seeds) for name in names}
     rows = []
     for cue in CUES:
-        for name, tables in counts.items():
-            own, table = cues == cue, sum(tables)
-            each = [100 * np.diag(one)[own].sum() / one[own].sum() for one in tables]
-            total = table[own].sum()
-            right, confused = table[everyone, everyone][own].sum(), table[everyone, partner][own].sum()
-            shares = {"right": right, "partner": confused, "elsewhere": total - right - confused}
-            shares = {outcome: 100 * count / total for outcome, count in shares.items()}
-            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares, "lowest": min(each),
-                         "highest": max(each), "clips": total // seeds})  # fmt: skip
+        own = np.flatnonzero(cues == cue)
+        for name, table in counts.items():
+            clips = int(table[0, own].sum())
+            right, confused = (table[:, own, said].sum(axis=1) for said in (own, partner[own]))  # by seed
+            found = {"right": right, "partner": confused, "elsewhere": clips - right - confused}
+            shares = {outcome: 100 * count.mean() / clips for outcome, count in found.items()}
+            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares,
+                         "lowest": 100 * right.min() / clips, "highest": 100 * right.max() / clips,
+                         "clips": clips})  # fmt: skip
     return pd.DataFrame(rows)
 
 
