@@ -169,7 +169,7 @@ EXERCISE = (
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A project of one notebook, one figure and two tables; the site without the modules."""
+    """A project of one notebook, two figures and two tables; the site without the modules."""
     cut = shutil.copytree(website.SITE, tmp_path / "pages")
     (cut / "api.md").write_text("# Modules\n", encoding="utf-8")
     monkeypatch.setattr(website, "SITE", cut)
@@ -177,7 +177,8 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "notebooks").mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "00_question.ipynb")
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "results.png").write_bytes((ROOT / "figures" / "results.png").read_bytes())
+    for name in ("results.png", "claims.png"):  # those that pages show
+        (tmp_path / "figures" / name).write_bytes((ROOT / "figures" / name).read_bytes())
     table = pd.DataFrame({"target": ["a|b", "c"], "ours": [71.26, None], "p": [0.00012, 0.25], "n": [3, 4]})
     for name in ("results", "comparisons"):
         table.to_csv(tmp_path / "figures" / f"{name}.csv", index=False)
