@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ntu_files import write_depth
+from replicas import save_picture
 
 from labkit.clips import STILL, flip_clip
+from labkit.config import ClipConfig
 from labkit.data import modalities
+from labkit.data.index import Entry
 from labkit.data.modalities import (
     BONES,
     FLOW_GAP,
@@ -19,9 +23,11 @@ from labkit.data.modalities import (
     flow_map,
     flow_pair,
     layout_map,
+    read_aligned,
     read_boxes,
     skeleton_map,
 )
+from labkit.data.skeletons import single_body, write_skeleton
 from labkit.errors import LabError
 from labkit.puppets.body import JOINT, JOINTS, MIRROR
 
@@ -230,3 +236,26 @@ def test_boxes_of_another_kind_are_refused(tmp_path, content):
     with pytest.raises(LabError) as caught:
         read_boxes(path)
     assert caught.value.path == str(path) and caught.value.fix
+
+
+def test_joints_and_boxes_are_those_of_the_frame_that_is_shown(tmp_path):
+    """Two folders paired by number, of which depth begins two frames later."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        save_picture(tmp_path / "color" / f"{number}.png", np.zeros((24, 32, 3), np.uint8))
+        if number > 1:
+            write_depth(tmp_path / "depth" / f"{number}.png", np.ones((24, 32)))
+    joints = rng.uniform((2, 2), (30, 22), (4, 25, 2))
+    write_skeleton(tmp_path / "s.skeleton", single_body(np.ones((4, 25, 3)), joints, joints, np.full((4, 25), 2)))
+    boxes = [[number, 2, number + 4, 9] for number in range(6)]
+    (tmp_path / "boxes.json").write_text(json.dumps({"boxes": {"color": {"person": boxes}}}), encoding="utf-8")
+    names = {"rgb": "color", "depth": "depth", "skeleton": "s.skeleton", "boxes": "boxes.json"}
+    entry = Entry("a", None, 0, {modality: str(tmp_path / name) for modality, name in names.items()})
+    kinds = ("rgb", "depth", "skeleton", "layout")
+    pixels, found = read_aligned(entry, ClipConfig(size=24, stored_frames=4, modalities=kinds, alignment="none"))
+    whole = (0.0, 0.0, 32.0, 24.0)
+    for place in range(4):
+        drawn = skeleton_map(joints[place][None], np.full((1, 25), 2), whole, 24)
+        assert np.array_equal(pixels["skeleton"][place], drawn)
+        assert np.array_equal(pixels["layout"][place], layout_map({"person": boxes[place + 2]}, whole, 24))
+    assert found["counts"] == {"rgb": 6, "depth": 4, "skeleton": 4}
