@@ -67,12 +67,9 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     from ..tools.settings import get_profile
 
     at_least_one(workers=workers)
-    path = csv or opening.beside(root, "check.csv")
-    _check_table(path, COLUMNS)
-    found = check_clips(
-        find_dataset(root), root, get_profile(profile).clips,
-        mode="quick" if quick else "full", workers=workers,
-    )  # fmt: skip
+    path = _table_path(csv or opening.beside(root, "check.csv"), COLUMNS)
+    mode = "quick" if quick else "full"
+    found = check_clips(find_dataset(root), root, get_profile(profile).clips, mode=mode, workers=workers)
     files.write_text(path, found.table.to_csv(index=False, lineterminator="\n"))
     _show_check(found)
     print(f"every finding: {path}")
@@ -84,16 +81,16 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     return 1 if faults or found.count("excluded") == len(found.verdicts) else 0
 
 
-def _check_table(path: Path, columns: Sequence[str]) -> None:
+def _table_path(path: Path, columns: Sequence[str]) -> Path:
     """LabError where a CSV would replace something that no earlier call wrote, such as a table of clips."""
-    fix = "name a new file with --csv, or move this one away"
-    if path.exists() and not path.is_file():
-        raise LabError.mismatch(path, "no file, or a table to replace", "something else", fix)
-    if path.exists():
+    head = ",".join(columns).encode() if not path.exists() else b""
+    if path.is_file():
         with open(path, "rb") as file:
-            head = file.readline(1000)
-        if head.strip() != ",".join(columns).encode():
-            raise LabError.mismatch(path, f"no file, or a table of {', '.join(columns)}", "another file", fix)
+            head = file.readline(1000).strip()
+    if head != ",".join(columns).encode():
+        fix = "name a new file with --csv, or move this one away"
+        raise LabError.mismatch(path, f"no file, or a table of {', '.join(columns)}", "something else", fix)
+    return path
 
 
 def _show_check(found: CheckResult) -> None:
@@ -190,8 +187,7 @@ def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | N
     clips = ClipStore(folder)
     rows = checks.alignment_rows(clips.records)
     _show_alignment(rows, len(clips), all_outliers=True)
-    path = csv or opening.beside(root, "alignment.csv")
-    _check_table(path, rows.columns)
+    path = _table_path(csv or opening.beside(root, "alignment.csv"), rows.columns)
     files.write_text(path, rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(f"every clip: {path}")
     if figure is not None and len(rows):
