@@ -155,7 +155,7 @@ def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> 
     if not watched():
         return None
     count = min(len(rgb), len(depth_coloured))
-    frames = [_png(rgb[t], depth_coloured[t], height) for t in range(count)]
+    frames = [_side_by_side(rgb[t], depth_coloured[t], height) for t in range(count)]
     image = Image(value=frames[0], format="png")
     play = Play(max=count - 1, interval=120, description="play the clip")
     slider = IntSlider(max=count - 1, description="frame")
@@ -164,15 +164,13 @@ def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> 
     return VBox([image, HBox([play, slider])], layout=Layout(align_items="flex-start"))
 
 
-def _png(rgb: np.ndarray, depth_coloured: np.ndarray, height: int) -> bytes:
-    """Both frames at one height, side by side, as a PNG file."""
-    gap = np.full((height, GAP, 3), 255, np.uint8)
-    sheet = np.hstack([_at_height(rgb, height), gap, _at_height(depth_coloured, height)])
+def _side_by_side(rgb: np.ndarray, depth_coloured: np.ndarray, height: int) -> bytes:
+    """Both frames at one height, as a PNG file."""
+    sizes = [(round(height * frame.shape[1] / len(frame)), height) for frame in (rgb, depth_coloured)]
+    left, right = (
+        Picture.fromarray(frame).resize(size, Picture.Resampling.NEAREST)
+        for frame, size in zip((rgb, depth_coloured), sizes, strict=True)
+    )
     buffer = io.BytesIO()
-    Picture.fromarray(sheet).save(buffer, format="png")
+    Picture.fromarray(np.hstack([left, np.full((height, GAP, 3), 255, np.uint8), right])).save(buffer, format="png")
     return buffer.getvalue()
-
-
-def _at_height(frame: np.ndarray, height: int) -> np.ndarray:
-    width = round(height * frame.shape[1] / frame.shape[0])
-    return np.asarray(Picture.fromarray(frame).resize((width, height), Picture.Resampling.NEAREST))
