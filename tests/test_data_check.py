@@ -145,6 +145,10 @@ def short(root: Path, clip: str) -> None:
         file.unlink()
 
 
+def resized(root: Path, clip: str) -> None:
+    write_video(paths_of(root, clip)["rgb"], 14, (256, 256))
+
+
 def no_depth(root: Path, clip: str) -> None:
     for file in paths_of(root, clip)["depth"].iterdir():
         write_depth(file, np.zeros((35, 42)))
@@ -208,6 +212,7 @@ FAULTS: dict[str, tuple[Callable[[Path, str], object], str, str]] = {  # clip: w
     C + "009": (twice, "excluded", "found twice"),
     C + "011": (lambda r, c: swapped(r, c, D + "024"), "remark", "joints and depth disagree"),
     D + "024": (lambda r, c: None, "remark", "frame counts differ"),  # swapped just now
+    D + "020": (resized, "excluded", "resized after their joints were found"),
     C + "020": (lambda r, c: paths_of(r, c)["skeleton"].write_bytes(b"0\n"), "remark", "too few joints"),
     C + "021": (lambda r, c: shutil.rmtree(paths_of(r, c)["depth"]), "excluded", "missing"),
     D + "008": (lambda r, c: as_pipe(paths_of(r, c)["rgb"]), "excluded", "not a file"),
@@ -246,7 +251,7 @@ def test_every_fault_is_classed_and_every_clip_ends_somewhere(faulty, tmp_path):
     }
     assert not wrong and len(FAULTS) >= 16
     untouched = set(found.verdicts) - set(FAULTS)
-    assert {found.verdicts[clip] for clip in untouched} == {"used"} and len(untouched) == 7
+    assert {found.verdicts[clip] for clip in untouched} == {"used"} and len(untouched) == 6
     assert sum(map(found.count, ("used", "remark", "excluded"))) == len(found.verdicts) == 48
     assert found.strangers == ("nturgb+d_skeletons/NTU_RGBD_samples_with_missing_skeletons.txt",)
     store = prepare(data.index(faulty), tmp_path / "store", CONFIG, progress=False)

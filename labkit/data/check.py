@@ -28,7 +28,7 @@ from ..tools.machine import available_cores
 from ..tools.parallel import ordered_map
 from ..tools.progress import Progress
 from .index import Entry, Index
-from .modalities import read_aligned
+from .modalities import RESIZED, read_aligned
 from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View
 from .skeletons import Skeleton, read_skeleton, tracking_faults
 from .splits import DataSet, Split
@@ -220,7 +220,8 @@ def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded")
     reason = error.reason if isinstance(error, LabError) else error.strerror or str(error)
     modality = next((m for m, file in job.entry.files.items() if path and _inside(path, file)), "")
     where = relative(path, job.root) if path else ""
-    return Finding(job.entry.id, verdict, _kind(path, modality), modality, where, reason)
+    kind = RESIZED if RESIZED in reason else _kind(path, modality)
+    return Finding(job.entry.id, verdict, kind, modality, where, reason)
 
 
 def _inside(path: str, file: str) -> bool:
@@ -264,10 +265,10 @@ def _kind(path: str | None, modality: str) -> str:
 
 def _glance(job: Job) -> Iterator[Finding]:
     """Frame counts and the first and last depth image; nothing else is decoded."""
-    entry, counts = job.entry, {}
-    for modality in ("rgb", "depth"):
-        counts[modality] = Frames(Path(entry.files[modality])).count
-    Frames(Path(entry.files["depth"])).depth([0, counts["depth"] - 1])
+    entry = job.entry
+    sources = {modality: Frames(Path(entry.files[modality])) for modality in ("rgb", "depth")}
+    counts = {modality: frames.count for modality, frames in sources.items()}
+    sources["depth"].depth([0, counts["depth"] - 1])
     if "skeleton" in entry.files:
         check_plain(entry.files["skeleton"])
         with open(entry.files["skeleton"], "rb") as file:

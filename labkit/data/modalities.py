@@ -71,6 +71,7 @@ _SUBPIXEL = 4  # bits behind the point in OpenCV's coordinates
 _FAR = 1e4  # px; no joint of use lies further from the crop, and OpenCV's coordinates would overflow
 
 LAYOUT = (("person",), ("left_hand", "right_hand"), ("object",))  # the groups of boxes in each channel
+RESIZED = "resized after their joints were found"
 SAME_SIZE = 0.1  # share by which an image may differ from the size that its joints fit
 SAME_PLACE = 0.06  # of the width: NTU's clips differ by less than 0.02
 _BOXES_FIX = "mend this file, or leave layout out of ClipConfig.modalities"
@@ -315,9 +316,9 @@ def check_sizes(alignment: Alignment, *, depth_size: Size, color_size: Size, pat
     moved = alignment.offset[0] / depth_size[0] - KINECT_OFFSET[0] / KINECT_DEPTH[0]
     if np.abs(mapped / color_size - 1).max() > SAME_SIZE or abs(moved) > SAME_PLACE:
         size = f"{mapped[0]:.0f}x{mapped[1]:.0f}"
-        expected = f"RGB and depth of the size that the joints were mapped to, RGB of about {size}"
+        expected = f"images that were not {RESIZED}, RGB of about {size} for these joints"
         found = f"RGB {color_size[0]}x{color_size[1]}, depth {depth_size[0]}x{depth_size[1]}"
-        raise LabError.mismatch(path, expected, found, "take the images as they were recorded, not resized")
+        raise LabError.mismatch(path, expected, found, "take the images as they were recorded")
 
 
 def _flow(view: _View) -> np.ndarray:
