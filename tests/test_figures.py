@@ -42,7 +42,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
     table = a_table(table2_2=67.0, table2_15=81.25)
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        figures.save_figure(figures.results(table), "results", folder, table, caption="Accuracy on puppets.")
+        style.save_figure(figures.results(table), "results", folder, table, caption="Accuracy on puppets.")
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert sorted(first) == ["results.csv", "results.pdf", "results.png", "results.svg"]
     assert first == second
@@ -65,7 +65,7 @@ def test_a_figure_that_was_shown_before_is_saved_the_same():
 
 def test_files_carry_the_caption_and_neither_date_nor_version(tmp_path):
     caption = "Confusion of the RGB stream on puppets."
-    paths = figures.save_figure(figures.confusion(np.eye(2), ["a", "b"]), "c", tmp_path, caption=caption)
+    paths = style.save_figure(figures.confusion(np.eye(2), ["a", "b"]), "c", tmp_path, caption=caption)
     assert len(paths) == 3
     for path in paths:
         content = path.read_bytes()
@@ -77,25 +77,25 @@ def test_files_carry_the_caption_and_neither_date_nor_version(tmp_path):
 
 def test_the_csv_holds_the_plotted_numbers(tmp_path):
     table = a_table(table2_2=66.66666666)
-    figures.save_figure(figures.results(table), "results", tmp_path, table, caption="puppets")
+    style.save_figure(figures.results(table), "results", tmp_path, table, caption="puppets")
     back = pd.read_csv(tmp_path / "results.csv")
     assert list(back["target"]) == list(table["target"])
     assert back.loc[back["target"] == "table2:2", "ours"].item() == pytest.approx(66.6667)
 
 
 def test_another_data_sets_own_name_will_do(tmp_path):
-    assert figures.save_figure(figures.method_diagram(), "d", tmp_path, caption="On UTD-MHAD.", data_name="UTD-MHAD")
+    assert style.save_figure(figures.method_diagram(), "d", tmp_path, caption="On UTD-MHAD.", data_name="UTD-MHAD")
 
 
 @pytest.mark.parametrize("caption", ["", "Accuracy of the RGB stream."])
 def test_a_caption_must_name_its_data(tmp_path, caption):
     with pytest.raises(LabError, match="names its data"):
-        figures.save_figure(figures.method_diagram(), "diagram", tmp_path, caption=caption)
+        style.save_figure(figures.method_diagram(), "diagram", tmp_path, caption=caption)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_save_keeps_the_old_figure(tmp_path, monkeypatch):
-    figures.save_figure(figures.method_diagram(), "diagram", tmp_path, caption="paper")
+    style.save_figure(figures.method_diagram(), "diagram", tmp_path, caption="paper")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full_disk(*_):
@@ -103,7 +103,7 @@ def test_a_failed_save_keeps_the_old_figure(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(LabError, match="No space left"):
-        figures.save_figure(figures.confusion(np.eye(2), "ab"), "diagram", tmp_path, caption="paper")
+        style.save_figure(figures.confusion(np.eye(2), "ab"), "diagram", tmp_path, caption="paper")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

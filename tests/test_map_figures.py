@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from labkit.figures import gallery as figures
-from labkit.figures import style
+from labkit.figures import pictures, style
 
 T, SIDE = 3, 8
 RNG = np.random.default_rng(0)
@@ -17,10 +17,10 @@ FRAMES = RNG.integers(0, 256, (T, SIDE, SIDE, 3), np.uint8)
 
 def test_a_cell_of_a_map_becomes_a_square_on_a_scale_from_zero():
     maps = np.array([[[0.0, 1.0], [-3.0, 2.0]], [[4.0, 0.0], [0.0, 0.0]]])
-    grey = figures.in_grey(maps, SIDE)
+    grey = pictures.in_grey(maps, SIDE)
     assert grey.shape == (2, SIDE, SIDE, 3) and grey.dtype == np.uint8
     assert (grey[0, :4, 4:] == 63).all() and (grey[0, 4:, :4] == 0).all() and (grey[1, :4, :4] == 255).all()
-    assert not figures.in_grey(np.zeros((1, 2, 2)), SIDE).any()
+    assert not pictures.in_grey(np.zeros((1, 2, 2)), SIDE).any()
 
 
 def test_the_sheet_holds_the_frames_and_the_maps_of_each_stream():
@@ -32,7 +32,7 @@ def test_the_sheet_holds_the_frames_and_the_maps_of_each_stream():
     assert to_hex(axes[0, 1].title.get_color()).upper() == style.ROLES["rgb"]
     shown = axes[0, 0].images[0].get_array()
     assert np.array_equal(shown[:, :SIDE], FRAMES[0]) and np.array_equal(shown[:, -SIDE:], FRAMES[-1])
-    expected = figures.in_grey(maps[1], SIDE)
+    expected = pictures.in_grey(maps[1], SIDE)
     for axis in (axes[2, 0], axes[1, 1]):
         assert np.array_equal(axis.images[0].get_array()[:, :SIDE], expected[0])
 

@@ -20,28 +20,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from ..data.check import FAR, STEPS, VIEW
-from .curves import (
-    accuracy_curves,
-    hallucination_curves,
-    line_chart,
-    soft_label_bars,
-    training_curves,
-)
-from .pictures import Answered, answered_clips, clip_strip, contact_sheet, in_grey, method_diagram, overlay, strips
+from .curves import accuracy_curves, hallucination_curves, line_chart, soft_label_bars, training_curves
+from .pictures import Answered, answered_clips, clip_strip, contact_sheet, method_diagram, overlay, strips
 from .results import claims_figure, class_gains, comparisons, effects_figure, results, role_color
-from .studies import (
-    cka_course,
-    map_sheet,
-    noise_curves,
-)
-from .style import COLUMN, FAINT, INK, PAGE, PLAIN, ROLES, new_figure, save_figure, styled
+from .studies import cka_course, map_sheet, noise_curves
+from .style import COLUMN, FAINT, INK, PAGE, PLAIN, new_figure, styled
 
 __all__ = [
-    "COLUMN", "PAGE", "ROLES", "Answered", "accuracy_curves", "alignment_overview", "answered_clips", "cka_course",
-    "claims_figure", "class_gains", "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes",
-    "effects_figure", "hallucination_curves", "in_grey", "line_chart",
-    "map_sheet", "method_diagram", "noise_curves", "overlay", "pair_grid", "ratio_histogram", "registration_errors",
-    "results", "save_figure", "soft_label_bars", "strips", "training_curves",
+    "Answered", "accuracy_curves", "alignment_overview", "answered_clips", "cka_course", "claims_figure", "class_gains",
+    "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure", "hallucination_curves",
+    "line_chart", "map_sheet", "method_diagram", "noise_curves", "overlay", "pair_grid", "ratio_histogram",
+    "registration_errors", "results", "soft_label_bars", "strips", "training_curves",
 ]  # fmt: skip
 
 
