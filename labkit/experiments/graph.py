@@ -35,7 +35,7 @@ from ..tools.parallel import has_locks, refuse_without_main_guard
 from .trainings import UNPREPARED, get_training, make
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 CONNECT_SECONDS = 8
 SAVE_SECONDS = 120  # that an interrupted process has, to finish its step and save
@@ -231,7 +231,7 @@ def _on_workers(report: Report, client: Client, threads: int | None) -> Iterator
     # A lab is a task as well: it is sent once, and made again when the worker that holds it dies.
     labs = {id(node.lab): node.lab for node in report.nodes.values()}
     sent = {key: client.submit(replace, _packed(lab), pure=False) for key, lab in labs.items()}
-    futures: dict[str, Any] = {}
+    futures: dict[str, Future] = {}
     for run_id, node in report.nodes.items():
         named = None if node.provisional else run_id
         parents = [futures[parent] for parent in node.parents if parent in futures]
@@ -241,7 +241,18 @@ def _on_workers(report: Report, client: Client, threads: int | None) -> Iterator
         if future.status not in ("finished", "error"):
             fix = "start it again and run the same: it goes on from the checkpoints"
             raise LabError.mismatch(None, "a Dask scheduler that stays", "that it went away", fix)
-        yield report.nodes[future.key], future.result
+        yield report.nodes[future.key], partial(_result, future)
+
+
+def _result(future: Future) -> float:
+    """What a task came to, or raises why it failed."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        fix = "if memory is short, take fewer workers or a smaller batch_size"
+        raise LabError.mismatch(None, "a process that lives through it", "that several died", fix) from error
 
 
 def _packed(lab: Lab) -> Lab:

@@ -27,7 +27,7 @@ __all__ = [
     "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER",
     "Target", "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "gap_closed_by_depth",
     "get_targets", "in_words", "look", "make", "needs", "possible", "predictions", "reproduce", "results_table",
-    "seeds_there", "state_of", "subjects", "tidy",
+    "seeds_there", "state_of", "tidy",
 ]  # fmt: skip
 
 # Differences that carry the paper's claim and their honest twins: (better, than what).
@@ -160,7 +160,7 @@ def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.n
     (N,) bool keeps some of the test clips.
     """
     kept = np.full(len(lab.split.test), True) if where is None else where
-    people = subjects(lab)[kept]
+    people = lab.people()[kept]
     rows = []
     for better, worse in pairs:
         right = [answers_of_seeds(lab, name, seeds)[:, kept] for name in (better, worse)]
@@ -180,11 +180,6 @@ def in_words(comparisons: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def subjects(lab: Lab) -> np.ndarray:
-    """Who acts in each test clip, (N,); see `Lab.people`."""
-    return lab.people()
-
-
 UPPER = "table2:8"  # RGB and depth, in training and at test
 
 
@@ -197,7 +192,7 @@ def gap_closed_by_depth(
     the baseline: there is no gap.
     """
     right = [answers_of_seeds(lab, name, seeds) for name in (student, baseline, UPPER)]
-    return gap_closed(*right, groups=subjects(lab))
+    return gap_closed(*right, groups=lab.people())
 
 
 # -- how far runs have come ----------------------------------------------------------------------------
