@@ -48,30 +48,26 @@ def load_two_stream(run: Run) -> TwoStream:
     return pair.eval()
 
 
-def stages(start: Stream, run: Run, role: str = "hallucination") -> dict[int, Stream]:
-    """A stream along its training, by epochs done: its start, the snapshots that the run kept, and the end.
+def stages(start: Stream, run: Run) -> dict[int, Stream]:
+    """The hallucination along step 3, by epochs done: its start, the snapshots that the run kept, and the end.
 
     `start` is what the run began with. The end are the chosen weights, entered after all epochs, whichever
     epoch they were chosen in.
     """
-    last, artefacts = run.spec.config["train"]["epochs"], run.manifest()
-    kept = [epoch for epoch in range(1, last) if snapshot_name(epoch) in artefacts]
-    snapshots = {epoch: load_snapshot(run, epoch, role) for epoch in kept}
-    return {0: start, **snapshots, last: load_stream(run, role)}
-
-
-def load_snapshot(run: Run, epoch: int, role: str = "hallucination") -> Stream:
-    """A stream as it was after that many epochs (`config.TrainConfig.snapshots`)."""
-    weights, _ = run.load_tensors(snapshot_name(epoch))
-    stream = load_stream(run, role)
-    stream.load_state_dict(of_role(weights, role))
-    return stream.eval()
+    last, kept = run.spec.config["train"]["epochs"], run.manifest()
+    found = {0: start}
+    for epoch in range(1, last):
+        if snapshot_name(epoch) in kept:
+            found[epoch] = load_stream(run, "hallucination")
+            weights, _ = run.load_tensors(snapshot_name(epoch))
+            found[epoch].load_state_dict(of_role(weights, "hallucination"))
+    return {**found, last: load_stream(run, "hallucination")}
 
 
 def predict(pair: TwoStream, target: Batches, source: Batches) -> dict[str, np.ndarray]:
     """Logits (N,K) by reading: "fused", "target", "source".
 
-    The feeds have one modality each and are read side by side, clip by clip, so `source` may hold
+    Both have one modality each and are read side by side, clip by clip, so `source` may hold
     other clips than `target`, or none of the real ones. Raises LabError when their lengths differ.
     """
     if len(target.ids) != len(source.ids):
