@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes a second to load, and the processes that prepar
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's weights, 0..1
 VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255
-STILL = 128  # level of no movement in the first two channels of a flow map (see `maps`)
+STILL = 128  # level of no movement in the first two channels of a flow map
 FIXED_RANGE = (0, 4500)  # millimetres, the reliable reach of a Kinect v2
 DepthRange = Literal["frame", "fixed"] | tuple[float, float]
 

@@ -204,3 +204,4 @@ OBJECTIVES: dict[str, Objective] = {
     "generalized": learn_soft_labels,
     "distillation": learn_all,
 }
+READS_MAPS = ("hallucination", "distillation")  # those that compare maps, which a teacher otherwise does not keep

@@ -211,10 +211,11 @@ class Teacher:
     """
 
     def __init__(self, two_stream: Run, distill: DistillConfig, model: ModelConfig):
+        from .losses import READS_MAPS
         from .model import TwoStream, freeze
 
         self.distill, self.connected = distill, model.connection is not None
-        self._layers = distill.feature_layers if distill.objective in ("hallucination", "distillation") else ()
+        self._layers = distill.feature_layers if distill.objective in READS_MAPS else ()
         joined = ModelConfig(**two_stream.spec.config["model"])
         source, target = (freeze(load_stream(two_stream, role)) for role in ("source", "target"))
         self.pair = TwoStream(source, target, joined.connection, joined.connect_at)
