@@ -1,4 +1,4 @@
-"""How sharp the tests are: `python tests/benchmarks/mutations.py [--count 100] [--seed 0] [--jobs 1] [--only FILE ...]`.
+"""How sharp the tests are: `python tests/benchmarks/mutations.py [--count 100] [--seed 0] [--jobs 1] [--only ...]`.
 
 Draws single changes in the front room, the statistics and the parsers (a comparison, an operator, a number, a
 condition turned round, a statement left out), makes each in a copy of the project, and runs the tests named for
@@ -36,10 +36,10 @@ TESTS = {  # a file, and the tests that are asked first
     "trainers": "trainers golden",
     "experiments/statistics": "statistics",
     "data/skeletons": "skeletons",
-    "data/index": "datasets",
-    "data/sets": "other_sets datasets",
-    "data/splits": "datasets other_sets",
-    "data/video": "video media",
+    "data/index": "sets own_data",
+    "data/sets": "sets",
+    "data/splits": "sets opening",
+    "data/video": "video prepare",
     "tools/settings": "cli",
 }
 SWAPS = {  # an operator as it is written, and what stands in its place
