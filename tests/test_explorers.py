@@ -124,6 +124,15 @@ def test_every_control_changes_the_picture(make, name, other, outside, watching)
 
 
 @pytest.mark.parametrize(("make", "name", "other", "outside"), SETTINGS)
+def test_no_picture_jumps_while_a_slider_moves(make, name, other, outside):
+    view = make()
+    before, after = (view.draw([view.setting(**changes)]) for changes in ({}, {name: other}))
+    assert tuple(before.get_size_inches()) == tuple(after.get_size_inches())
+    places = [[axes.get_position(original=True).bounds for axes in figure.axes] for figure in (before, after)]
+    assert np.allclose(*places, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("make", "name", "other", "outside"), SETTINGS)
 def test_values_outside_are_refused_and_sliders_stop(make, name, other, outside, watching):
     view = make()
     with pytest.raises(LabError, match=name):

@@ -116,9 +116,8 @@ def table1_by_protocol(labs: Iterable[Lab], seeds: int = 1) -> pd.DataFrame:
     tables = {lab.split.name: table1(lab, seeds) for lab in labs}
     parts = {"": next(iter(tables.values()))[["method", "kind", "tested on"]]}
     for name, table in tables.items():
-        printed = table.get(f"paper {name}", pd.Series(np.nan, table.index))
-        parts[name] = table[["ours", "low", "high", "seeds"]].copy()
-        parts[name].insert(0, "paper", printed)
+        columns = [f"paper {name}", "ours", "low", "high", "seeds"]
+        parts[name] = table.reindex(columns=columns).rename(columns={columns[0]: "paper"})
     whole, made = pd.concat(parts, axis=1), next(iter(tables.values()))["target"].notna()
     return whole[made | whole.xs("paper", axis=1, level=1).notna().any(axis=1)]
 
@@ -144,13 +143,11 @@ def beside_paper(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] 
 
 def example_frames(lab: Lab, count: int = 6) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The middle frame of test clips of `count` classes: RGB, coloured depth (count,S,S,3) uint8, and their names."""
-    rows = lab.clips.rows(lab.split.test)
-    first = {int(label): row for label, row in reversed(list(zip(lab.clips.labels[rows], rows, strict=True)))}
-    classes = sorted(first)
-    chosen = [classes[place] for place in np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
-    clips, middle = [first[label] for label in chosen], lab.clips.num_frames // 2
-    depth = colorize_depth(lab.clips.depth(clips)[:, [middle]])[:, 0]
-    return lab.clips.rgb(clips)[:, middle], depth, [lab.clips.class_names[label] for label in chosen]
+    rows, middle = np.asarray(lab.clips.rows(lab.split.test)), lab.clips.num_frames // 2
+    classes, first = np.unique(lab.clips.labels[rows], return_index=True)
+    chosen = np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)
+    clips, names = rows[first[chosen]], [lab.clips.class_names[label] for label in classes[chosen]]
+    return lab.clips.rgb(clips)[:, middle], colorize_depth(lab.clips.depth(clips)[:, [middle]])[:, 0], names
 
 
 def _fig3(lab: Lab, seeds: int) -> Drawing:
