@@ -9,10 +9,12 @@ from tiny import tiny_lab
 
 from labkit import config
 from labkit.analysis.effects import effects_table
-from labkit.experiments.discrepancies import BY_NUMBER, DISCREPANCIES, VARIANTS, discrepancies_table, get_field
+from labkit.experiments.discrepancies import DISCREPANCIES, discrepancies_table
 from labkit.experiments.targets import TARGETS, get_targets
 from labkit.experiments.trainings import make
+from labkit.tools.settings import settings
 
+TRIED = [point for point in DISCREPANCIES if point.tried]
 DEFAULT = config.Profile("as the classes say")
 
 
@@ -36,10 +38,9 @@ def test_switches_are_fields_and_their_defaults_those_of_config(point):
 
 
 @pytest.mark.parametrize("profile", config.PROFILES.values(), ids=lambda profile: profile.name)
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_changes_its_own_fields_and_no_other(profile, name):
-    point = BY_NUMBER[int(name.removeprefix("switch:"))]
-    before, after = paths(profile), paths(VARIANTS[name](profile))
+@pytest.mark.parametrize("point", TRIED, ids=lambda point: point.other)
+def test_a_variant_changes_its_own_fields_and_no_other(profile, point):
+    before, after = paths(profile), paths(point.otherwise(profile))
     changed = {path for path in before if before[path] != after[path]}
     assert changed
     assert changed <= {path for path, _ in point.tried}
@@ -48,10 +49,10 @@ def test_a_variant_changes_its_own_fields_and_no_other(profile, name):
 
 def test_each_reading_tried_is_one_of_text_and_code():
     """From any profile a variant of a variant leads back, or stays where both readings were set together."""
-    for name, vary in VARIANTS.items():
-        path = BY_NUMBER[int(name.removeprefix("switch:"))].tried[0][0]
-        profile = config.PAPER
-        assert get_field(vary(vary(profile)), path) == get_field(profile, path) != get_field(vary(profile), path)
+    for point in TRIED:
+        once = point.otherwise(config.PAPER)
+        first, second, third = (settings(p)[point.tried[0][0]] for p in (config.PAPER, once, point.otherwise(once)))
+        assert third == first != second
 
 
 def test_the_dozen_points_that_may_move_accuracy_are_targets():
@@ -64,8 +65,9 @@ def test_the_dozen_points_that_may_move_accuracy_are_targets():
             assert TARGETS[point.base].training == point.training
             assert TARGETS[point.other].reading == TARGETS[point.base].reading
             assert not TARGETS[point.other].paper
-    assert {target.name for target in get_targets(["switch"])} == {*VARIANTS}
-    assert not {*VARIANTS} & {target.name for target in get_targets(["all"])}
+    variants = {point.other for point in TRIED}
+    assert {target.name for target in get_targets(["switch"])} == variants
+    assert not variants & {target.name for target in get_targets(["all"])}
 
 
 def test_the_table_tells_what_a_profile_has_and_what_is_tried():

@@ -1,20 +1,19 @@
 """Where the paper's text and the authors' released code part: 31 points, what the lab does, and the switch for it.
 
 Where a point may move accuracy, `base` is the cheapest target that shows it and `other` the same target
-with the point decided otherwise: an entry of `VARIANTS`, to be trained as the target "switch:N", or a
-target that is there anyway. `effects` compares the two.
+with the point decided otherwise: trained as the target "switch:N", or there anyway. `analysis.effects` compares
+the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from ..config import Profile
+from ..tools.settings import settings
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,14 @@ class Discrepancy:
     def other(self) -> str:
         """The target with the point decided otherwise; empty where accuracy is not measured."""
         return f"switch:{self.number}" if self.tried else self.against
+
+    def otherwise(self, profile: Profile) -> Profile:
+        """The profile with each field that is tried at the first of its readings that it does not have already."""
+        for path, readings in self.tried:
+            now, (concern, _, name) = settings(profile)[path], path.partition(".")
+            value = next((reading for reading in readings if reading != now), now)
+            profile = replace(profile, **{concern: replace(getattr(profile, concern), **{name: value})})
+        return profile
 
 
 _SILENT = "silent"
@@ -115,29 +122,6 @@ DISCREPANCIES: tuple[Discrepancy, ...] = (
     Discrepancy(31, "modality of step 1", _SILENT, "a default that does not exist", "always named"),
 )  # fmt: skip
 
-BY_NUMBER = {point.number: point for point in DISCREPANCIES}
-
-
-def get_field(profile: Profile, path: str) -> Any:
-    """The value of a profile's field such as "model.connection"."""
-    concern, _, name = path.partition(".")
-    return getattr(getattr(profile, concern), name)
-
-
-def decide_otherwise(profile: Profile, tried: tuple[tuple[str, tuple], ...]) -> Profile:
-    """The profile with each field at the first of its readings that it does not have already."""
-    for path, readings in tried:
-        concern, _, name = path.partition(".")
-        now = get_field(profile, path)
-        value = next((reading for reading in readings if reading != now), now)
-        profile = replace(profile, **{concern: replace(getattr(profile, concern), **{name: value})})
-    return profile
-
-
-VARIANTS: dict[str, Callable[[Profile], Profile]] = {
-    point.other: partial(decide_otherwise, tried=point.tried) for point in DISCREPANCIES if point.tried
-}
-
 
 def discrepancies_table(profile: Profile | None = None) -> pd.DataFrame:
     """All points, one row each; with a profile, also what it has and what the variant of a point would try."""
@@ -148,11 +132,10 @@ def discrepancies_table(profile: Profile | None = None) -> pd.DataFrame:
                "base": point.base, "other": point.other}  # fmt: skip
         if profile is not None:
             row["profile"] = _values(profile, [path for path, _ in point.tried or point.switch])
-            changed = VARIANTS[point.other](profile) if point.tried else None
-            row["tried"] = _values(changed, [path for path, _ in point.tried]) if changed else ""
+            row["tried"] = _values(point.otherwise(profile), [path for path, _ in point.tried])
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _values(profile: Profile, paths: list[str]) -> str:
-    return ", ".join(f"{path.partition('.')[2]}={get_field(profile, path)!r}" for path in paths)
+    return ", ".join(f"{path.partition('.')[2]}={settings(profile)[path]!r}" for path in paths)

@@ -21,7 +21,7 @@ from ..lab import Lab
 from ..puppets.opening import store_path
 from ..runs import Run, RunSpec
 from ..trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
-from .discrepancies import DISCREPANCIES, VARIANTS
+from .discrepancies import DISCREPANCIES, Discrepancy
 from .noise import measure_noise
 from .systems import distill_stream, fuse_predictions, read_target_alone, train_jointly
 
@@ -165,11 +165,12 @@ TRAININGS: dict[str, Training] = {
 UNPREPARED = "clips not prepared yet"  # stands for the data in a run that cannot be named before they are
 
 
-def _switched(name: str, training: Training) -> Training:
-    """The training with one switch of `discrepancies` set otherwise; what it starts from stays as it is."""
+def _switched(point: Discrepancy) -> Training:
+    """A training with one point of `discrepancies` decided otherwise; what it starts from stays as it is."""
+    name, training = point.other, TRAININGS[point.training]
 
     def make(lab: Lab, *parents: Run) -> Run:
-        profile = VARIANTS[name](lab.profile)
+        profile = point.otherwise(lab.profile)
         if _stored(profile) == _stored(lab.profile):
             return training.make(replace(lab, profile=profile), *parents)
         folder = None if lab.root is None else store_path(lab.root, profile, lab.runs.root.parent)
@@ -196,9 +197,7 @@ def _prepared(root: Path, folder: Path, clips: ClipConfig) -> ClipStore:
     return prepare(root, folder, clips)
 
 
-TRAININGS |= {
-    point.other: _switched(point.other, TRAININGS[point.training]) for point in DISCREPANCIES if point.tried
-}
+TRAININGS |= {point.other: _switched(point) for point in DISCREPANCIES if point.tried}
 
 
 def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:
