@@ -253,6 +253,7 @@ def test_every_fault_is_classed_and_every_clip_ends_somewhere(faulty, tmp_path):
     untouched = set(found.verdicts) - set(FAULTS)
     assert {found.verdicts[clip] for clip in untouched} == {"used"} and len(untouched) == 6
     assert sum(map(found.count, ("used", "remark", "excluded"))) == len(found.verdicts) == 48
+    assert found.whole_folders() == ["nturgb+d_depth_masked_s004: wrong content in all of its 5 clips"]
     assert found.strangers == ("nturgb+d_skeletons/NTU_RGBD_samples_with_missing_skeletons.txt",)
     store = prepare(data.index(faulty), tmp_path / "store", CONFIG, progress=False)
     excluded = {clip for clip, verdict in found.verdicts.items() if verdict == "excluded"}
@@ -359,14 +360,23 @@ def test_check_and_prepare_agree_where_a_profile_asks_for_more_than_there_is(roo
     assert len(store) == len(found.verdicts) - (layout == "NTU")
 
 
-def test_what_the_index_left_out_names_the_modality(root):
+def test_what_the_index_left_out_names_modality_and_file(root, tmp_path):
     paths_of(root, A + "001")["rgb"].unlink()
     shutil.rmtree(paths_of(root, A + "002")["depth"])
     paths_of(root, A + "002")["skeleton"].unlink()
     found = check_clips(find_dataset(root), root, CONFIG, mode="quick", workers=1, progress=False)
-    told = {(f.clip, f.kind, f.modality) for f in found.findings if f.verdict == "excluded"}
+    told = {(f.clip, f.kind, f.modality, f.file) for f in found.findings if f.verdict == "excluded"}
     expected = ((A + "001", "rgb"), (A + "002", "depth"), (A + "002", "skeleton"))
-    assert told == {(clip, "missing", m) for clip, m in expected}
+    assert told == {(clip, "missing", m, paths_of(root, clip)[m].relative_to(root).as_posix()) for clip, m in expected}
+    for number in range(3):
+        write_pair(tmp_path / "p" / "disc", f"{number}", "image")
+    (tmp_path / "p" / "disc" / "1_color.png").unlink()
+    row = "9,disc,disc/0_color.png,disc/9_depth.png"
+    (tmp_path / "p" / "table.csv").write_text(f"clip,label,rgb,depth\n{row}\n", encoding="utf-8")
+    for place, file in ((tmp_path / "p", "disc/1_color.png"), (tmp_path / "p" / "table.csv", "disc/9_depth.png")):
+        found = check_clips(find_dataset(place), place, CONFIG, workers=1, progress=False)
+        (finding,) = [f for f in found.findings if f.verdict == "excluded"]
+        assert (finding.kind, finding.file) == ("missing", file)
 
 
 @pytest.mark.parametrize("unit", [1, 0.1])

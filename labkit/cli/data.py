@@ -109,6 +109,8 @@ def _show_check(found: CheckResult) -> None:
     for row in found.protocols:
         if "problem" in row:
             print(f"{row['protocol']}: {row['problem']}")
+    for line in found.whole_folders():
+        print(line)
     if found.strangers:
         print(f"{len(found.strangers)} strange names, first {found.strangers[0]!r}")
 

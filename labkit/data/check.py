@@ -12,6 +12,8 @@ set-up and camera resemble each other. One that does not was tracked badly, or i
 from __future__ import annotations
 
 import re
+from bisect import bisect
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
@@ -48,6 +50,8 @@ FAR = 5.0  # |z| from which a clip is named: of NTU's 170,000 values, if they we
 STEPS = {"ratio": RATIO_STEP, "offset_x": OFFSET_STEP, "offset_y": OFFSET_STEP}  # a MAD is taken as no less
 VIEW = ["setup", "camera"]
 MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
+SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
+WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 GRAVITY = ("used", "remark", "excluded")
 NOT_REGISTERED = "no joints, as other clips have: the whole RGB image lies on the whole depth image"
 
@@ -80,6 +84,7 @@ class CheckResult:
     findings: tuple[Finding, ...]  # at least one a clip, in the order of the ids
     strangers: tuple[str, ...]
     protocols: tuple[dict[str, Any], ...]  # counts of the used clips beside the published ones
+    clips_in: dict[str, int]  # by folder of the root: clips that have files in it
     published: tuple[int, int] | None  # clips found, and usable
 
     @cached_property
@@ -103,6 +108,16 @@ class CheckResult:
         table = faults.agg(clips="nunique", first="first").reset_index()
         return table.sort_values("clips", ascending=False, kind="stable")
 
+    def whole_folders(self) -> list[str]:
+        """Folders of at least WHOLE_FOLDER clips, all of which are excluded for one fault in there."""
+        faults = self.table.query("verdict == 'excluded' and file != ''")
+        clips = faults.groupby([faults["file"].str.split("/").str[0], "kind"])["clip"].nunique()
+        return [
+            f"{folder}: {kind} in all of its {number} clips"
+            for (folder, kind), number in clips.items()
+            if number >= max(WHOLE_FOLDER, self.clips_in.get(folder, 0))
+        ]
+
 
 def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = None, *, mode: Mode = "full",
                 workers: int | None = None, progress: bool = True) -> CheckResult:  # fmt: skip
@@ -116,7 +131,7 @@ def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = Non
     index = data.index(root)
     config = replace(config, modalities=index.possible(config.modalities))  # as `prepare` and `open_lab` do
     jobs = [Job(entry, root, config, mode, data.two_people(entry)) for entry in index.entries]
-    findings = {clip: _by_index(clip, why) for clip, why in index.excluded.items()}
+    findings = {clip: _by_index(index, clip, why) for clip, why in index.excluded.items()}
     contents: dict[tuple[str, str], str] = {}
     mixed = any(map(_is_registered, index.entries))
     bar = Progress(f"check {len(jobs)} clips ({mode})", len(jobs), "clips", show=progress)
@@ -132,12 +147,18 @@ def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = Non
     class_of = {entry.id: index.class_names[entry.label] for entry in index.entries}
     protocols = tuple(_count(data, name, used, class_of) for name in data.protocols)
     return CheckResult(
-        index.data_name, root, mode, tuple(ordered), index.strangers, protocols, data.published.get("clips"),
+        index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
+        data.published.get("clips"),
     )  # fmt: skip
 
 
 def _is_registered(entry: Entry) -> bool:
     return entry.recording.registered or "skeleton" in entry.files
+
+
+def _per_folder(index: Index) -> dict[str, int]:
+    tops = [{relative(file, index.root).split("/")[0] for file in entry.files.values()} for entry in index.entries]
+    return dict(Counter(top for folders in tops for top in folders))
 
 
 def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> dict[str, Any]:
@@ -164,11 +185,23 @@ def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
     return {"problem": "; ".join(told)} if told else {}
 
 
-def _by_index(clip: str, why: str) -> list[Finding]:
+def _by_index(index: Index, clip: str, why: str) -> list[Finding]:
     """Why the index left a clip out: a finding for each missing modality, or one for the whole reason."""
     kind = _index_kind(why)
     missing = [m for m in MODALITIES if re.search(rf"\bno {m}\b", why)] if kind == "missing" else []
-    return [Finding(clip, "excluded", kind, modality, detail=why) for modality in missing or [""]]
+    told = {m: re.search(rf"\bno {m}: (.*?) is not there", why) for m in missing}
+    files = {m: told[m][1] if told[m] else _expected(index, clip, m) for m in missing}
+    return [Finding(clip, "excluded", kind, m, files.get(m, ""), why) for m in missing or [""]]
+
+
+def _expected(index: Index, clip: str, modality: str) -> str:
+    """Where a clip's file would lie, if it is named as its neighbour's; "" where names do not tell."""
+    place = bisect(index.entries, clip, key=lambda entry: entry.id)
+    for other in index.entries[max(place - 1, 0) : place + 1]:
+        file = relative(other.files.get(modality, ""), index.root)
+        if len(other.id) >= SPEAKING_ID and file.count(other.id) == 1:
+            return file.replace(other.id, clip)
+    return ""
 
 
 def _index_kind(reason: str) -> str:
