@@ -137,3 +137,13 @@ def test_trainings_name_parents_that_exist_and_come_first():
             assert set(trainings.TRAININGS[each].parents) <= set(order[:place])
     with pytest.raises(LabError, match="'hallucinations'"):
         trainings.make("hallucinations", None)
+
+
+def test_other_systems_read_the_profiles_settings_but_for_eq_3s(tmp_path):
+    lab = replace(tiny_lab(tmp_path), dry=True)
+
+    def name(**changes) -> str:
+        profile = replace(lab.profile, distill=replace(lab.profile.distill, **changes))
+        return trainings.make("generalized", replace(lab, profile=profile)).id
+
+    assert name() == name(hall_weight=0.05) != name(temperature=4.0)

@@ -59,7 +59,8 @@ def _jointly(objective: str, reading: str | None = None) -> Callable[..., Run]:
 
 def _student(objective: str, **settings) -> Callable[..., Run]:
     def make(lab: Lab, *teachers: Run) -> Run:
-        distill = replace(lab.profile.distill, objective=objective, **settings)
+        unread = {"hall_weight": DistillConfig.hall_weight}  # eq. 3 is none of theirs, so it does not name their runs
+        distill = replace(lab.profile.distill, objective=objective, **unread, **settings)
         return distill_stream(lab, teachers, distill=distill)
 
     return make
