@@ -105,7 +105,8 @@ def _show_check(found: CheckResult) -> None:
     counts = pd.DataFrame(found.protocols, dtype=object).drop(columns="problem", errors="ignore")
     for table in (counts, found.kinds()):
         if len(table):
-            print(table.where(table.notna(), "-").to_string(index=False, max_colwidth=70))
+            shown = table.astype(object).where(table.notna(), "-")
+            print(shown.to_string(index=False, max_colwidth=70))
     for row in found.protocols:
         if "problem" in row:
             print(f"{row['protocol']}: {row['problem']}")
