@@ -36,7 +36,8 @@ autodoc_inherit_docstrings = False
 autodoc_default_options = {"members": True, "undoc-members": True, "ignore-module-all": True}  # each name once
 autodoc_typehints_format = "short"
 _types = Path(labkit.__file__).with_name("model.py").read_text(encoding="utf-8")
-autodoc_type_aliases = {name: name for name in re.findall(r"^(\w+) = (?:Float|Int)\[", _types, re.MULTILINE)}  # Clip stays Clip
+# Clip stays Clip
+autodoc_type_aliases = {name: name for name in re.findall(r"^(\w+) = (?:Float|Int)\[", _types, re.MULTILINE)}
 python_maximum_signature_line_length = 88
 
 _LAID_OUT = re.compile(r"^(\s|[-*] |\d\. )|\S {2,}\S|^\s*[-=]{4,}", re.MULTILINE)
