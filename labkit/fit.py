@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from .clips import Batch, Batches
 from .config import TrainConfig
 from .errors import LabError
-from .lab import Lab, watched
+from .lab import Lab, tell, watched
 from .model import TwoStream, set_bn_momentum
 from .processes import DDP, StopSignals, check_shares, keep_memory, share_batch_norm, together
 from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, making, of_role
@@ -91,7 +91,7 @@ def _loop(training: Training, title: str) -> None:
                 training.save()
     training.save()  # a kill from here on costs only the evaluation
     if quiet and training.is_main:
-        print(f"{title}: {train.epochs} epochs in {at.seconds:.1f} s · {note}", flush=True)
+        tell(f"{title}: {train.epochs} epochs in {at.seconds:.1f} s · {note}")
 
 
 def train_step(training: Training, group: list[list[str]]) -> dict[str, float]:

@@ -120,3 +120,14 @@ def watched() -> bool:
     if choice is not None:
         return choice == "bar"
     return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel shows what is printed here."""
+    kernel = sys.modules.get("ipykernel.iostream")
+    return kernel is not None and isinstance(sys.stderr, kernel.OutStream)
+
+
+def tell(line: str) -> None:
+    """One line about work under way: on stderr, apart from results; in a notebook, where stderr is red, on stdout."""
+    print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)

@@ -181,7 +181,7 @@ class Run:
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {}).get("about", "{}"))
-                return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118: no mapping
+                return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
         except (SafetensorError, ValueError) as error:
             raise self._damaged(name, "a safetensors file", str(error)) from error
 

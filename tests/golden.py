@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import tempfile
@@ -40,9 +39,7 @@ def measure() -> dict:
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # where trainings tell how they go
-        measured = measure()
-    text = json.dumps(measured, indent=1) + "\n"
+    text = json.dumps(measure(), indent=1) + "\n"
     if "--write" in sys.argv:
         KEPT.write_text(text, encoding="utf-8")
     print(text)

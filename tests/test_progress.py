@@ -9,6 +9,7 @@ import pytest
 from tiny import tiny_lab
 
 from labkit.experiments.graph import run_graph
+from labkit.lab import in_notebook, tell
 from labkit.tools import progress
 from labkit.tools.progress import Progress, duration
 
@@ -22,7 +23,7 @@ def test_a_long_task_that_nobody_watches_tells_its_quarters(monkeypatch, capsys,
         for _ in range(100):
             now[0] += step
             bar.advance()
-    told = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr().err.splitlines()
     assert len(told) == lines
     if lines == 4:
         assert told[1].startswith("prepare: 50 of 100 clips, about 25 min left")
@@ -33,8 +34,8 @@ def test_durations_read_well():
 
 
 def test_a_terminal_is_told_apart_from_results(capsys):
-    assert not progress.in_notebook()
-    progress.tell("under way")
+    assert not in_notebook()
+    tell("under way")
     assert capsys.readouterr() == ("", "under way\n")
 
 

@@ -27,9 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.store import ClipStore
 from ..errors import LabError
-from ..lab import Lab
+from ..lab import Lab, in_notebook, tell
 from ..runs import Run, RunStore
-from ..tools import progress
 from ..tools.machine import available_cores, trainings_at_once
 from ..tools.parallel import has_locks, refuse_without_main_guard
 from .trainings import UNPREPARED, get_training, make
@@ -197,7 +196,7 @@ def run_graph(
             nodes = report.nodes.values()
             _follow(report, ((node, partial(train, node.training, node.lab, threads)) for node in nodes))
     finally:
-        if report.counts()["not reached"] < len(report.nodes) and not progress.in_notebook():
+        if report.counts()["not reached"] < len(report.nodes) and not in_notebook():
             _tell(str(report))
     return report
 
@@ -218,7 +217,7 @@ def _follow(report: Report, ends: Iterator[tuple[Node, Callable[[], float]]]) ->
 
 def _tell(line: str) -> None:
     if os.environ.get("RANK", "0") == "0":  # else it is one of several processes of one training
-        progress.tell(line)
+        tell(line)
 
 
 # -- by Dask -------------------------------------------------------------------------------------------

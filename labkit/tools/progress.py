@@ -7,26 +7,14 @@ task is long, as in a batch job, a line at each quarter says how much is left.
 
 from __future__ import annotations
 
-import sys
 import time
 
 from tqdm.auto import tqdm
 
-from ..lab import watched
+from ..lab import tell, watched
 
 SMOOTHING = 0.02  # weight of the newest result in the speed: those of several processes come in bursts
 LONG = 1800.0  # seconds a task takes, from which on its quarters are told
-
-
-def in_notebook() -> bool:
-    """Whether a notebook's kernel shows what is printed here."""
-    kernel = sys.modules.get("ipykernel.iostream")
-    return kernel is not None and isinstance(sys.stderr, kernel.OutStream)
-
-
-def tell(line: str) -> None:
-    """One line about work under way: on stderr, apart from results; in a notebook, where stderr is red, on stdout."""
-    print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
 class Progress:
@@ -57,7 +45,7 @@ class Progress:
         left = passed * (self.total - self.count) / (self.count - self.done)
         if left and passed + left > LONG:
             told = f"{self.count} of {self.total} {self.unit}, about {duration(left)} left"
-            print(f"{self.title}: {told}", flush=True)
+            tell(f"{self.title}: {told}")
 
     def __enter__(self) -> Progress:
         return self
@@ -68,7 +56,7 @@ class Progress:
         elif self.show and kind is None:
             seconds = time.monotonic() - self.started
             note = f" · {self.note}" if self.note else ""
-            print(f"{self.title}: {self.count} {self.unit} in {seconds:.1f} s{note}", flush=True)
+            tell(f"{self.title}: {self.count} {self.unit} in {seconds:.1f} s{note}")
 
 
 def duration(seconds: float) -> str:
