@@ -210,12 +210,19 @@ def test_prediction_does_not_depend_on_the_batch(trained, monkeypatch):
     assert torch.allclose(whole["test/stream"], alone, atol=1e-5)
 
 
+def test_step_4_with_a_teacher_is_named_by_it(trained):
+    lab, (*_, joint, hallucination, final) = trained
+    taught = finetune_rgb_only(replace(lab, dry=True), hallucination, joint, distill=lab.profile.distill)
+    assert final.spec.parents == (hallucination.id, joint.id)
+    assert taught.spec.parents == (hallucination.id, joint.id, joint.id) and taught.id != final.id
+
+
 def test_unknown_role_is_named(trained):
     with pytest.raises(LabError, match="expected a stream in the role 'source', found stream"):
         load_stream(trained[1][0], "source")
 
 
-@pytest.mark.parametrize("where", ["input", "weights"])
+@pytest.mark.parametrize("where", ["input", "weights", "loss"])
 def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
     lab = tiny_lab(tmp_path)
     if where == "input":
@@ -228,6 +235,8 @@ def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
             return batch
 
         monkeypatch.setattr(fitting.Batches, "train_batch", poisoned)
+    elif where == "loss":
+        monkeypatch.setattr(nn.functional, "cross_entropy", lambda logits, labels: logits.sum() * float("inf"))
     else:
         real = fitting.train_step
 
@@ -237,7 +246,7 @@ def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
             return real(training, group)
 
         monkeypatch.setattr(fitting, "train_step", poisoned)
-    found = "the rgb clips on clips clip" if where == "input" else "stream.backbone.fc.bias"
+    found = {"input": "the rgb clips on clips clip", "weights": "stream.backbone.fc.bias", "loss": "the loss term"}[where]
     with pytest.raises(LabError, match=f"NaN or infinity in {found}"):
         train_stream(lab, "rgb")
     (run,) = lab.runs.runs()
