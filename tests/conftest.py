@@ -6,10 +6,13 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("MPLBACKEND", "Agg")
+settings.register_profile("lab", deadline=None)  # a busy machine is no failure
+settings.load_profile("lab")
 
 
 @pytest.fixture(autouse=True)

@@ -29,8 +29,8 @@ from labkit.data.prepare import prepare
 from labkit.data.splits import cross_subject
 from labkit.experiments.statistics import wilson_interval
 from labkit.export.convert import export_onnx, noise, seconds_a_clip
-from labkit.export.describe import find_lab, find_run
-from labkit.export.network import RgbOnly, eager_answer, eager_model, rgb_only
+from labkit.export.describe import eager_model, find_lab, find_run
+from labkit.export.network import RgbOnly, eager_answer, rgb_only
 from labkit.export.onnx_model import FORMAT, INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export
 from labkit.export.predict import predict_video
 from labkit.figures.pictures import answer_sheet

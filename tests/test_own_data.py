@@ -23,8 +23,7 @@ from labkit.data.video import Frames
 from labkit.errors import LabError
 from labkit.experiments.targets import get_targets, results_table
 from labkit.export.card import OF_ACTIONS, model_card
-from labkit.export.describe import find_lab
-from labkit.export.network import eager_model
+from labkit.export.describe import eager_model, find_lab
 from labkit.export.predict import sample_video
 from labkit.lab import open_lab
 from labkit.puppets.opening import beside, open_labs, store_path

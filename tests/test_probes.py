@@ -138,9 +138,9 @@ def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):
     right = {"a": np.ones(40, bool), "b": labels == 0}  # b misses class 2 altogether; class 1 has no test clip
     clips = SimpleNamespace(labels=labels, class_names=["walk", "kick", "wave"], rows=lambda ids: np.array(ids))
     split = SimpleNamespace(test=list(range(40)))
-    lab = SimpleNamespace(clips=clips, data_name="made up", split=split, with_seed=lambda seed: lab)
+    lab = SimpleNamespace(clips=clips, data_name="made up", split=split, with_seed=lambda seed: lab,
+                          people=lambda: people)  # fmt: skip
     monkeypatch.setattr(targets, "answers", lambda lab, name: right[name])
-    monkeypatch.setattr(targets, "subjects", lambda lab: people)
     table = probes.gains_by_class(lab, "a", "b", seeds=2).set_index("class")
     assert list(table.index) == ["walk", "wave"]
     assert table["difference"].tolist() == [0, 100]

@@ -246,7 +246,8 @@ def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
             return real(training, group)
 
         monkeypatch.setattr(fitting, "train_step", poisoned)
-    found = {"input": "the rgb clips on clips clip", "weights": "stream.backbone.fc.bias", "loss": "the loss term"}[where]
+    found = {"input": "the rgb clips on clips clip", "weights": "stream.backbone.fc.bias", "loss": "the loss term"}
+    found = found[where]
     with pytest.raises(LabError, match=f"NaN or infinity in {found}"):
         train_stream(lab, "rgb")
     (run,) = lab.runs.runs()

@@ -95,10 +95,10 @@ def _asked(path: Path | None, run: str | None, data: Path | None, home: Path | N
     base = find_home(home)
     if run is None:
         return onnx_model.open_export(onnx_model.find_export(base))
-    from ..export import describe, network
+    from ..export import describe
 
     found = describe.find_run(run, base)
-    return network.eager_model(found, describe.find_lab(found, base, data=data))
+    return describe.eager_model(found, describe.find_lab(found, base, data=data))
 
 
 def _check_picture(path: Path, video: Path) -> None:

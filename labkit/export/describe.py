@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +23,8 @@ from ..experiments.statistics import paired_bootstrap
 from ..lab import Lab
 from ..puppets.opening import PROTOCOLS, store_path
 from ..runs import PREDICTIONS, SPEC, WEIGHTS, Run, RunStore
-from .onnx_model import FORMAT, INPUT, OUTPUTS
-
-if TYPE_CHECKING:
-    from .network import RgbOnly
+from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only
+from .onnx_model import FORMAT, INPUT, OUTPUTS, Model
 
 READINGS = {"pair": "fused", "stream": "stream", "hallucination": "alone"}  # what a run calls the exported logits
 MIN_PEOPLE = 5  # of fewer, no interval can be had by drawing them again
@@ -82,28 +80,10 @@ def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None 
     raise LabError.mismatch(given or home / "data", f"the clip store that {run.id} was trained on", found, fix)
 
 
-def hallucinating(run: Run) -> tuple[str, bool]:
-    """The role, of a pair's, that took a teacher's place, and whether that teacher saw another modality.
-
-    A pair that no step 3 led to has no such stream; then the source stands in.
-    """
-    for parent in _parents(run):
-        if "distill" in parent.spec.config:
-            config = parent.spec.config
-            return config["distill"].get("missing", "source"), config["modalities"]["teacher"] != "rgb"
-    return "source", False
-
-
-def _parents(run: Run) -> list[Run]:
-    """Those whose weights it starts from, where their folders lie beside it."""
-    store = RunStore(run.path.parent)
-    return [store.get(name) for name in run.spec.parents if (store.root / name / SPEC).exists()]
-
-
 def ancestors(run: Run) -> list[str]:
     """Ids of all runs whose weights it comes from, as far as their folders are there; parents first."""
     found = list(run.spec.parents)
-    for parent in _parents(run):
+    for parent in parents_of(run):
         found += ancestors(parent)
     return list(dict.fromkeys(found))
 
@@ -156,3 +136,9 @@ def _accuracy(run: Run, lab: Lab, reading: str) -> dict[str, Any]:
         found = paired_bootstrap(right, np.zeros(len(right)), groups=groups)
         over = [found.low, found.high]
     return {**run.result["outputs"][reading]["test"], "people": people, "interval_over_people": over}
+
+
+def eager_model(run: Run, lab: Lab) -> Model:
+    """The run's own network as it is, for where ONNX Runtime is not installed."""
+    network = rgb_only(run)
+    return Model(describe(run, lab, network), eager_answer(network))

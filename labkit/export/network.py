@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from ..clips import IMAGENET_MEAN, IMAGENET_STD, VGG_MEAN
 from ..config import ModelConfig
 from ..errors import LabError
-from ..lab import Lab
 from ..model import NUM_BLOCKS, Stream, TwoStream
-from ..runs import WEIGHTS, Run
+from ..runs import SPEC, WEIGHTS, Run, RunStore
 from ..trainers import load_stream
-from .describe import describe, hallucinating
-from .onnx_model import Model
 
 MIN_MAP = 7  # positions a side: maps of fewer are too coarse to lay over a frame
 BLOCK_STRIDES = {block: 2 ** (block + 1) for block in range(1, NUM_BLOCKS + 1)}  # pixels of a frame per position
@@ -80,10 +77,22 @@ def rgb_only(run: Run) -> RgbOnly:
     return RgbOnly(network, maps_of, block, config["clips"]["normalization"]).eval().requires_grad_(False)
 
 
-def eager_model(run: Run, lab: Lab) -> Model:
-    """The run's own network as it is, for where ONNX Runtime is not installed."""
-    network = rgb_only(run)
-    return Model(describe(run, lab, network), eager_answer(network))
+def hallucinating(run: Run) -> tuple[str, bool]:
+    """The role, of a pair's, that took a teacher's place, and whether that teacher saw another modality.
+
+    A pair that no step 3 led to has no such stream; then the source stands in.
+    """
+    for parent in parents_of(run):
+        if "distill" in parent.spec.config:
+            config = parent.spec.config
+            return config["distill"].get("missing", "source"), config["modalities"]["teacher"] != "rgb"
+    return "source", False
+
+
+def parents_of(run: Run) -> list[Run]:
+    """Those whose weights it starts from, where their folders lie beside it."""
+    store = RunStore(run.path.parent)
+    return [store.get(name) for name in run.spec.parents if (store.root / name / SPEC).exists()]
 
 
 def eager_answer(network: nn.Module) -> Callable:
