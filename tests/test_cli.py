@@ -467,3 +467,14 @@ def test_help_names_the_settings_and_a_command_lists_them():
     for setting in settings(get_profile("smoke")):
         assert f"--{setting} " in told
     assert "lambda of eq. 5" in told and "(default: 0.003)" in told and "{None,multiply,gated}" in told
+
+
+def test_what_an_extra_would_bring_is_told_in_one_line(tmp_path):
+    code = (
+        "import sys; sys.modules['nbformat'] = None\n"
+        "from labkit.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "course", "build", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100)
+    fix = "Fix: pip install -e '.[notebooks]' in your copy of the lab"
+    assert (done.returncode, done.stderr) == (2, f"labkit: expected the package nbformat, found none. {fix}\n")

@@ -17,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 
 PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "IPython": "ipython", "jupyter_client": "jupyter-client"}
+BEYOND_THE_CORE = ("experiments", "figures", "notebook", "course")  # rooms that need the extra "notebooks"
 CONDA = {
     "torch": "pytorch",
     "opencv-python-headless": "py-opencv",
@@ -91,6 +92,8 @@ def test_what_is_imported_is_declared(path):
     extras = []
     if path.is_relative_to(ROOT / "tests"):
         extras = ["test"]
+    elif not path.is_relative_to(ROOT / "labkit") or path.parent.name in BEYOND_THE_CORE:
+        extras = ["notebooks"]
     elif path.is_relative_to(ROOT / "labkit" / "course" / "site"):
         extras = ["site"]
     elif path.is_relative_to(ROOT / "labkit" / "export"):
@@ -100,8 +103,14 @@ def test_what_is_imported_is_declared(path):
 
 @pytest.mark.parametrize(
     ("extra", "folders"),
-    [("", ("labkit", "notebooks")), ("export", ("labkit",)), ("site", ("labkit",)), ("test", ("tests",))],
-    ids=["core", "export", "site", "test"],
+    [
+        ("", ("labkit",)),
+        ("notebooks", ("labkit", "notebooks")),
+        ("export", ("labkit",)),
+        ("site", ("labkit",)),
+        ("test", ("tests",)),
+    ],
+    ids=["core", "notebooks", "export", "site", "test"],
 )
 def test_what_is_declared_is_imported(extra, folders):
     wanted = {name_of(requirement) for requirement in (EXTRAS[extra] if extra else PROJECT["dependencies"])}

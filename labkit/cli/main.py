@@ -223,6 +223,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         return 128 + 13  # SIGPIPE
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("labkit"):
+            raise
+        print(f"labkit: expected the package {error.name}, found none. Fix: pip install -e '.[notebooks]' "
+              "in your copy of the lab", file=sys.stderr)  # fmt: skip
+        return 2
     except (LabError, OSError) as error:
         told = error if isinstance(error, LabError) else told_by_the_system(error)
         print(f"labkit: {told}", file=sys.stderr)

@@ -37,7 +37,8 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
     from ..fit import precision_of, this_machine
 
     requirements = [
-        re.split(r"[^\w.-]", line)[0] for line in metadata.requires("labkit") or () if "extra ==" not in line
+        re.split(r"[^\w.-]", line)[0] for line in metadata.requires("labkit") or ()
+        if "extra ==" not in line or 'extra == "notebooks"' in line
     ]
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
