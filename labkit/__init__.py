@@ -2,8 +2,9 @@
 
 The modules beside this file are the paper, and can be read in this order: `config` (every number with its source),
 `alignment` and `clips` (from two cameras to a batch), `model` (one stream, two streams), `losses` (eq. 3 to 7),
-`fit` (the training loop), `trainers` (the four steps), `runs` and `lab` (where results are kept). The folders are
-rooms with one purpose each; `data` is the next to read. Imports run one way: the front room imports none of them.
+`fit` (the training loop), `trainers` (the four steps), `runs` and `lab` (where results are kept); `files`, `processes`
+and `errors` serve them. The folders are rooms with one purpose each; `data` is the next to read. Imports run one way:
+the front room imports none of them, but for `open_lab`, which asks `puppets` for clips when it is called.
 
 Importing the package loads nothing heavy: a name is loaded when it is first used.
 """

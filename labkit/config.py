@@ -111,7 +111,7 @@ class TrainConfig:
 class DistillConfig:
     """Step 3: what the hallucination stream learns from (eq. 3 to 7)."""
 
-    # eq. 7; the names of `losses.OBJECTIVES`, to which the other systems add theirs
+    # eq. 7; a name of `losses.OBJECTIVES`
     objective: Literal["labels", "hallucination", "generalized", "distillation"] = "distillation"
     imitation: float = 0.5  # lambda of eq. 5; text, supplement
     temperature: float = 10.0  # T of eq. 6; text, supplement

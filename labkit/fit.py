@@ -33,7 +33,7 @@ from .config import TrainConfig
 from .errors import LabError
 from .lab import Lab, tell, watched
 from .model import TwoStream, set_bn_momentum
-from .processes import DDP, StopSignals, check_shares, keep_memory, share_batch_norm, together
+from .processes import DDP, StopSignals, check_shares, keep_memory, precision_of, share_batch_norm, together
 from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, making, of_role
 
 CURVE_POINTS = 500  # loss terms are kept at about this many steps of a training
@@ -133,7 +133,7 @@ def _half_cosine(x: float) -> float:
     return 0.5 * (1 - math.cos(math.pi * x))
 
 
-class Objective(nn.Module):
+class NetworkWithLoss(nn.Module):
     """A network with its loss: a batch and what is taught of it to the loss terms."""
 
     def __init__(self, network: nn.Module, forward: Callable, loss: Callable, autocast: Callable):
@@ -157,7 +157,7 @@ class Training:
         self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read
         self.accelerator = Accelerator(kwargs_handlers=[DDP])
         self.is_main, device = self.accelerator.is_main_process, self.accelerator.device
-        self.precision = precision_of(train, device)
+        self.precision = precision_of(train, device, lab.profile.clips.size)
         for module in filter(None, (network, teachers)):
             module.to(device, memory_format=torch.channels_last)
         set_bn_momentum(network, train.bn_momentum)
@@ -165,7 +165,7 @@ class Training:
         parameters = [p for module in trained.values() for p in module.parameters()]
         optimizer = kind(parameters, lr=train.lr, weight_decay=train.weight_decay, fused=True)
         share_batch_norm(network, device)
-        objective = Objective(network, forward, loss, self.autocast)
+        objective = NetworkWithLoss(network, forward, loss, self.autocast)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.session = Session(run, trained, self.optimizer, self.precision)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
@@ -187,16 +187,6 @@ class Training:
     def note_state(self, state: str) -> None:
         if self.is_main:
             self.run.set_state(state)
-
-
-def precision_of(train: TrainConfig, device: torch.device) -> str:
-    """ "bf16" or "fp32": as the config orders, else bf16 where the hardware multiplies it."""
-    if train.precision != "auto":
-        return train.precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    able = torch.cpu.get_capabilities()
-    return "bf16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
 
 def _name_culprit(training: Training, batch: Batch, terms: dict[str, Tensor]) -> None:
@@ -274,8 +264,8 @@ def this_machine() -> dict[str, str]:
 def evaluate(network: nn.Module, read: Read, batches: Batches, bn_at_test: str = "running") -> dict[str, np.ndarray]:
     """Logits (N,K) of every reading, in the order of the batches' clips.
 
-    In single precision and with running statistics, so that a clip's answer does not depend on the
-    clips it is scored with.
+    In single precision and, but for `bn_at_test` "batch", with running statistics, so that a clip's answer does
+    not depend on the clips it is scored with.
     """
     rows: list[tuple[str, dict[str, np.ndarray]]] = []
     with testing(network, bn_at_test), torch.inference_mode():
@@ -288,17 +278,19 @@ def evaluate(network: nn.Module, read: Read, batches: Batches, bn_at_test: str =
 
 @contextmanager
 def testing(network: nn.Module, bn_at_test: str = "running") -> Iterator[None]:
-    """Evaluation mode. "batch" repeats the released code's slip: batch statistics in the source stream."""
+    """Evaluation mode within. "batch" repeats the released code's slip: batch statistics in the source stream."""
     network.eval()
     slips = bn_at_test == "batch" and isinstance(network, TwoStream)
     slipping = [part for part in network.source.modules() if isinstance(part, nn.BatchNorm2d)] if slips else []
     for part in slipping:
         part.train()
         part.track_running_stats = False  # use the batch's statistics and leave the running ones alone
-    yield
-    for part in slipping:
-        part.track_running_stats = True
-    network.train()
+    try:
+        yield
+    finally:
+        for part in slipping:
+            part.track_running_stats = True
+        network.train()
 
 
 def correct(logits: np.ndarray, batches: Batches) -> np.ndarray:

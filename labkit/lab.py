@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .config import Profile
+from .errors import LabError
 from .files import sha256_json
 from .runs import Run, RunSpec, RunStore
 
@@ -94,8 +95,18 @@ class Lab:
         return self.runs.open(RunSpec(step, {**common, **config}, data, tuple(run.id for run in parents)))
 
     def needs(self, run: Run) -> bool:
-        """Whether a run is still to be made; never on a bench that only looks (`dry`)."""
-        return not self.dry and (not run.done or bool(run.checkpoints()))
+        """Whether a run is still to be made; never on a bench that only looks (`dry`).
+
+        Raises LabError where it is, and the clips are of one class or a part of the split is empty.
+        """
+        if self.dry or (run.done and not run.checkpoints()):
+            return False
+        counts = {part: len(getattr(self.split, part)) for part in ("train", "validation", "test")}
+        if self.num_classes < 2 or not all(counts.values()):
+            parts = ", ".join(f"{count} for {part}" for part, count in counts.items())
+            expected, found = "clips of two classes or more in every part", f"{self.num_classes}; {parts}"
+            raise LabError.mismatch(self.root, expected, found, "add clips, or divide them otherwise")
+        return True
 
 
 def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subject", seed: int = 0, *,

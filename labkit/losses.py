@@ -4,7 +4,7 @@ Each states its reduction. The teacher is a target: no gradient reaches it. Sums
 precision or better, whatever the precision of the network.
 
 An objective takes what student and teacher put out for the same clips, the labels and the settings; it returns
-named scalars, with the one to minimise under "total". Those of other systems stand in `experiments.systems`.
+named scalars, with the one to minimise under "total". Those of other systems stand in `experiments.system_losses`.
 """
 
 from __future__ import annotations

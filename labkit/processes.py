@@ -2,7 +2,7 @@
 
 `accelerate launch` or `torchrun` starts them, each with its share of every batch. Gradients are averaged, batch
 statistics are the whole batch's, and what one process decides, to save or to stop, all of them follow. With one
-process that part does nothing. Below: how a process is asked to stop, and its memory.
+process that part does nothing. Below: how a process is asked to stop, its memory and its precision.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from accelerate import DistributedDataParallelKwargs, PartialState
 from torch import Tensor, nn
 
+from .config import TrainConfig
 from .errors import LabError
 
 # A classifier that a loss leaves alone (eq. 3) gets no gradient, in any process.
@@ -147,6 +148,8 @@ class StopSignals:
         return signal.SIGINT if STOP.is_set() else self._noted
 
     def _note(self, number: int, frame) -> None:
+        if self._noted is None:
+            print("labkit: the step in progress is finished and saved first", file=sys.stderr, flush=True)
         self._noted = number
 
     def __exit__(self, *_) -> None:
@@ -172,3 +175,22 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_threshold, largest)
         libc.mallopt(trim_threshold, 2 * largest - 1)  # all of an int
+
+
+def precision_of(train: TrainConfig, device: torch.device, size: int) -> str:
+    """ "bf16" or "fp32": as the config orders, else bf16 where the hardware multiplies it and clips are large enough.
+
+    Raises LabError for bf16 on clips of 16 pixels or less on a CPU: block 4 gets maps of one position, and there the
+    gradient of a strided convolution holds memory that nobody wrote (seen in torch 2.14).
+    """
+    tiny = device.type == "cpu" and size <= 16
+    if train.precision == "bf16" and tiny:
+        raise LabError.mismatch(None, "clips of 17 pixels or more for bf16", size, "set precision to fp32 or auto")
+    if train.precision != "auto":
+        return train.precision
+    if tiny:
+        return "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"

@@ -1,9 +1,9 @@
 """Run folders: content-addressed, atomic, verified.
 
-A run is a folder named by the hash of everything that decides its outcome: the step, its
-configuration, its parents, the data and the code. The same inputs lead to the same folder, so
-nothing is trained twice. Each artefact is written once and counts only when its line in the
-manifest (size and SHA-256) exists; every read is checked against that line.
+A run is a folder named by the hash of its step, configuration, parents, data and of TRAINING_VERSION,
+which stands for the code. The same inputs lead to the same folder, so nothing is trained twice. Each
+artefact is written once and counts only when its line in the manifest (size and SHA-256) exists; every
+read is checked against that line.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class Run:
 
     def __init__(self, path: Path, spec: RunSpec):
         self.path, self.spec = path, spec
-        self.finished_here = False  # whether this very object wrote the result
 
     def __repr__(self) -> str:
         return f"Run({self.id}, {self.state})"
@@ -115,7 +114,6 @@ class Run:
             write(temporary)
             line = {"size": temporary.stat().st_size, "sha256": sha256_file(temporary)}
         self._write_manifest({**self.manifest(), name: line})
-        self.finished_here |= name == RESULT
 
     def delete(self, *names: str) -> None:
         """The manifest line first: a file without one does not count. Without names nothing is written."""

@@ -96,6 +96,9 @@ def distill_hallucination(
     from .fit import fit
     from .losses import OBJECTIVES
 
+    if distill.objective not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise LabError.mismatch(None, f"an objective among {known}", repr(distill.objective), "use one of those")
     hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
     teacher = None if untaught else Teacher(two_stream, distill, model)
     objective = OBJECTIVES[distill.objective]
@@ -272,5 +275,8 @@ def load_stream(run: Run, role: str) -> Stream:
 
 
 def modality_of(run: Run, role: str) -> str:
-    """What the stream in that role sees: "rgb", "depth", ..."""
-    return run.spec.config["modalities"][role]
+    """What the stream in that role sees: "rgb", "depth", ...; LabError for a run without that role."""
+    roles = run.spec.config["modalities"]
+    if role not in roles:
+        raise LabError.mismatch(run.path, f"a {role} stream in this run", ", ".join(roles), "give another step's run")
+    return roles[role]

@@ -18,10 +18,11 @@ from torch import nn
 from labkit import fit as fitting
 from labkit import trainers
 from labkit.clips import Batches
-from labkit.config import PAPER
+from labkit.config import PAPER, TrainConfig
 from labkit.errors import LabError
 from labkit.fit import Session, learning_rate
 from labkit.model import build_stream
+from labkit.processes import precision_of
 from labkit.trainers import distill_hallucination, finetune_rgb_only, load_stream, train_stream, train_two_stream
 
 ARTEFACTS = ("weights.safetensors", "predictions.safetensors", "history.json", "result.json")
@@ -215,6 +216,34 @@ def test_step_4_with_a_teacher_is_named_by_it(trained):
     taught = finetune_rgb_only(replace(lab, dry=True), hallucination, joint, distill=lab.profile.distill)
     assert final.spec.parents == (hallucination.id, joint.id)
     assert taught.spec.parents == (hallucination.id, joint.id, joint.id) and taught.id != final.id
+
+
+def test_a_run_of_the_wrong_step_is_named(trained):
+    lab, (depth, _, joint, *_) = trained
+    with pytest.raises(LabError, match="expected a source stream in this run, found stream"):
+        distill_hallucination(lab, depth)
+    other = replace(lab.profile.distill, objective="foo")
+    with pytest.raises(LabError, match=r"expected an objective among labels, .*, found 'foo'"):
+        distill_hallucination(lab, joint, distill=other)
+
+
+@pytest.mark.parametrize("change", ["one class", "no validation"])
+def test_clips_that_nothing_can_be_learned_from_are_refused(tmp_path, change):
+    lab = tiny_lab(tmp_path)
+    if change == "one class":
+        lab.clips.class_names = lab.clips.class_names[:1]
+    else:
+        lab.split.validation = ()
+    with pytest.raises(LabError, match="clips of two classes or more in every part"):
+        train_stream(lab, "rgb")
+
+
+def test_bf16_is_not_taken_where_torch_gets_its_gradient_wrong():
+    cpu, ordered = torch.device("cpu"), TrainConfig(precision="bf16")
+    assert precision_of(TrainConfig(), cpu, 16) == "fp32" and precision_of(ordered, cpu, 17) == "bf16"
+    assert precision_of(TrainConfig(precision="fp32"), cpu, 64) == "fp32"
+    with pytest.raises(LabError, match="17 pixels or more for bf16"):
+        precision_of(ordered, cpu, 16)
 
 
 def test_unknown_role_is_named(trained):

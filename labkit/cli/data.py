@@ -45,7 +45,7 @@ def make(root: Positional[Path], /, profile: str = "mini") -> None:
 
 
 @data.command
-def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = None, profile: str = "paper",
+def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = None, profile: str = "mini",
           workers: int | None = None) -> int:  # fmt: skip
     """Look at every clip of a data root: counts beside the published ones, faults by kind, and a CSV of all.
 
@@ -117,7 +117,7 @@ def _show_check(found: CheckResult) -> None:
 
 
 @data.command
-def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | None = None,
+def prepare(root: Positional[Path], /, profile: str = "mini", store: Path | None = None,
             depth_unit: str | None = None, registered: bool | None = None, depth_is: str | None = None,
             frames: int | None = None, workers: int | None = None) -> None:  # fmt: skip
     """Build the store of aligned clips from a data root.
@@ -160,7 +160,7 @@ def prepare(root: Positional[Path], /, profile: str = "paper", store: Path | Non
 
 
 @data.command
-def alignment(root: Positional[Path], /, profile: str = "paper", store: Path | None = None, csv: Path | None = None,
+def alignment(root: Positional[Path], /, profile: str = "mini", store: Path | None = None, csv: Path | None = None,
               figure: Path | None = None, frames: int | None = None) -> None:  # fmt: skip
     """How RGB and depth lie to each other in a prepared set: a table per set-up and camera, and who departs.
 

@@ -54,7 +54,10 @@ def reproduce(
         data: A data root that the lab knows; by default the embedded set.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
-    at_least_one(seeds=seeds, names=len(names), workers=workers, threads=threads)
+    at_least_one(seeds=seeds, workers=workers, threads=threads)
+    if not names:
+        fix = "`labkit targets` lists them"
+        raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
     from ..experiments import targets
     from ..puppets import opening
     from ..tools.home import find_home

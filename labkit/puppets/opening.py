@@ -12,8 +12,9 @@ from ..config import Profile, PuppetsConfig
 from ..data.index import Index
 from ..data.prepare import prepare
 from ..data.splits import PUPPETS, find_dataset
+from ..errors import printable
 from ..files import sha256_json
-from ..lab import DATA_VARIABLE, Lab
+from ..lab import DATA_VARIABLE, Lab, tell
 from ..runs import RunStore
 from ..tools.home import find_home
 from ..tools.parallel import join_launch, refuse_without_main_guard
@@ -45,6 +46,10 @@ def open_lab(profile: str | Profile, protocol: str | None, seed: int = 0, *, hom
     chosen = with_possible(chosen, index)
     store = prepare(index, store_path(root, chosen, base), chosen.clips, progress=progress)
     split = found.split(protocol or found.usual(store), store)
+    if given and progress and store.excluded:
+        clip, reason = next(iter(store.excluded.items()))
+        tell(f"left out: {len(store.excluded)} clips, first {printable(clip)}: {printable(reason)}; "
+             f"`labkit data check {root}` tells of all")  # fmt: skip
     return Lab(store, split, RunStore(base / "runs"), chosen, seed, root=root, data_name=index.data_name)
 
 

@@ -34,7 +34,8 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
     import torch
 
     from ..config import TrainConfig
-    from ..fit import precision_of, this_machine
+    from ..fit import this_machine
+    from ..processes import precision_of
 
     requirements = [
         re.split(r"[^\w.-]", line)[0] for line in metadata.requires("labkit") or ()
@@ -50,7 +51,7 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "several_processes": has_locks(),
-        "bf16": precision_of(TrainConfig(), torch.device("cuda" if gpus else "cpu")) == "bf16",
+        "bf16": precision_of(TrainConfig(), torch.device("cuda" if gpus else "cpu"), 64) == "bf16",
         "gpus": gpus,
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "memory_free_gb": round(psutil.virtual_memory().available / 1e9, 1),
