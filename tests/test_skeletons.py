@@ -21,6 +21,7 @@ from labkit.data.skeletons import (
     format_skeleton,
     read_skeleton,
     single_body,
+    tracking_faults,
     write_skeleton,
 )
 
@@ -383,3 +384,13 @@ def test_the_actor_moves_most_even_when_slots_change():
     skeleton.xyz[:, :, 4] = np.nan
     spread = body_spread(skeleton)
     assert set(spread) == {11, 22} and spread[22] > 10 * spread[11]
+
+
+def test_two_people_who_both_move_are_no_fault_of_an_action_of_two():
+    rng = np.random.default_rng(0)
+    skeleton = random_skeleton(rng, [2] * 10)
+    skeleton.xyz[:], skeleton.body_id[:] = rng.normal(size=skeleton.xyz.shape), [1, 2]
+    named = {two: {kind for kind, _ in tracking_faults(skeleton, two)} for two in (True, False)}
+    assert not {kind for kind in named[True] if "person" in kind} and "second person" in named[False]
+    skeleton.xyz[:, 1] = skeleton.xyz[0, 1]
+    assert "second person stands still" in {kind for kind, _ in tracking_faults(skeleton, two_people=True)}
