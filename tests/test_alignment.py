@@ -311,3 +311,10 @@ def test_images_of_other_kinds_are_refused():
                 (color[..., :2], depth), (color / 255, depth), (color, color)):  # fmt: skip
         with pytest.raises(LabError, match=r"expected an? (RGB|depth) image .* found .*Fix"):
             align_pair(*bad, alignment, 32)
+
+
+def test_an_affine_fit_finds_another_scale_along_each_axis():
+    depth = np.random.default_rng(0).uniform(50, 400, (20, 25, 2))
+    color = (depth - (-80, 17)) * (2.95, 2.75)
+    found = fit_alignment(depth, color, np.ones((20, 25), bool), "affine")
+    assert found.scale == pytest.approx((2.95, 2.75), rel=1e-9) and found.offset == pytest.approx((-80, 17), abs=1e-6)
