@@ -386,11 +386,37 @@ def test_the_actor_moves_most_even_when_slots_change():
     assert set(spread) == {11, 22} and spread[22] > 10 * spread[11]
 
 
-def test_two_people_who_both_move_are_no_fault_of_an_action_of_two():
+def moving(body_counts: list[int]) -> Skeleton:
+    """People 1, 2, ... who all move, as many in each frame as told."""
     rng = np.random.default_rng(0)
-    skeleton = random_skeleton(rng, [2] * 10)
-    skeleton.xyz[:], skeleton.body_id[:] = rng.normal(size=skeleton.xyz.shape), [1, 2]
-    named = {two: {kind for kind, _ in tracking_faults(skeleton, two)} for two in (True, False)}
-    assert not {kind for kind in named[True] if "person" in kind} and "second person" in named[False]
+    skeleton = random_skeleton(rng, body_counts)
+    skeleton.xyz[:] = np.where(skeleton.present[..., None, None], rng.normal(size=skeleton.xyz.shape), np.nan)
+    skeleton.body_id[:] = np.where(skeleton.present, 1 + np.arange(skeleton.present.shape[1]), -1)
+    return skeleton
+
+
+@pytest.mark.parametrize(
+    ("body_counts", "two_people", "faults"),
+    [
+        ([1] * 9, False, {}),
+        ([2] * 9, True, {}),
+        ([2] * 9, False, {"second person": "an action of one, and two bodies that move"}),
+        ([1] * 9, True, {"second person missing": "an action of two, and one body in most frames"}),
+        ([0, 0, 1, 1, 0, 1], False, {"frames without a body": "3 of 6 frames, 2 of them at the start"}),
+        ([3] * 9, True, {"more than two bodies": "3 in one frame"}),
+        ([2] * 8 + [1], True, {"body count changes": "from 1 to 2 bodies"}),
+    ],
+)
+def test_what_is_odd_about_who_was_tracked(body_counts, two_people, faults):
+    assert dict(tracking_faults(moving(body_counts), two_people)) == faults
+
+
+def test_bodies_that_stand_still_and_joints_at_the_origin_are_told():
+    skeleton = moving([2] * 9)
     skeleton.xyz[:, 1] = skeleton.xyz[0, 1]
-    assert "second person stands still" in {kind for kind, _ in tracking_faults(skeleton, two_people=True)}
+    skeleton.xyz[:, 1, :4] = 0
+    origin = {"all-zero joints": "36 joints at the origin"}
+    alone = {**origin, "phantom body": "1 more bodies that hardly move"}
+    assert dict(tracking_faults(skeleton, two_people=False)) == alone
+    still = {**origin, "second person stands still": "an action of two, of whom one does not move"}
+    assert dict(tracking_faults(skeleton, two_people=True)) == still
