@@ -214,8 +214,9 @@ def test_maps_are_scaled_so_that_zero_is_nothing(normalization):
 def test_vgg_normalization_loses_the_dark_half_of_rgb_alone(stored):
     rgb, depth = stored
     config = ClipConfig(normalization="vgg", depth_encoding="grey", depth_range="fixed")
-    red = to_clip(rgb, config)[:, :, 0].numpy()
-    assert np.array_equal(red, np.floor(np.maximum(rgb[..., 0] - 123.68, 0)))
+    means = (123.68, 116.78, 103.94)  # of red, green and blue
+    seen = np.moveaxis(to_clip(rgb, config).numpy(), 2, -1)
+    assert np.array_equal(seen, np.floor(np.maximum(rgb - np.array(means), 0)))
     colored = colorize_depth(depth, "grey", "fixed")
     assert np.array_equal(to_clip(depth, config).numpy(), np.moveaxis(colored, -1, 2))
 

@@ -15,6 +15,7 @@ from replicas import FRAMES, content, save_picture, write_pair, write_ucla, writ
 
 from labkit.config import ClipConfig
 from labkit.data import splits
+from labkit.data.index import changed_settings, read_settings
 from labkit.data.prepare import prepare
 from labkit.data.sets import NTU60, NTU120, NTU120_ACTIONS, NTU_ACTIONS, TWO_PEOPLE, UCLA, UTD, UWA, UWA_MISMATCHED
 from labkit.data.splits import (
@@ -68,6 +69,8 @@ def test_ntu_120_is_told_from_ntu_60_and_leaves_out_both_lists(tmp_path):
         write_text(tmp_path / "data" / f"{name}samples_with_missing_skeletons.txt", text)
     index = find_dataset(tmp_path / "data").index(tmp_path / "data")
     assert set(index.excluded) == {"S019C001P045R001A061", "S001C001P003R001A001"} and index.data_name == "NTU120"
+    two = {entry.id: NTU120.two_people(entry) for entry in index.entries}
+    assert two == {"S001C001P001R001A001": False}
     paths_of(tmp_path / "data", "S019C001P045R001A061")["rgb"].unlink()
     assert find_dataset(tmp_path / "data").name == "NTU60"
 
@@ -365,6 +368,22 @@ def test_depth_unit_and_registration_are_said_once_and_recorded(tmp_path):
     (root / "labkit.json").write_text("{}", encoding="utf-8")
     other = prepare(find_dataset(root).index(root), tmp_path / "store", config, progress=False)
     assert other.built == 3 and other.depth([0]).max() > store.depth([0]).max()
+
+
+def test_settings_are_as_they_were_where_the_check_fails(tmp_path):
+    def refused(**changes):
+        with pytest.raises(LabError, match="stop"), changed_settings(tmp_path, **changes):
+            raise LabError(None, "stop", "go on")
+
+    refused(depth_unit=0.1)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "labkit.json").write_text('{"name": "Mine"}', encoding="utf-8")
+    refused(depth_unit=0.1)
+    refused()
+    assert (tmp_path / "labkit.json").read_text(encoding="utf-8") == '{"name": "Mine"}'
+    with changed_settings(tmp_path, depth_unit=0.1):
+        pass
+    assert (read_settings(tmp_path).name, read_settings(tmp_path).depth_unit) == ("Mine", 0.1)
 
 
 def test_registered_images_are_only_resized_and_must_have_one_shape(tmp_path):

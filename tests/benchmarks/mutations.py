@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import random
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from queue import SimpleQueue
 HOME = Path(__file__).resolve().parents[2]
 TESTS = {  # a file, and the tests that are asked first
     "alignment": "alignment registration",
-    "clips": "clips",
+    "clips": "clips taught",
     "config": "cli",
     "files": "runs",
     "fit": "taught trainers golden",
@@ -134,12 +135,13 @@ def noticed_by(mutation: Mutation, copy: Path, python: str) -> str:
     target.write_text(mutation.text, encoding="utf-8")
     name = mutation.file.removeprefix("labkit/").removesuffix(".py")
     first = [f"tests/test_{each}.py" for each in TESTS[name].split()]
+    seen = {**os.environ, "PYTHONPATH": str(copy)}  # by processes that tests start, too
     stages = {"its own": [each for each in first if (copy / each).exists()], "quick": ["-m", "quick"]}
     try:
         for stage, arguments in stages.items():
             command = [python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "120", *arguments]
             try:
-                done = subprocess.run(command, cwd=copy, capture_output=True, timeout=900, check=False)
+                done = subprocess.run(command, cwd=copy, env=seen, capture_output=True, timeout=900, check=False)
             except subprocess.TimeoutExpired:
                 return stage
             if done.returncode == 1:
