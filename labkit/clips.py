@@ -243,11 +243,6 @@ class Batches:
         self.store, self.config, self.seed = lab.clips, lab.profile.clips, lab.seed
         self.ids, self.modalities, self.device, self.share = list(ids), tuple(modalities), device, share
 
-    @property
-    def two_looks(self) -> bool:
-        """Whether training shows each clip in two looks only, as stored and mirrored."""
-        return self.config.frame_mode == "uniform"
-
     def order(self, epoch: int) -> list[str]:
         """The clips shuffled for an epoch: sorted by a keyed hash, so that no file listing's order enters."""
         return sorted(self.ids, key=lambda clip: (clip_uniform(self.seed, "shuffle", epoch, clip), clip))
@@ -258,13 +253,17 @@ class Batches:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         return batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch_size else batches
 
-    def train_batch(self, ids: list[str], epoch: int) -> Batch:
-        """Clips as training sees them: one flip and one choice of frames per clip, shared by its modalities."""
+    def train_batch(self, ids: list[str], epoch: int, num_frames: int | None = None) -> Batch:
+        """Clips as training sees them: one flip and one choice of frames per clip, shared by its modalities.
+
+        `num_frames` less than the config's are drawn at random from those that are stored.
+        """
         rank, count = self.share
         mine = ids[rank::count]
         flips = np.array([clip_uniform(self.seed, "flip", epoch, clip) < self.config.flip for clip in mine])
-        batch = self._load(mine, flips, self._frames(mine, epoch))
-        return batch if self.two_looks else replace(batch, looks=None)
+        few = num_frames is not None and num_frames < self.config.num_frames
+        batch = self._load(mine, flips, self._frames(mine, epoch, num_frames if few else None))
+        return replace(batch, looks=None) if few or self.config.frame_mode == "mixed" else batch
 
     def view(self, ids: list[str], mirrored: bool = False) -> Batch:
         """Clips as they are stored, or all mirrored."""
@@ -284,16 +283,16 @@ class Batches:
         clips = {}
         for modality in self.modalities:
             stored = self.store.images(modality, rows)
-            if stored.shape[1] != self.config.num_frames:
+            if stored.shape[1] != frames.shape[1]:
                 stored = np.stack([clip[chosen] for clip, chosen in zip(stored, frames, strict=True)])
             flipped = flip_clip(stored, flips, modality)
             clips[modality] = to_clip(flipped, self.config, modality).to(self.device)
         labels = torch.as_tensor(self.store.labels[rows], device=self.device)
         return Batch(ids, labels, clips, torch.from_numpy(flips).long())
 
-    def _frames(self, ids: list[str], epoch: int | None) -> np.ndarray:
-        """Which stored frames each clip shows, (B,T); evenly spaced ones where no epoch is given."""
-        mode = "uniform" if epoch is None else self.config.frame_mode
-        available, wanted = self.store.num_frames, self.config.num_frames
-        rngs = (clip_rng(self.seed, "frames", epoch, clip) if mode == "mixed" else None for clip in ids)
+    def _frames(self, ids: list[str], epoch: int | None, few: int | None = None) -> np.ndarray:
+        """Which stored frames each clip shows, (B,T); evenly spaced where no epoch is given, `few` at random."""
+        mode = "random" if few else "uniform" if epoch is None else self.config.frame_mode
+        available, wanted = self.store.num_frames, few or self.config.num_frames
+        rngs = (None if mode == "uniform" else clip_rng(self.seed, "frames", epoch, clip) for clip in ids)
         return np.stack([sample_frames(available, wanted, mode, rng) for rng in rngs])

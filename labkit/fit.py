@@ -15,7 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from threading import RLock
 from typing import Any
@@ -32,7 +32,7 @@ from .clips import Batch, Batches
 from .config import TrainConfig
 from .errors import LabError
 from .lab import Lab, tell, watched
-from .model import TwoStream, set_bn_momentum
+from .model import TwoStream, set_bn_momentum, set_num_frames
 from .processes import DDP, StopSignals, check_shares, keep_memory, precision_of, share_batch_norm, together
 from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, making, of_role
 
@@ -74,10 +74,10 @@ def _loop(training: Training, title: str) -> None:
                                      smoothing=0.05, disable=quiet) as bar:  # fmt: skip
         while at.epoch < train.epochs:
             batches = training.batches["train"].epoch(at.epoch, train.batch_size)
+            training.show_frames(frames_in(train, at.epoch))
             while at.batch < len(batches):
-                group = batches[at.batch : at.batch + train.accumulate]
-                terms, stopped = together(train_step(training, group), stop.received is not None)
-                _note_terms(training, terms, len(group))
+                terms, stopped = together(train_step(training, batches[at.batch]), stop.received is not None)
+                _note_terms(training, terms)
                 if stopped:
                     training.save()
                     training.note_state("interrupted")
@@ -94,34 +94,34 @@ def _loop(training: Training, title: str) -> None:
         tell(f"{title}: {train.epochs} epochs in {at.seconds:.1f} s · {note}")
 
 
-def train_step(training: Training, group: list[list[str]]) -> dict[str, float]:
-    """One optimizer step on a group of batches whose gradients add up; returns the mean loss terms of this share."""
+def train_step(training: Training, ids: list[str]) -> dict[str, float]:
+    """One optimizer step on a batch of clips; returns the loss terms of this process's share, weighted by its size."""
     at, accelerator = training.session.position, training.accelerator
-    training.objective.train()
+    training.network_with_loss.train()
     for settings in training.optimizer.param_groups:
         settings["lr"] = learning_rate(training.train, at.step, training.total_steps)
-    sums: dict[str, float] = {}
-    for ids in group:
-        batch = training.batches["train"].train_batch(ids, at.epoch)
-        taught = training.taught(batch)
-        weight = len(batch.ids) * accelerator.num_processes / len(ids) / len(group)  # shares may differ by a clip
-        with nullcontext() if ids is group[-1] else accelerator.no_sync(training.objective):
-            terms = training.objective(batch, taught)
-            values = {name: float(term.detach()) for name, term in terms.items()}
-            if not all(map(math.isfinite, values.values())):
-                _name_culprit(training, batch, terms)
-            accelerator.backward(terms["total"] * weight)
-        sums = {name: sums.get(name, 0.0) + value * weight for name, value in values.items()}
+    batch = training.batches["train"].train_batch(ids, at.epoch, frames_in(training.train, at.epoch))
+    terms = training.network_with_loss(batch, training.taught(batch))
+    values = {name: float(term.detach()) for name, term in terms.items()}
+    if not all(map(math.isfinite, values.values())):
+        _name_culprit(training, batch, terms)
+    weight = len(batch.ids) * accelerator.num_processes / len(ids)  # shares may differ by a clip
+    accelerator.backward(terms["total"] * weight)
     training.optimizer.step()
     training.optimizer.zero_grad()
-    return sums
+    return {name: value * weight for name, value in values.items()}
+
+
+def frames_in(train: TrainConfig, epoch: int) -> int | None:
+    """How many frames of each clip an epoch shows; None for all."""
+    return train.frames[int((epoch + 0.5) * len(train.frames) / train.epochs)] if train.frames else None
 
 
 def learning_rate(train: TrainConfig, step: int, total: int) -> float:
     """The rate of one optimizer step: a pure function, so that nothing has to be restored."""
     progress = step / max(total - 1, 1)
     if train.schedule == "drop":
-        return train.lr * (0.1 if progress >= train.drop_at else 1.0)
+        return train.lr * (0.1 if progress >= 0.5 else 1.0)
     if train.schedule == "onecycle":  # cosine from 1/25 up to the peak in 30 % of the steps, then down to nothing
         if progress < 0.3:
             return train.lr * (1 + 24 * _half_cosine(progress / 0.3)) / 25
@@ -155,6 +155,7 @@ class Training:
         keep_memory()
         check_shares(train.batch_size, lab.profile.distill.feature_reduction)
         self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read
+        self.teachers, self.num_frames = teachers, lab.profile.clips.num_frames
         self.accelerator = Accelerator(kwargs_handlers=[DDP])
         self.is_main, device = self.accelerator.is_main_process, self.accelerator.device
         self.precision = precision_of(train, device, lab.profile.clips.size)
@@ -165,19 +166,24 @@ class Training:
         parameters = [p for module in trained.values() for p in module.parameters()]
         optimizer = kind(parameters, lr=train.lr, weight_decay=train.weight_decay, fused=True)
         share_batch_norm(network, device)
-        objective = NetworkWithLoss(network, forward, loss, self.autocast)
-        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        with_loss = NetworkWithLoss(network, forward, loss, self.autocast)
+        self.network_with_loss, self.optimizer = self.accelerator.prepare(with_loss, optimizer)
         self.session = Session(run, trained, self.optimizer, self.precision)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         self.batches = {part: Batches(lab, getattr(lab.split, part), sees, device=device, share=share)
                         for part in ("train", "validation", "test")}  # fmt: skip
         self.taught = Taught(teach, self.batches["train"], self.autocast) if teach else lambda batch: None
         per_epoch = len(self.batches["train"].epoch(0, train.batch_size))
-        self.total_steps = -(-per_epoch // train.accumulate) * train.epochs
+        self.total_steps = per_epoch * train.epochs
         self.note_state("running")
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def show_frames(self, num_frames: int | None = None) -> None:
+        """Let all streams take clips of that many frames; by default of as many as a clip has."""
+        for module in filter(None, (self.network, self.teachers)):
+            set_num_frames(module, num_frames or self.num_frames)
 
     def save(self) -> None:
         """A checkpoint, by the main process: all hold the same."""
@@ -196,18 +202,19 @@ def _name_culprit(training: Training, batch: Batch, terms: dict[str, Tensor]) ->
     check_finite({f"the loss term '{name}'": term for name, term in terms.items()}, "loss", batch.ids)
 
 
-def _note_terms(training: Training, terms: dict[str, float], batches: int) -> None:
+def _note_terms(training: Training, terms: dict[str, float]) -> None:
     at = training.session.position
     if at.step % max(training.total_steps // CURVE_POINTS, 1) == 0:
         at.curve.append({"step": at.step, **terms})
-    at.sums = {name: at.sums.get(name, 0.0) + value * batches for name, value in terms.items()}
-    at.batch += batches
+    at.sums = {name: at.sums.get(name, 0.0) + value for name, value in terms.items()}
+    at.batch += 1
     at.step += 1
 
 
 def _end_epoch(training: Training) -> str:
     """Validate, choose, move to the next epoch; returns the line a progress bar shows."""
     at, batches = training.session.position, training.batches["validation"]
+    training.show_frames()
     means = {name: value / max(at.batch, 1) for name, value in at.sums.items()}
     readings = evaluate(training.network, training.read, batches, training.train.bn_at_test)
     accuracy = {name: float(correct(logits, batches).mean()) for name, logits in readings.items()}
@@ -318,10 +325,10 @@ class Taught:
         self.teach, self.batches, self.autocast = teach, batches, autocast
         self.kept: Any = None
         self._rows = {clip: row for row, clip in enumerate(sorted(batches.ids))}
-        self._open = batches.two_looks
+        self._open = True  # until outputs turn out too large to be kept
 
     def __call__(self, batch: Batch) -> Any:
-        if self._open and self.kept is None:
+        if self._open and self.kept is None and batch.looks is not None:
             self._fill()
         if self.kept is None or batch.looks is None:
             return self._ask(batch)

@@ -49,7 +49,7 @@ def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
         trained={"stream": stream},
         sees=(modality,),
         forward=lambda batch, _: stream(batch[modality]).logits,
-        loss=lambda logits, _, labels: {"total": cross_entropy(logits.float(), labels)},
+        loss=lambda logits, _, labels: {"total": cross_entropy(logits, labels)},
         read=lambda batch: {"stream": stream(batch[modality]).logits},
     )  # fmt: skip
 
@@ -170,8 +170,6 @@ def _two_streams(
     run = lab.run(step, config, parents)
     if not lab.needs(run):
         return run
-    from torch.nn.functional import cross_entropy
-
     from .fit import fit
     from .losses import OBJECTIVES
     from .model import TwoStream
@@ -179,10 +177,8 @@ def _two_streams(
     pair = TwoStream(load_stream(*source), load_stream(*target), model.connection, model.connect_at)
     teacher = None if taught is None else Teacher(*taught, replace(model, connection=None))
 
-    def loss(output, said, labels):
-        if taught is None:
-            return {"total": cross_entropy(output.logits.float(), labels)}
-        return OBJECTIVES[taught[1].objective](output, said, labels, taught[1])
+    distill = DistillConfig(objective="labels") if taught is None else taught[1]
+    objective = OBJECTIVES[distill.objective]
 
     def read(batch: Batch) -> dict:
         output = pair(batch[target_sees], batch[source_sees])
@@ -195,7 +191,7 @@ def _two_streams(
         trained={"source": pair.source, "target": pair.target},
         sees=tuple(dict.fromkeys((target_sees, source_sees, *(teacher.sees if teacher else ())))),
         forward=lambda batch, _: pair(batch[target_sees], batch[source_sees]),
-        loss=loss,
+        loss=lambda output, said, labels: objective(output, said, labels, distill),
         read=read,
         teach=teacher,
         teachers=teacher and teacher.pair,

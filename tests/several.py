@@ -22,16 +22,16 @@ def in_double_precision() -> None:
     Stream.begin = lambda stream, clip: begin(stream, clip.double())
 
 
-def main(root: str, batch_size: int, accumulate: int, precision: str) -> None:
+def main(root: str, batch_size: int, precision: str) -> None:
     torch.set_num_threads(1)
     join_launch()
     if precision == "double":
         in_double_precision()
-    lab = tiny_lab(root, epochs=2, batch_size=batch_size, accumulate=accumulate)
+    lab = tiny_lab(root, epochs=2, batch_size=batch_size)
     runs = four_steps(lab)
     measure_noise(lab, runs[2])
     print(f"process {PartialState().process_index} of {PartialState().num_processes}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -455,7 +455,7 @@ def test_a_wrong_setting_is_one_line(words, told, capsys, tmp_path):
 @pytest.mark.quick
 def test_many_changes_still_fit_a_files_name():
     profile = get_profile("mini+" + "+".join(f"step{step}.{name}=0.123" for step in range(1, 5)
-                                             for name in ("lr", "drop_at", "weight_decay", "bn_momentum")))  # fmt: skip
+                                             for name in ("lr", "weight_decay", "bn_momentum")))  # fmt: skip
     names = [Lab(None, None, None, each).series_name for each in (profile, replace(profile, name=profile.name + "1"))]
     assert len(set(names)) == 2 and max(map(len, names)) < 150 and names[0].startswith("mini+step1.lr=0.123")
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import tiny_lab
 
 from labkit import clips
 from labkit.clips import (
+    Batches,
     clip_rng,
     clip_seed,
     clip_uniform,
@@ -228,3 +230,22 @@ def test_frames_of_another_kind_are_refused(stored):
             to_clip(frames)
     with pytest.raises(LabError, match="vgg"):
         normalize(rgb, "coco")
+
+
+def test_fewer_frames_are_drawn_afresh_for_each_clip_and_epoch(tmp_path):
+    lab = tiny_lab(tmp_path)
+    batches = Batches(lab, lab.split.train, ("rgb", "depth"))
+    ids = list(batches.ids)
+    whole, few = batches.train_batch(ids, 0), batches.train_batch(ids, 0, 2)
+    assert few["rgb"].shape[:2] == (len(ids), 2) and few.looks is None and whole.looks is not None
+
+    def chosen(batch, modality):  # which of the clip's five frames each is
+        return [[next(k for k in range(5) if torch.equal(frame, five[k])) for frame in clip]
+                for clip, five in zip(batch[modality], whole[modality], strict=True)]  # fmt: skip
+
+    frames = chosen(few, "rgb")
+    assert frames == chosen(few, "depth") and all(a < b for a, b in frames) and len(set(map(tuple, frames))) > 3
+    assert torch.equal(batches.train_batch(ids, 0, 5)["rgb"], whole["rgb"])
+    again = Batches(lab, lab.split.train, ("rgb",)).train_batch(ids[:1], 0, 2)["rgb"]
+    assert torch.equal(again, few["rgb"][:1])
+    assert not torch.equal(batches.train_batch(ids, 1, 2)["rgb"].sort()[0], few["rgb"].sort()[0])

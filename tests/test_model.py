@@ -13,7 +13,7 @@ from torchvision.models import resnet18
 from labkit import model, trainers
 from labkit.config import PROFILES
 from labkit.errors import LabError
-from labkit.model import Stream, TemporalConv, TwoStream, build_stream, freeze, inject, set_bn_momentum
+from labkit.model import Stream, TemporalConv, TwoStream, build_stream, freeze, inject, set_bn_momentum, set_num_frames
 
 CLASSES, FRAMES, SIZE = 4, 5, 32
 
@@ -195,7 +195,7 @@ def test_permuted_frames_matter_only_through_temporal_convs():
     stream, clip = small_stream(), clips()
     shuffled = clip[:, [3, 0, 4, 1, 2]]
     with torch.no_grad():
-        assert (stream(clip).logits - stream(shuffled).logits).abs().max() > 1e-3
+        assert (stream(clip).logits - stream(shuffled).logits).abs().max() > 1e-4
         for conv in stream.temporal:
             conv.weight[:, :, (0, 2)] = 0
         torch.testing.assert_close(stream(clip).logits, stream(shuffled).logits, rtol=1e-4, atol=1e-5)
@@ -294,12 +294,57 @@ def test_any_resnet_at_any_width(name):
     [
         ({"backbone": "vgg16"}, "resnet50"),
         ({"width": 0}, "width"),
+        ({"stem": "tiny"}, "imagenet or small"),
         ({"backbone": "resnext50_32x4d", "width": 8}, "16"),
     ],
 )
 def test_what_cannot_be_built_is_named(options, message):
     with pytest.raises(LabError, match=message):
         Stream(CLASSES, **options)
+
+
+def test_the_small_stem_gives_maps_of_the_same_size():
+    assert small_stream().backbone.conv1.stride == (2, 2)
+    usual, small = (small_stream(stem=stem)(clips()) for stem in ("imagenet", "small"))
+    assert [maps.shape for maps in small.signals] == [maps.shape for maps in usual.signals]
+    stream = small_stream(stem="small")
+    frames = clips()[0]
+    net = stream.backbone
+    first = F.relu(net.bn1(F.conv2d(frames, net.conv1.weight, stride=4, padding=3)))
+    torch.testing.assert_close(stream.begin(clips()[:1]), stream._unit_sum(net.layer1, first))
+
+
+def test_start_values_are_pytorch_s_own():
+    for conv in (part for part in Stream(CLASSES).modules() if isinstance(part, torch.nn.Conv2d)):
+        largest = conv.weight[0].numel() ** -0.5  # uniform between minus and plus one over the root of the inputs
+        assert 0.99 * largest < conv.weight.abs().max() <= largest
+
+
+def test_first_batch_statistics_are_exact_far_from_zero():
+    """A depth picture is all background but for a person, so the mean is many standard deviations from 0."""
+    stream = Stream(CLASSES, FRAMES, "resnet18", 8)
+    set_bn_momentum(stream, 1.0)
+    clip = torch.full((16, FRAMES, 3, 64, 64), -2.0)
+    clip[..., 24:40, 24:40] += torch.randn(16, FRAMES, 3, 16, 16)
+    with torch.no_grad():
+        stream.train()(clip)
+        maps = stream.backbone.conv1(clip.flatten(0, 1)).double()
+    spread, mean = torch.std_mean(maps, (0, 2, 3))
+    assert ((stream.backbone.bn1.running_mean - mean).abs() < 1e-5 * spread).all()
+
+
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_a_stream_can_be_told_another_number_of_frames(num_frames):
+    stream = small_stream()
+    set_num_frames(stream, num_frames)
+    clip = clips()[:, :num_frames]
+    found = stream(clip)
+    padded = torch.cat([clip, torch.zeros(2, FRAMES - num_frames, *clip.shape[2:])], dim=1)
+    assert found.logits.shape == (2, CLASSES) and len(found.features) == 2 * num_frames
+    set_num_frames(stream, FRAMES)
+    first = stream(padded).blocks[0].unflatten(0, (2, FRAMES))[:, 0]
+    if num_frames > 1:  # the first frame's neighbour is there in both
+        torch.testing.assert_close(found.blocks[0].unflatten(0, (2, num_frames))[:, 0], first)
 
 
 def test_a_clip_of_another_length_is_refused():

@@ -31,13 +31,13 @@ def start(command: list[str], **options) -> subprocess.Popen:
 
 
 def launch(
-    root: Path, batches: tuple[int, int] = (6, 1), precision: str = "double", where: tuple[str, ...] = ONE_MACHINE,
+    root: Path, batch_size: int = 6, precision: str = "double", where: tuple[str, ...] = ONE_MACHINE,
     **options,
 ) -> subprocess.Popen:
     """`accelerate launch` with two processes in all; without GPUs they are on CPUs."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                "--mixed_precision", "no", "--dynamo_backend", "no", *where,
-               SCRIPT, str(root), *map(str, batches), precision]  # fmt: skip
+               SCRIPT, str(root), str(batch_size), precision]  # fmt: skip
     return start(command, **options)
 
 
@@ -47,11 +47,11 @@ def finished(process: subprocess.Popen) -> str:
     return output
 
 
-def compared(tmp_path_factory, batches: tuple[int, int], precision: str) -> list[dict]:
-    """Runs by step of one process and of two; clips a batch, and batches an optimizer step."""
+def compared(tmp_path_factory, batch_size: int, precision: str) -> list[dict]:
+    """Runs by step of one process and of two."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    alone = start([sys.executable, SCRIPT, str(one), *map(str, batches), precision])
-    told = finished(launch(two, batches, precision))
+    alone = start([sys.executable, SCRIPT, str(one), str(batch_size), precision])
+    told = finished(launch(two, batch_size, precision))
     assert "process 0 of 2" in told and "process 1 of 2" in told
     assert "process 0 of 1" in finished(alone)
     return [{run.spec.step + str(run.spec.config.get("modalities")): run for run in RunStore(root / "runs").runs()}
@@ -68,7 +68,7 @@ def trained(runs: dict) -> list[str]:
     return [step for step, run in runs.items() if run.spec.step != "noise"]
 
 
-@pytest.fixture(scope="module", params=[(6, 1), (3, 2)], ids=["equal shares", "shares of 2 and 1, two batches a step"])
+@pytest.fixture(scope="module", params=[6, 3], ids=["equal shares", "shares of 2 and 1"])
 def both(request, tmp_path_factory):
     """In double precision: in single, Adam divides gradients near 0 by their own size, and rounding grows to a step."""
     return compared(tmp_path_factory, request.param, "double")
@@ -100,7 +100,7 @@ def test_weights_batch_statistics_and_answers_agree(both):
 
 def test_in_single_precision_a_training_starts_with_the_same_losses(tmp_path_factory):
     """Step 1, whose start is the same to the bit; the other steps start from what rounding has made of it."""
-    both = compared(tmp_path_factory, (5, 1), "single")
+    both = compared(tmp_path_factory, 5, "single")
     for step in trained(both[0]):
         if step.startswith("step1"):
             mine, theirs = curves_of(both, step)
@@ -118,13 +118,12 @@ def test_each_test_clip_is_counted_once(both):
 
 def test_two_machines_come_to_the_same_bits_as_two_processes(both, tmp_path):
     """Two launches, as on two machines that see one folder and reach each other over TCP."""
-    trains = [run.spec.config["train"] for run in both[1].values() if run.spec.step == "step1"]
-    (batches,) = {(train["batch_size"], train["accumulate"]) for train in trains}
+    (batch_size,) = {run.spec.config["train"]["batch_size"] for run in both[1].values() if run.spec.step == "step1"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     at = ("--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", port, "--machine_rank")
-    for machine in [launch(tmp_path, batches, where=(*at, rank)) for rank in ("0", "1")]:
+    for machine in [launch(tmp_path, batch_size, where=(*at, rank)) for rank in ("0", "1")]:
         finished(machine)
     made = {run.id: run for run in RunStore(tmp_path / "runs").runs()}
     assert made.keys() == {run.id for run in both[1].values()}

@@ -12,7 +12,7 @@ from torch import nn
 
 from labkit.clips import Batches
 from labkit.fit import Taught
-from labkit.model import freeze
+from labkit.model import freeze, set_num_frames
 from labkit.trainers import distill_hallucination, load_stream, train_stream, train_two_stream
 
 
@@ -64,6 +64,17 @@ def test_looks_drawn_afresh_are_not_kept(depth):
     for epoch in range(2):
         taught(batches.train_batch(list(batches.ids)[:6], epoch))
     assert teacher.calls == 2 and taught.kept is None
+
+
+def test_few_frames_are_asked_afresh_and_do_not_fill_what_is_kept(depth):
+    taught, teacher, batches = taught_by(*depth)
+    ids = list(batches.ids)[:6]
+    set_num_frames(teacher, 2)
+    assert taught(batches.train_batch(ids, 0, 2)).features.shape[0] == 12
+    assert teacher.calls == 1 and taught.kept is None
+    set_num_frames(teacher, 5)
+    taught(batches.train_batch(ids, 0))
+    assert taught.kept is not None
 
 
 def test_what_would_be_too_large_is_not_kept(depth, monkeypatch):

@@ -21,7 +21,7 @@ from labkit.clips import Batches
 from labkit.config import PAPER, TrainConfig
 from labkit.errors import LabError
 from labkit.fit import Session, learning_rate
-from labkit.model import build_stream
+from labkit.model import Stream, build_stream
 from labkit.processes import precision_of
 from labkit.trainers import distill_hallucination, finetune_rgb_only, load_stream, train_stream, train_two_stream
 
@@ -283,86 +283,25 @@ def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
     assert run.state == "failed" and not run.done
 
 
-# -- gradients of several batches, added up
+# -- what a step sees
 
 
-def hold_statistics(model: nn.Module) -> None:
-    """Batch norm in evaluation for good, so that no clip's output hangs on the other clips of its batch."""
-    for part in model.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eval()
-            part.train = lambda mode=True, part=part: part
+def test_epochs_show_as_many_frames_as_ordered_and_evaluation_all(tmp_path, monkeypatch):
+    lab = tiny_lab(tmp_path)
+    lab = replace(lab, profile=replace(lab.profile, step1=replace(lab.profile.step1, epochs=4, frames=(2, 5))))
+    seen, forward = [], Stream.forward
 
+    def noted(stream, clip, *signals):
+        seen.append((stream.training, clip.shape[1]))
+        return forward(stream, clip, *signals)
 
-def steps_of(train, monkeypatch, batches: int, held: bool) -> list[dict]:
-    """Of an epoch of 12 clips, cut into so many batches that are added up two epochs long: what each step saw."""
-    steps, real = [], fitting.train_step
-
-    def noted(training, group):
-        first = next(part for part in training.network.modules() if isinstance(part, nn.BatchNorm2d))
-        before = first.num_batches_tracked.clone(), first.running_mean.clone()
-        if held:
-            hold_statistics(training.network)
-        parameters = [p for part in training.trained.values() for p in part.parameters()]
-        update = training.optimizer.step
-
-        def step():
-            gradient = torch.cat([p.grad.flatten().double() for p in parameters if p.grad is not None])
-            steps.append({"gradient": gradient, "clips": [len(ids) for ids in group]})
-            update()
-
-        with monkeypatch.context() as patch:
-            patch.setattr(training.optimizer, "step", step)
-            terms = real(training, group)
-        assert all(p.grad is None for p in parameters)  # nothing is left to add the next step's to
-        updates, moved = int(first.num_batches_tracked - before[0]), first.running_mean - before[1]
-        steps[-1] |= {"terms": terms, "updates": updates, "moved": moved}
-        return terms
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fitting, "train_step", noted)
-        train(batch_size=12 // batches, accumulate=batches, epochs=2)
-    return steps
-
-
-def apart(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one - other).norm() / other.norm())
-
-
-def trainings_of(lab, joint, seed: int) -> dict:
-    """Step 1, whose loss is a mean over clips, and step 3, which adds distances to a teacher's features."""
-    lab = lab.with_seed(seed)
-    return {
-        "step1": lambda **train: train_stream(replace(lab, profile=lab.profile.steps(**train)), "rgb"),
-        "step3": lambda **train: distill_hallucination(lab, joint, train=replace(lab.profile.step3, **train)),
-    }
-
-
-@pytest.mark.parametrize("step", ["step1", "step3"])
-def test_batches_added_up_give_the_gradient_of_one(trained, monkeypatch, step):
-    lab, (_, _, joint, _, _) = trained
-    train = trainings_of(lab, joint, 20)[step]
-    whole, *parts = (steps_of(train, monkeypatch, batches, held=True) for batches in (1, 2, 4))
-    assert [seen["clips"] for seen in whole] == [[12]] * 2
-    for part, batches in zip(parts, (2, 4), strict=True):
-        assert [seen["clips"] for seen in part] == [[12 // batches] * batches] * 2  # one step an epoch
-        for one, other in zip(part, whole, strict=True):
-            assert apart(one["gradient"], other["gradient"]) < 1e-5 and one["updates"] == 0
-            assert one["terms"] == pytest.approx(other["terms"], rel=1e-5)
-
-
-@pytest.mark.parametrize("step", ["step1", "step3"])
-def test_batch_norm_sees_each_of_the_batches_that_are_added_up(trained, monkeypatch, step):
-    """Each is scaled by its own statistics and moves the running ones: another gradient, a loss within 5 %."""
-    lab, (_, _, joint, _, _) = trained
-    train = trainings_of(lab, joint, 21)[step]
-    (whole, _), (part, _) = (steps_of(train, monkeypatch, batches, held=False) for batches in (1, 2))
-    assert (whole["updates"], part["updates"]) == (1, 2)
-    twice = 2 - getattr(lab.profile, step).bn_momentum  # as far, to first order: batches of one training set are alike
-    assert apart(part["moved"], twice * whole["moved"]) < 0.01
-    assert apart(part["gradient"], whole["gradient"]) > 0.1
-    for name, value in whole["terms"].items():
-        assert part["terms"][name] != value and part["terms"][name] == pytest.approx(value, rel=0.05)
+    monkeypatch.setattr(Stream, "forward", noted)
+    run = train_stream(lab, "rgb")
+    trained = [frames for training, frames in seen if training]
+    half = len(trained) // 2
+    assert trained == [2] * half + [5] * half
+    assert {frames for training, frames in seen if not training} == {5}
+    assert run.spec.config["train"]["frames"] in ((2, 5), [2, 5])
 
 
 @pytest.mark.parametrize("schedule", ["constant", "drop", "onecycle"])

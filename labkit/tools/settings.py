@@ -13,9 +13,9 @@ from typing import Any
 from ..config import PROFILES, Profile
 from ..errors import LabError
 
-SHARES = ("flip", "drop_at", "bn_momentum", "imitation", "feature_weight", "focal_share")  # at most 1
+SHARES = ("flip", "bn_momentum", "imitation", "feature_weight", "focal_share")  # at most 1
 DIVISORS = ("temperature", "student_temperature", "weighting_temperature")  # not 0
-MAY_BE_NONE = ("snapshots", "connect_at")  # lists that may be empty
+MAY_BE_NONE = ("snapshots", "connect_at", "frames")  # lists that may be empty
 
 
 def get_profile(name: str) -> Profile:
