@@ -181,7 +181,7 @@ MINI = replace(
     MINI,
     step1=replace(MINI.step1, frames=(3, 3, 3, 5, 5)),
     step2=replace(MINI.step2, epochs=6, lr=5e-4),
-    step3=replace(MINI.step3, lr=3e-3, snapshots=(1, 3, 6)),
+    step3=replace(MINI.step3, lr=5e-3, snapshots=(1, 3, 6)),
     step4=replace(MINI.step4, epochs=6, lr=5e-4),
 )
 
