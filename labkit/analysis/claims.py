@@ -60,7 +60,7 @@ def _crossing_in_paper(rival: str, protocol: str) -> float | None:
     if None in (*curve, TARGETS[rival].paper.get(protocol)):
         return None
     level = np.array([[TARGETS[rival].paper[protocol]]])
-    return find_crossing(np.array(curve)[:, None, None], level, CORRUPTIONS["speckle"], np.zeros(1), samples=1)[0]
+    return find_crossing(np.array(curve)[:, None, None], level, CORRUPTIONS["speckle"], np.zeros(1))[0]
 
 
 def _above(name: str, section: str, statement: str, plus: str | tuple[str, ...], minus: str | tuple[str, ...],

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..errors import LabError
 from ..experiments.noise import CORRUPTIONS, Corruption
-from ..experiments.statistics import resampled_means
+from ..experiments.statistics import paired_difference
 from ..experiments.targets import TARGETS, Target, answers_of_seeds, results_table
 from ..lab import Lab
 
@@ -27,8 +27,7 @@ GRADED = tuple(kind for kind, corruption in CORRUPTIONS.items() if corruption.se
 class Crossing:
     """The severity at which row 8 falls below a rival, with its 95 % interval.
 
-    0 is clean depth; None is beyond the worst severity measured. `share` is that of the resamples that
-    cross at all.
+    0 is clean depth; None is beyond the worst severity measured.
     """
 
     kind: str
@@ -36,19 +35,20 @@ class Crossing:
     severity: float | None
     low: float | None
     high: float | None
-    share: float
 
     def __str__(self) -> str:
         rival, corruption = TARGETS[self.rival].title, CORRUPTIONS[self.kind]
         worst = f"{float(corruption.severities[-1]):g}"
         if self.severity is None:
-            some = f", but for {100 * self.share:.0f} % of resamples" if self.share else ""
-            return f"{self.kind}: row 8 stays above “{rival}” up to {corruption.unit} {worst}{some}"
-        if self.severity == 0:
-            return f"{self.kind}: row 8 is below “{rival}” with clean depth already"
+            place = f"stays above “{rival}” up to {corruption.unit} {worst}"
+        elif self.severity == 0:
+            place = f"is below “{rival}” with clean depth already"
+        else:
+            place = f"falls below “{rival}” at {corruption.unit} {_short(self.severity)}"
+        if self.low == self.high:  # not one severity of those measured is in doubt
+            return f"{self.kind}: row 8 {place}"
         low, high = (f"beyond {worst}" if bound is None else _short(bound) for bound in (self.low, self.high))
-        where = f"{corruption.unit} {_short(self.severity)} (95 % interval {low} to {high})"
-        return f"{self.kind}: row 8 falls below “{rival}” at {where}"
+        return f"{self.kind}: row 8 {place} (95 % interval {low} to {high})"
 
 
 def _short(severity: float) -> str:
@@ -80,8 +80,8 @@ def severity_table(lab: Lab, seeds: int = 1, kind: str = "speckle") -> pd.DataFr
 def crossing(lab: Lab, seeds: int | Sequence[int] = 1, kind: str = "speckle", rival: str = "table2:15") -> Crossing:
     """Where the curve of a kind crosses a rival's accuracy, from kept predictions of all seeds.
 
-    Between severities the curve is taken as straight, on a logarithmic axis for speckle. The interval comes
-    from resampling people and, where there are several, seeds: the same ones for curve and rival.
+    Between severities the curve is taken as straight, on a logarithmic axis for speckle, and so are the ends of
+    the interval of its difference to the rival.
     """
     curve = np.stack([answers_of_seeds(lab, target.name, seeds) for target in targets_of(kind)])
     found = find_crossing(curve, answers_of_seeds(lab, rival, seeds), CORRUPTIONS[kind], lab.people())
@@ -89,32 +89,30 @@ def crossing(lab: Lab, seeds: int | Sequence[int] = 1, kind: str = "speckle", ri
 
 
 def find_crossing(
-    curve: np.ndarray, rival: np.ndarray, corruption: Corruption, groups: np.ndarray, *, samples: int = 10_000
-) -> tuple[float | None, float | None, float | None, float]:
-    """(severity, low, high, share of resamples that cross); see `Crossing`.
+    curve: np.ndarray, rival: np.ndarray, corruption: Corruption, groups: np.ndarray
+) -> tuple[float | None, float | None, float | None]:
+    """(severity, low, high); see `Crossing`.
 
     curve (severities + 1, seeds, clips) and rival (seeds, clips) tell which clips are answered right, clean
-    depth first; groups (clips,) are resampled whole.
+    depth first; groups (clips,) as in `statistics.paired_difference`, whose interval of curve minus rival holds
+    zero from low to high.
     """
-    places = np.array([corruption.place(severity) for severity in (0.0, *corruption.readings.values())])
-    right = np.concatenate([curve, rival[None]]).astype(float)
-    means = resampled_means(right, groups, samples, 0)
-    whole = right.mean(axis=(1, 2))[:, None]
-    drawn, (value,) = (_first_crossing(m[:-1] - m[-1], places) for m in (means, whole))
-    low, high = np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")  # of values that occur: some are infinite
-    severities = (corruption.severity_at(place) if np.isfinite(place) else None for place in (value, low, high))
-    return *severities, float(np.isfinite(drawn).mean())
+    places = [corruption.place(severity) for severity in (0.0, *corruption.readings.values())]
+    differences = [paired_difference(right, rival, groups=groups)[:3] for right in curve]
+    crossed = [_first_crossing(side, places) for side in zip(*differences, strict=True)]
+    return tuple(None if place is None else corruption.severity_at(place) for place in crossed)
 
 
-def _first_crossing(differences: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Places (samples,) at which differences (places, samples) first turn negative; infinite where they never do."""
-    below = differences < -1e-12  # equal accuracies may differ by rounding
-    after = below.argmax(axis=0)
-    before = np.maximum(after - 1, 0)
-    here, there = (np.take_along_axis(differences, at[None], axis=0)[0] for at in (before, after))
-    part = np.divide(here, here - there, out=np.zeros_like(here), where=after > 0)
-    crossed = places[before] + part * (places[after] - places[before])
-    return np.where(below.any(axis=0), crossed, np.inf)
+def _first_crossing(differences: Sequence[float], places: Sequence[float]) -> float | None:
+    """The place at which differences, one a place, first turn negative; None where they never do."""
+    below = np.flatnonzero(np.array(differences) < -1e-12)  # equal accuracies may differ by rounding
+    if not len(below):
+        return None
+    after = below[0]
+    if after == 0:
+        return places[0]
+    here, there = differences[after - 1], differences[after]
+    return places[after - 1] + here / (here - there) * (places[after] - places[after - 1])
 
 
 def crossings_table(

@@ -5,7 +5,7 @@ One rule for all. A claim says that an effect lies beyond a level, which is 0 un
 side as a whole, and is else "undecided", with the seeds it would take at the effect seen so far.
 
 Effects on accuracy are paired differences in points; their intervals cover other people and, from two
-seeds on, other seeds (`statistics.paired_bootstrap`). Intervals are not adjusted for being many; the
+seeds on, other seeds (`statistics.paired_difference`). Intervals are not adjusted for being many; the
 column "p (Holm)" is.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabError
-from ..experiments.statistics import clip_spread, gap_closed, holm, paired_bootstrap, seed_interval, seeds_needed
+from ..experiments.statistics import clip_spread, gap_closed, holm, paired_difference, seed_interval, seeds_needed
 from ..experiments.targets import TARGETS, UPPER, answers_of_seeds, look
 from ..lab import Lab
 from .claims import CLAIMS, Claim
@@ -88,7 +88,7 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
         for side in (claim.plus, claim.minus)
     )
     people = lab.people()
-    found = paired_bootstrap(plus, minus, groups=people)
+    found = paired_difference(plus, minus, groups=people)
     effect, low, high = 100 * found.value, 100 * found.low, 100 * found.high
     p = found.p if claim.kind == "above" and claim.level == 0 else math.nan
     verdict = word(claim, low, high)
@@ -98,7 +98,7 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     spread = clip_spread(plus[0], minus[0]) if len(have) == 1 else None
     distance = abs(effect) - claim.level if claim.kind == "near" else effect - claim.level
     needed = seeds_needed(by_seed, distance / 100, spread=spread, most=MAX_NEEDED)
-    certain = paired_bootstrap(plus.mean(axis=0), minus.mean(axis=0), groups=people)
+    certain = paired_difference(plus.mean(axis=0), minus.mean(axis=0), groups=people)  # as if more seeds averaged so
     notes = ["spread over seeds assumed to be that over clips"] if spread is not None else []
     if word(claim, 100 * certain.low, 100 * certain.high) == "undecided":
         notes.append("undecided over people alone: more of them, not only more seeds")

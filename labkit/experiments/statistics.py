@@ -5,14 +5,15 @@ seeds the fraction of times it was; or a row per seed (seeds, clips). Every func
 no number of the lab may hide.
 
 What an interval covers: `wilson_interval` other clips of the same people, one training; `seed_interval`
-other seeds, these test clips; `paired_bootstrap` and `gap_closed` other clips, or other people where
-`groups` names them, and other seeds where there is a row for each of several.
+other seeds, these test clips; `paired_difference` and `gap_closed` other clips, or other people where
+`groups` names them, and other seeds where there is a row for each of several. With one seed they cover other
+people and this very training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import sqrt
+from collections.abc import Callable, Sequence
+from math import inf, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> np.n
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """(low, high) of a proportion by Wilson's score; stays within 0 and 1, and is sound near both.
 
-    It takes clips as independent; clips of one subject are not quite, see `paired_bootstrap`.
+    It takes clips as independent; clips of one subject are not quite, see `paired_difference`.
     """
     if not 0 <= correct <= total or total == 0:
         raise LabError.mismatch(
@@ -75,12 +76,10 @@ def seed_interval(
     mean = float(values.mean())
     if len(values) == 1:
         return Interval(mean, None, None)
-    from scipy.special import stdtrit  # the quantile of scipy.stats, without its second of loading
-
     error = float(values.std(ddof=1)) / sqrt(len(values))
-    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
-    low, high = bounds or (-np.inf, np.inf)
-    return Interval(mean, max(mean - half, low), min(mean + half, high))
+    low, high = _t_interval(mean, error, len(values) - 1, confidence)
+    least, most = bounds or (-inf, inf)
+    return Interval(mean, max(low, least), min(high, most))
 
 
 def seeds_needed(
@@ -160,19 +159,21 @@ def paired_difference(
     confidence: float = 0.95,
     groups: Sequence | np.ndarray | None = None,
 ) -> Difference:
-    """Accuracy of a minus that of b over the same clips, with its t interval and p.
+    """Accuracy of a minus that of b over the same clips, with its t interval and the p of Student's t.
 
-    Each is (clips,), or (seeds, clips) where row s of both is of one seed. See `crossed_mean` for what the interval
-    covers. p is that of Student's t; 1 where nothing differs.
+    Each is (clips,), or (seeds, clips) where row s of both is of one seed. `groups` (clips,), such as people, are
+    drawn whole: clips of one person resemble each other, so an interval over clips alone is too narrow. From two
+    seeds on the interval covers other people and other seeds. With one seed it covers other people and this very
+    training, not another one. See `crossed_mean`.
     """
     a, b = _finite(correct_a), _finite(correct_b)
-    value, error, freedom = crossed_mean(a - _same_shape(b, a), groups)
-    low, high = _interval(value, error, freedom, confidence)
-    if error == 0:
-        return Difference(value, low, high, float(value == 0))
+    value, error, freedom = crossed_mean(_cells(a - _same_shape(b, a), groups))
+    low, high = _t_interval(value, error, freedom, confidence)
     from scipy.special import stdtr
 
-    return Difference(value, max(low, -1.0), min(high, 1.0), float(2 * stdtr(freedom, -abs(value) / error)))
+    p = 2 * stdtr(freedom, -abs(value) / error) if error else value == 0
+    most = max(1.0, a.max(), b.max())  # more than 1 where answers of several models are added up
+    return Difference(value, max(low, -most), min(high, most), float(p))
 
 
 def gap_closed(
@@ -185,9 +186,10 @@ def gap_closed(
 ) -> Interval:
     """Share of the gap from `baseline` to `upper` that `student` closes; 1 is all of it.
 
-    Each is correctness (clips,) or (seeds, clips), over the same clips, or a single accuracy; a single
-    accuracy gives no interval. The interval holds the shares x for which student - baseline - x (upper - baseline)
-    may be zero (Fieller); there is none where the gap itself may be zero.
+    Each is correctness (clips,) or (seeds, clips), over the same clips and seeds, or a single accuracy; a single
+    accuracy gives no interval. The interval holds each share x at which the interval of
+    student - baseline - x (upper - baseline) holds zero (Fieller 1954), and covers what that of `paired_difference`
+    does. There is none where the interval of the gap itself holds zero.
     Raises LabError when `upper` is not above `baseline`.
     """
     three = [np.atleast_1d(_finite(values)) for values in (student, baseline, upper)]
@@ -198,61 +200,67 @@ def gap_closed(
     value = (means[0] - means[1]) / (means[2] - means[1])
     if any(values.size == 1 for values in three):
         return Interval(value, None, None)
-    gain, gap = three[0] - _same_shape(three[1], three[0]), _same_shape(three[2], three[0]) - three[1]
-    if _interval(*crossed_mean(gap, groups), confidence)[0] <= 0:
-        return Interval(value, None, None)
-    return Interval(value, *(_share_at(gain, gap, groups, confidence, side) for side in (-1, 1)))
+    gain, gap = (_cells(values - _same_shape(three[1], values), groups) for values in (three[0], three[2]))
 
-
-def _share_at(gain: np.ndarray, gap: np.ndarray, groups, confidence: float, side: int) -> float:
-    """The share at which the interval of gain - share * gap ends at zero: below the estimate for side -1, else above."""
-    inner = outer = float(gain.mean() / gap.mean())
-
-    def reaches(share: float) -> bool:
-        low, high = _interval(*crossed_mean(gain - share * gap, groups), confidence)
+    def holds_zero(share: float) -> bool:
+        low, high = _t_interval(*crossed_mean(gain - share * gap), confidence)
         return low <= 0 <= high
 
-    step = 0.25
-    while reaches(outer) and step < 1e3:
-        outer, step = outer + side * step, 2 * step
-    for _ in range(40):
-        middle = (inner + outer) / 2
-        inner, outer = (middle, outer) if reaches(middle) else (inner, middle)
-    return inner
+    if _t_interval(*crossed_mean(gap), confidence)[0] <= 0:
+        return Interval(value, None, None)
+    return Interval(value, _last(holds_zero, value, -0.25), _last(holds_zero, value, 0.25))
 
 
-def crossed_mean(values: np.ndarray, groups: Sequence | np.ndarray | None = None) -> tuple[float, float, float]:
-    """Mean of values (clips,) or (seeds, clips), its standard error and degrees of freedom.
+def _last(holds: Callable[[float], bool], start: float, step: float) -> float:
+    """The number farthest from `start`, in the direction of `step`, up to which `holds` holds; by bisection."""
+    inside, outside = start, start + step
+    while holds(outside):
+        inside, outside, step = outside, outside + 2 * step, 2 * step
+    for _ in range(50):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return inside
 
-    Clips, or groups of clips such as people, and seeds are drawn at random and crossed: the variance of a mean is
-    that between seeds, plus that between people, less what both hold of their interplay, and its degrees of freedom
-    are Satterthwaite's (1946). An interval from these is about other people and other seeds; that of a single seed is
-    about other people and this very training.
+
+def _cells(values: np.ndarray, groups: Sequence | np.ndarray | None) -> np.ndarray:
+    """Values (clips,) or (seeds, clips) as (seeds, people): what each person, or clip, adds to the mean over clips.
+
+    With as many clips from each it is a person's mean; a person with more clips than others weighs more.
     """
-    cells = np.atleast_2d(values)
-    mean = float(cells.mean())
-    if groups is not None:
-        _, member = np.unique(_same_length(groups, cells[0]), return_inverse=True)
-        share = np.bincount(member).mean()  # a person with more clips than others weighs more
-        cells = mean + np.stack([np.bincount(member, weights=row - mean) for row in cells]) / share
+    rows = np.atleast_2d(values)
+    if groups is None:
+        return rows
+    _, member = np.unique(_same_length(groups, rows[0]), return_inverse=True)
+    mean, clips_each = rows.mean(), np.bincount(member).mean()
+    return mean + np.stack([np.bincount(member, weights=row - mean) for row in rows]) / clips_each
+
+
+def crossed_mean(cells: np.ndarray) -> tuple[float, float, float]:
+    """Mean of cells (seeds, people), its standard error, and the degrees of freedom of that.
+
+    Seeds and people are both drawn at random, and crossed: the two-way random-effects model. The error of the mean
+    adds the mean squares of seeds and of people and takes away that of their interplay, which both contain; its
+    degrees of freedom are Satterthwaite's (1946). With one seed it is the error over people alone, with one person
+    that over seeds alone. A single cell has an infinite error.
+    """
     seeds, people = cells.shape
-    over_people = seeds * cells.mean(axis=0).var(ddof=1) if people > 1 else 0.0
-    if seeds == 1:
-        return mean, sqrt(over_people / people), max(people - 1, 1)
-    over_seeds = people * cells.mean(axis=1).var(ddof=1)
-    if people == 1:
-        return mean, sqrt(over_seeds / seeds), seeds - 1
-    rest = cells - cells.mean(axis=0) - cells.mean(axis=1, keepdims=True) + mean
-    interplay = (rest**2).sum() / ((seeds - 1) * (people - 1))
-    squares = max(over_seeds + over_people - interplay, interplay)
-    if squares <= 1e-24:
-        return mean, 0.0, people - 1
-    terms = ((over_seeds, seeds - 1), (over_people, people - 1), (interplay, (seeds - 1) * (people - 1)))
-    freedom = squares**2 / sum(part**2 / count for part, count in terms)
-    return mean, sqrt(squares / (seeds * people)), float(freedom)
+    mean = cells.mean()
+    of_seeds, of_people = cells.mean(axis=1) - mean, cells.mean(axis=0) - mean
+    rest = cells - mean - of_seeds[:, None] - of_people
+    sums = np.array([people * (of_seeds**2).sum(), seeds * (of_people**2).sum(), (rest**2).sum()])
+    counts = np.array([seeds - 1, people - 1, (seeds - 1) * (people - 1)])
+    if cells.size == 1:
+        return float(mean), inf, 1.0
+    counts = np.maximum(counts, 1)  # a sum over one seed, or one person, is zero
+    squares = sums / counts
+    total = max(squares[0] + squares[1] - squares[2], squares[2])
+    if total < 1e-24:  # what rounding leaves of no variation
+        return float(mean), 0.0, 1.0
+    freedom = max(total**2 / (squares**2 / counts).sum(), 1.0)
+    return float(mean), sqrt(total / cells.size), float(freedom)
 
 
-def _interval(mean: float, error: float, freedom: float, confidence: float) -> tuple[float, float]:
+def _t_interval(mean: float, error: float, freedom: float, confidence: float) -> tuple[float, float]:
     from scipy.special import stdtrit  # the quantile of scipy.stats, without its second of loading
 
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * error

@@ -19,7 +19,7 @@ from ..errors import LabError
 from ..lab import EMBEDDED, Lab
 from ..runs import LOCK, PREDICTIONS, Run
 from .graph import run_graph
-from .statistics import Interval, gap_closed, paired_bootstrap, seed_interval, wilson_interval
+from .statistics import Interval, gap_closed, paired_difference, seed_interval, wilson_interval
 from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
 from .trainings import make
 
@@ -147,36 +147,36 @@ def answers(lab: Lab, name: str) -> np.ndarray:
 
 
 def answers_of_seeds(lab: Lab, name: str, seeds: int | Sequence[int]) -> np.ndarray:
-    """`answers` of that many seeds, or of these, (seeds, N) bool: the form that `statistics` pairs and resamples."""
+    """`answers` of that many seeds, or of these, (seeds, N) bool: the form that `statistics` compares."""
     chosen = range(seeds) if isinstance(seeds, int) else seeds
     return np.stack([answers(lab.with_seed(seed), name) for seed in chosen])
 
 
 def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
-    """Paired differences in points over the test clips of all seeds, with 95 % bootstrap intervals.
+    """Paired differences in points over the test clips of all seeds, with 95 % intervals and p.
 
-    Whole subjects are resampled, for clips of one person resemble each other, and so are seeds: the
-    interval covers other people and other seeds. With one seed it covers other people alone. `where`
-    (N,) bool keeps some of the test clips.
+    From two seeds on the interval covers other people and other seeds. With one seed it covers other people and
+    this very training (`statistics.paired_difference`). `where` (N,) bool keeps some of the test clips.
     """
     kept = np.full(len(lab.split.test), True) if where is None else where
     people = lab.people()[kept]
     rows = []
     for better, worse in pairs:
         right = [answers_of_seeds(lab, name, seeds)[:, kept] for name in (better, worse)]
-        value, low, high, p = paired_bootstrap(*right, groups=people)
+        value, low, high, p = paired_difference(*right, groups=people)
         points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high, "p": p}
         rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": lab.data_name})
     return pd.DataFrame(rows)
 
 
 def in_words(comparisons: pd.DataFrame) -> list[str]:
-    """Each row of a `comparison_table` as a sentence that says where its interval lies."""
+    """Each row of a `comparison_table` as a sentence that says where its interval lies, and if it rests on one seed."""
     sentences = []
     for row in comparisons.itertuples():
         place = "above zero" if row.low > 0 else "below zero" if row.high < 0 else "around zero"
         names = f"{TARGETS[row.target].title} minus {TARGETS[row.minus].title}"
-        sentences.append(f"{names}: {row.difference:+.1f} points, {row.low:+.1f} to {row.high:+.1f}: {place}")
+        one = " (one seed: other trainings are not covered)" if row.seeds == 1 else ""
+        sentences.append(f"{names}: {row.difference:+.1f} points, {row.low:+.1f} to {row.high:+.1f}: {place}{one}")
     return sentences
 
 

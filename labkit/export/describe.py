@@ -19,7 +19,7 @@ from ..data.index import read_settings
 from ..data.splits import PUPPETS, find_dataset
 from ..data.store import ClipStore
 from ..errors import LabError
-from ..experiments.statistics import paired_bootstrap
+from ..experiments.statistics import paired_difference
 from ..lab import Lab
 from ..puppets.opening import PROTOCOLS, store_path
 from ..runs import PREDICTIONS, SPEC, WEIGHTS, Run, RunStore
@@ -27,7 +27,7 @@ from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only
 from .onnx_model import FORMAT, INPUT, OUTPUTS, Model
 
 READINGS = {"pair": "fused", "stream": "stream", "hallucination": "alone"}  # what a run calls the exported logits
-MIN_PEOPLE = 5  # of fewer, no interval can be had by drawing them again
+MIN_PEOPLE = 5  # an interval over fewer says next to nothing
 
 
 def find_run(name: str | os.PathLike, home: Path) -> Run:
@@ -133,8 +133,8 @@ def _accuracy(run: Run, lab: Lab, reading: str) -> dict[str, Any]:
     known = all(facts.get("subject") for facts in lab.clips.about(lab.split.test))
     people, over = len(set(groups.tolist())) if known else None, None
     if known and people >= MIN_PEOPLE:
-        found = paired_bootstrap(right, np.zeros(len(right)), groups=groups)
-        over = [found.low, found.high]
+        found = paired_difference(right, np.zeros(len(right)), groups=groups)
+        over = [max(found.low, 0.0), found.high]
     return {**run.result["outputs"][reading]["test"], "people": people, "interval_over_people": over}
 
 
