@@ -292,7 +292,7 @@ def test_groups_widen_the_interval(correctness):
     assert (naive.high - naive.low) == pytest.approx((honest.high - honest.low) / 2, rel=0.01)
 
 
-def share_held(seeds: int, of_seeds: float, of_people: float, count: int = 1000) -> tuple[float, float]:
+def share_held(seeds: int, of_seeds: float, of_people: float, count: int = 2000) -> tuple[float, float]:
     """In what share of draws the interval holds the true difference, and that of the trainings drawn."""
     rng, held = np.random.default_rng(0), []
     for _ in range(count):
@@ -303,16 +303,16 @@ def share_held(seeds: int, of_seeds: float, of_people: float, count: int = 1000)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-@pytest.mark.parametrize(("of_seeds", "of_people"), [(0.01, 0.03), (0.01, 0.09), (0.04, 0.03), (0.04, 0.09)])
+@pytest.mark.parametrize(("of_seeds", "of_people"), [(0.0, 0.03), (0.01, 0.09), (0.04, 0.03), (0.04, 0.09)])
 def test_the_interval_holds_the_truth_in_95_of_100_cases(seeds, of_seeds, of_people):
     """Spreads as benchmarks/intervals.py has them; resampling people and drawing seeds held it in 98 to 100."""
-    assert share_held(seeds, of_seeds, of_people)[0] == pytest.approx(0.95, abs=0.021)
+    assert 0.93 <= share_held(seeds, of_seeds, of_people)[0] <= 0.97
 
 
-@pytest.mark.parametrize(("of_seeds", "share"), [(0.0, 0.95), (0.02, 0.86), (0.04, 0.65)])
+@pytest.mark.parametrize(("of_seeds", "share"), [(0.01, 0.93), (0.02, 0.86), (0.04, 0.66)])
 def test_the_interval_of_one_seed_is_about_that_very_training(of_seeds, share):
     of_others, of_this = share_held(1, of_seeds, 0.03)
-    assert of_this == pytest.approx(0.95, abs=0.021)
+    assert 0.93 <= of_this <= 0.97
     assert of_others == pytest.approx(share, abs=0.03)
 
 
