@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tiny import tiny_lab
+from two_way import WHO, draw
 
 from labkit.analysis import noise_curves, verdicts
 from labkit.analysis.claims import CLAIMS, Claim
@@ -149,10 +150,19 @@ def test_seeds_that_disagree_leave_it_undecided_and_say_how_many_it_takes(runs):
     assert "people" not in found.note
 
 
-def test_few_clips_call_for_people_not_for_seeds(runs):
+def test_people_who_disagree_call_for_people_not_for_seeds(runs, monkeypatch):
+    better, worse, _ = draw(np.random.default_rng(0), 3, 0.0, 0.4)  # 40 points more for one person than for another
+    lab = runs(table2_1=0.5, table2_2=0.5)
+    monkeypatch.setattr(verdicts, "answers_of_seeds", lambda lab, name, _: better if name == "table2:1" else worse)
+    monkeypatch.setattr(Lab, "people", lambda lab: WHO)
+    found = judge(claim(), lab, seeds=3)
+    assert found.verdict == "undecided" and "more of them, not only more seeds" in found.note
+
+
+def test_one_seed_cannot_tell_people_from_seeds(runs):
     lab = runs(table2_1=0.705, table2_2=0.7)
     found = judge(claim(), lab, seeds=1)
-    assert found.verdict == "undecided" and "people" in found.note and "assumed" in found.note
+    assert found.verdict == "undecided" and found.note == "one seed: spread over seeds assumed to be that over clips"
 
 
 def test_only_seeds_with_all_runs_count(runs):

@@ -12,7 +12,7 @@ from tiny import tiny_lab
 from labkit.analysis import cues
 from labkit.errors import LabError
 from labkit.experiments import targets
-from labkit.experiments.statistics import paired_bootstrap
+from labkit.experiments.statistics import paired_difference
 from labkit.figures import gallery as figures
 from labkit.puppets.actions import ACTIONS, BY_NUMBER
 
@@ -91,15 +91,17 @@ def test_a_comparison_by_cue_sees_the_clips_of_that_cue(answered):
     table = cues.comparison_by_cue(answered, "table2:2", "table2:1").set_index("cue")
     assert table["difference"].to_dict() == {"colour": 25.0, "depth": 0.0, "order": 25.0}
     colour = np.tile([False, True, True, True], 2)
-    expected = paired_bootstrap(np.ones(8), colour, groups=np.repeat([3, 6], 4))
+    expected = paired_difference(np.ones(8), colour, groups=np.repeat([3, 6], 4))
     assert table.loc["colour", ["low", "high"]].tolist() == [100 * expected.low, 100 * expected.high]
 
 
 def test_sentences_say_where_the_interval_lies(answered):
     table = targets.comparison_table(answered, pairs=[("table2:2", "table2:1")])
-    for low, high, place in ((1, 9, "above zero"), (-9, -1, "below zero"), (-1, 9, "around zero"), (0, 5, "around")):
+    for low, high, place in ((1, 9, "above zero"), (-9, -1, "below zero"), (-1, 9, "around zero"), (0, 5, "around zero")):
         (sentence,) = targets.in_words(table.assign(low=low, high=high))
         assert place in sentence and sentence.startswith("RGB stream minus depth stream")
+        assert sentence.endswith("(one seed: other trainings are not covered)")
+        assert targets.in_words(table.assign(low=low, high=high, seeds=3))[0].endswith(place)
 
 
 def test_predictions_are_those_of_the_run(tmp_path):

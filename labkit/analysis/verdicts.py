@@ -98,11 +98,12 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     spread = clip_spread(plus[0], minus[0]) if len(have) == 1 else None
     distance = abs(effect) - claim.level if claim.kind == "near" else effect - claim.level
     needed = seeds_needed(by_seed, distance / 100, spread=spread, most=MAX_NEEDED)
-    certain = paired_difference(plus.mean(axis=0), minus.mean(axis=0), groups=people)  # as if more seeds averaged so
-    notes = ["spread over seeds assumed to be that over clips"] if spread is not None else []
-    if word(claim, 100 * certain.low, 100 * certain.high) == "undecided":
-        notes.append("undecided over people alone: more of them, not only more seeds")
-    return effect, low, high, p, verdict, needed, "; ".join(notes)
+    if spread is not None:
+        return effect, low, high, p, verdict, needed, "one seed: spread over seeds assumed to be that over clips"
+    these = paired_difference(plus.mean(axis=0), minus.mean(axis=0), groups=people)  # over people, of these trainings
+    narrow = word(claim, 100 * these.low, 100 * these.high) != "undecided"
+    note = "" if narrow else "undecided over people alone: more of them, not only more seeds"
+    return effect, low, high, p, verdict, needed, note
 
 
 def _judge_crossing(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
