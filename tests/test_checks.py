@@ -81,21 +81,26 @@ def softmax(x):
     return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
 
 
-def paired_interval(first, second, people, draws, tails=(0.025, 0.975)):
+def paired_interval(first, second, people, t, ddof=1, of=np.sqrt):
     gap = first.astype(float) - second
     names = np.unique(people)
-    sums, counts = (np.array([w[people == name].sum() for name in names]) for w in (gap, np.ones(len(gap))))
-    return np.quantile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), tails)
+    gains, counts = (np.array([w[people == name].sum() for name in names]) for w in (gap, np.ones(len(gap))))
+    deviations = (gains - gap.mean() * counts) / counts.mean()
+    half = t * deviations.std(ddof=ddof) / of(len(names))
+    return gap.mean() - half, gap.mean() + half
 
 
-def by_subjects_mean(first, second, people, draws):
+def by_subjects_mean(first, second, people, t):
     gap = first.astype(float) - second
     means = np.array([gap[people == name].mean() for name in np.unique(people)])
-    return np.quantile(means[draws].mean(axis=1), (0.025, 0.975))
+    half = t * means.std(ddof=1) / np.sqrt(len(means))
+    return means.mean() - half, means.mean() + half
 
 
-def by_clips(first, second, people, draws):
-    return np.quantile((first.astype(float) - second)[draws].mean(axis=1), (0.025, 0.975))
+def by_clips(first, second, people, t):
+    gap = first.astype(float) - second
+    half = t * gap.std(ddof=1) / np.sqrt(len(gap))
+    return gap.mean() - half, gap.mean() + half
 
 
 def temporal_conv(frames, weight):
@@ -334,10 +339,11 @@ MISTAKES = [
     (checks.check_fused_prediction, lambda a, b: fused_prediction(softmax(a), softmax(b)), "no softmax"),
     (checks.check_fused_prediction, lambda a, b: (a + b) / 2, "over time as well"),
     (checks.check_fused_prediction, lambda a, b: a.mean(0), "the mean of the two streams"),
-    (checks.check_paired_interval, lambda *given: paired_interval(*given, tails=(0.05, 0.95)), "0.975"),
+    (checks.check_paired_interval, lambda *given: paired_interval(*given, ddof=0), "ddof=1"),
+    (checks.check_paired_interval, lambda *given: paired_interval(*given, of=lambda _: 1), "smaller by the root"),
     (checks.check_paired_interval, by_subjects_mean, "not of the subjects' means"),
-    (checks.check_paired_interval, by_clips, "names subjects, not clips"),
-    (checks.check_paired_interval, lambda a, b, *more: paired_interval(b, a, *more), "first minus second"),
+    (checks.check_paired_interval, by_clips, "not between clips"),
+    (checks.check_paired_interval, lambda a, b, *more: paired_interval(b, a, *more), "difference -+ t"),
     (checks.check_soft_targets, lambda z, t: soft_targets(z * t, 1), "do not multiply"),
     (checks.check_soft_targets, lambda z, t: softmax(z / t), "subtract the largest"),
     (checks.check_soft_targets, lambda z, t: softmax(z) / t, "add up to one"),

@@ -165,25 +165,30 @@ def check_fused_prediction() -> Iterator[Case]:
 
 @exercise("9.2")
 def check_paired_interval() -> Iterator[Case]:
-    """Exercise 9.2: 95 % interval of an accuracy difference over the same clips, subjects resampled whole.
+    """Exercise 9.2: 95 % t interval over subjects of an accuracy difference over the same clips.
 
-    `draws` (samples, subjects) says which subjects enter each resample, as indices into their sorted names.
+    Subjects differ in clips, so the difference is a ratio of two sums over them. `t` is the quantile 0.975.
     """
     rng = np.random.default_rng(9)
     people = np.sort(np.concatenate([np.arange(9), rng.integers(0, 9, 31)]))
     good = rng.random(9)[people]
     first, second = rng.random(40) < 0.4 + 0.5 * good, rng.random(40) < 0.2 + 0.6 * good
-    draws = rng.integers(0, 9, (400, 9))
-    gap = first.astype(float) - second
-    clips_drawn = [np.concatenate([np.flatnonzero(people == p) for p in drawn]) for drawn in draws]
-    differences = np.array([gap[rows].mean() for rows in clips_drawn])
-    by_subject = np.bincount(people, gap) / np.bincount(people)
-    ends = [0.025, 0.975]
-    hint = "for each row of draws: all clips of the drawn subjects, the mean of first minus second; then its quantiles"
-    yield Case("9 subjects, 40 clips, 400 resamples", (first, second, people, draws), np.quantile(differences, ends),
-               hint, {
-        "95 % lie between the quantiles 0.025 and 0.975": np.quantile(differences, [0.05, 0.95]),
+    gap, t = first.astype(float) - second, 2.306
+    gains, counts = np.bincount(people, gap), np.bincount(people)
+    deviations = (gains - gap.mean() * counts) / counts.mean()
+    error = deviations.std(ddof=1) / 3
+
+    def interval(middle: float, error: float) -> np.ndarray:
+        return middle + np.array([-t, t]) * error
+
+    means = gains / counts
+    hint = "difference -+ t times the standard error: spread between subjects over the root of their number"
+    yield Case("9 subjects, 40 clips", (first, second, people, t), interval(gap.mean(), error), hint, {
+        "divide by the number of subjects less one: std(ddof=1)": interval(gap.mean(), deviations.std() / 3),
+        "that is the spread between subjects; the error of their mean is smaller by the root of their number":
+            interval(gap.mean(), 3 * error),
         "subjects differ in clips: take the mean over clips, not of the subjects' means":
-            np.quantile(by_subject[draws].mean(axis=1), ends),
-        "a row names subjects, not clips: take all clips of each": np.quantile(gap[draws].mean(axis=1), ends),
-    }, within=1e-3, near=1e-9)  # fmt: skip
+            interval(means.mean(), means.std(ddof=1) / 3),
+        "clips of one subject resemble one another: the spread between subjects, not between clips":
+            interval(gap.mean(), gap.std(ddof=1) / np.sqrt(40)),
+    }, near=1e-9)  # fmt: skip
