@@ -206,6 +206,18 @@ def test_the_findings_say_no_number_that_is_in_no_table():
     assert unheld("Row 15 wins by 3.1 points, 95 % interval 1 to 5 (5 seeds)", []) == ["3.1", "1", "5"]
 
 
+def test_how_often_intervals_hold_the_truth_is_said_alike():
+    """Rows of coverage, as benchmarks/intervals.py prints them; the site shows those of the lab's own interval."""
+    row = re.compile(r"^\| (\d+ \| \d+) \|(?: people and seeds \(the lab's\) \|)?((?: 0\.\d{3} \([\d.]+\) \|){5})$", re.MULTILINE)
+    here, there = (
+        row.findall((HOME / path).read_text(encoding="utf-8"))
+        for path in ("labkit/course/site/targets.md", "tests/benchmarks/README.md")
+    )
+    assert here == there and len(here) == 6
+    from_three_seeds = [float(cell) for _, cells in here for cell in re.findall(r"0\.\d{3}", cells)[2:]]
+    assert 0.93 <= min(from_three_seeds) and max(from_three_seeds) <= 0.97
+
+
 def test_what_the_readme_says_of_its_table_is_what_the_findings_say():
     found = CLAIMS["cross-subject"].query("by == 'paper'")["verdict"].value_counts()
     holds, fails, undecided = (found[verdict] for verdict in ("holds", "fails", "undecided"))
