@@ -97,11 +97,11 @@ def test_a_comparison_by_cue_sees_the_clips_of_that_cue(answered):
 
 def test_sentences_say_where_the_interval_lies(answered):
     table = targets.comparison_table(answered, pairs=[("table2:2", "table2:1")])
-    for low, high, place in ((1, 9, "above zero"), (-9, -1, "below zero"), (-1, 9, "around zero"), (0, 5, "around zero")):
+    for low, high, place in ((1, 9, "above"), (-9, -1, "below"), (-1, 9, "around"), (0, 5, "around")):
         (sentence,) = targets.in_words(table.assign(low=low, high=high))
-        assert place in sentence and sentence.startswith("RGB stream minus depth stream")
+        assert f"{place} zero" in sentence and sentence.startswith("RGB stream minus depth stream")
         assert sentence.endswith("(one seed: other trainings are not covered)")
-        assert targets.in_words(table.assign(low=low, high=high, seeds=3))[0].endswith(place)
+        assert targets.in_words(table.assign(low=low, high=high, seeds=3))[0].endswith(f"{place} zero")
 
 
 def test_predictions_are_those_of_the_run(tmp_path):

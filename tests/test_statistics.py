@@ -305,11 +305,11 @@ def share_held(seeds: int, of_seeds: float, of_people: float, count: int = 2000)
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize(("of_seeds", "of_people"), [(0.0, 0.03), (0.01, 0.09), (0.04, 0.03), (0.04, 0.09)])
 def test_the_interval_holds_the_truth_in_95_of_100_cases(seeds, of_seeds, of_people):
-    """Spreads as benchmarks/intervals.py has them; resampling people and drawing seeds held it in 98 to 100."""
+    """Spreads as benchmarks/intervals.py has them; with three seeds, resampling people held it in 98 to 100."""
     assert 0.93 <= share_held(seeds, of_seeds, of_people)[0] <= 0.97
 
 
-@pytest.mark.parametrize(("of_seeds", "share"), [(0.01, 0.93), (0.02, 0.86), (0.04, 0.66)])
+@pytest.mark.parametrize(("of_seeds", "share"), [(0.01, 0.92), (0.02, 0.83), (0.04, 0.62)])
 def test_the_interval_of_one_seed_is_about_that_very_training(of_seeds, share):
     of_others, of_this = share_held(1, of_seeds, 0.03)
     assert 0.93 <= of_this <= 0.97
@@ -323,7 +323,8 @@ def three_models():
     def answers(seeds: int, number: int = 0):
         rng = np.random.default_rng(number)
         upper, baseline, _ = draw(rng, seeds, 0.02, 0.05)
-        return np.where(rng.random(upper.shape) < 0.6, upper, baseline), baseline, upper
+        luck = rng.normal(0, 0.1, (seeds, 1)) + rng.normal(0, 0.2, 20)[WHO]
+        return np.where(rng.random(upper.shape) < 0.6 + luck, upper, baseline), baseline, upper
 
     return answers
 
@@ -357,7 +358,7 @@ def test_gap_closed_pairs_the_seeds_of_all_three(three_models):
 
 
 def test_gap_closed_holds_the_truth(three_models):
-    """The student has each answer from the upper bound or the baseline: 60 % of the gap."""
+    """The student has each answer from the upper bound or the baseline: on average 60 % of the gap."""
     found = [gap_closed(*three_models(3, number), groups=WHO) for number in range(500)]
     known = [one for one in found if one.low is not None]
     assert np.mean([one.low <= 0.6 <= one.high for one in known]) == pytest.approx(0.95, abs=0.03)

@@ -1,16 +1,16 @@
-"""How often a 95 % interval holds the truth, and how wide it is: `python tests/benchmarks/intervals.py [--count 10000]`.
+"""How often a 95 % interval holds the truth, and how wide it is: `python tests/benchmarks/intervals.py [--count N]`.
 
 Draws answers of two models whose true difference is known (`tests/two_way.py`): 20 people of 36 clips, one to ten
 seeds. Compares, on the same answers, the lab's interval with the t interval over seeds alone and with the one over
 people alone, of answers averaged over seeds; the last is also held against the truth of the very trainings drawn.
 Prints the table that stands in README.md, as coverage (median width in points). Takes four minutes.
 
-The spreads are those of the puppets at profile mini, cross-subject. Over seeds: of the 37 differences of the claims
-and comparisons in `figures/tidy.csv` that have three seeds or more and no speckle, the standard deviation is 1.2
-points at the 10th percentile, 1.8 at the median and 4.4 at the 90th. Clips that are answered anew in every training
-make 1.6 points of that in `draw`, so that 0, 1 and 4 are left. Row 8 under speckle reaches 18, for which 10 stands here. Over people: of the
-same differences in the predictions of seed 0, that between persons' differences is 3.6, 6.1 and 10.3 points at these
-percentiles. Without what clips add to it by chance 0 to 9 are left.
+The spreads are those of the puppets at profile mini, cross-subject, in points. Over seeds: of the 35 differences of
+the claims and comparisons in `figures/tidy.csv` that have three seeds or more and no noise, the standard deviation is
+1.0 at the 10th percentile, 1.7 at the median and 4.2 at the 90th. Clips that are answered anew in every training make
+1.3 of that in `draw`, so that 0, 1 and 4 are left. Differences to row 8 under noise reach 18, for which 10 stands here.
+Over people: of the same differences in the predictions of seed 0, the standard deviation between people is 4.2, 6.0
+and 10.4 at these percentiles. Without what clips add to it by chance 0, 0 and 5.5 are left, and 9 at most.
 """
 
 from __future__ import annotations
