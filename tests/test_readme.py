@@ -215,7 +215,7 @@ def test_how_often_intervals_hold_the_truth_is_said_alike():
     )
     assert here == there and len(here) == 6
     from_three_seeds = [float(cell) for _, cells in here for cell in re.findall(r"0\.\d{3}", cells)[2:]]
-    assert (round(min(from_three_seeds), 2), round(max(from_three_seeds), 2)) == (0.93, 0.96)
+    assert min(from_three_seeds) > 0.925 and max(from_three_seeds) < 0.965
 
 
 def test_what_the_readme_says_of_its_table_is_what_the_findings_say():

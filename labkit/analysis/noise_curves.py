@@ -81,7 +81,7 @@ def crossing(lab: Lab, seeds: int | Sequence[int] = 1, kind: str = "speckle", ri
     """Where the curve of a kind crosses a rival's accuracy, from kept predictions of all seeds.
 
     Between severities the curve is taken as straight, on a logarithmic axis for speckle, and so are the ends of
-    the interval of its difference to the rival.
+    the interval of its difference to the rival. What it covers is told in `statistics.paired_difference`.
     """
     curve = np.stack([answers_of_seeds(lab, target.name, seeds) for target in targets_of(kind)])
     found = find_crossing(curve, answers_of_seeds(lab, rival, seeds), CORRUPTIONS[kind], lab.people())

@@ -5,8 +5,8 @@ One rule for all. A claim says that an effect lies beyond a level, which is 0 un
 side as a whole, and is else "undecided", with the seeds it would take at the effect seen so far.
 
 Effects on accuracy are paired differences in points; their intervals cover other people and, from two
-seeds on, other seeds (`statistics.paired_difference`). Intervals are not adjusted for being many; the
-column "p (Holm)" is.
+seeds on, other seeds (`statistics.paired_difference`). With one seed they are about that very training, and
+the note says so. Intervals are not adjusted for being many; the column "p (Holm)" is.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     if spread is not None:
         return effect, low, high, p, verdict, needed, "one seed: spread over seeds assumed to be that over clips"
     these = paired_difference(plus.mean(axis=0), minus.mean(axis=0), groups=people)  # over people, of these trainings
-    narrow = word(claim, 100 * these.low, 100 * these.high) != "undecided"
-    note = "" if narrow else "undecided over people alone: more of them, not only more seeds"
+    decided = word(claim, 100 * these.low, 100 * these.high) != "undecided"
+    note = "" if decided else "undecided over people alone: more of them, not only more seeds"
     return effect, low, high, p, verdict, needed, note
 
 

@@ -243,21 +243,20 @@ def crossed_mean(cells: np.ndarray) -> tuple[float, float, float]:
     degrees of freedom are Satterthwaite's (1946). With one seed it is the error over people alone, with one person
     that over seeds alone. A single cell has an infinite error.
     """
+    mean = float(cells.mean())
+    if cells.size == 1:
+        return mean, inf, 1.0
     seeds, people = cells.shape
-    mean = cells.mean()
     of_seeds, of_people = cells.mean(axis=1) - mean, cells.mean(axis=0) - mean
     rest = cells - mean - of_seeds[:, None] - of_people
     sums = np.array([people * (of_seeds**2).sum(), seeds * (of_people**2).sum(), (rest**2).sum()])
-    counts = np.array([seeds - 1, people - 1, (seeds - 1) * (people - 1)])
-    if cells.size == 1:
-        return float(mean), inf, 1.0
-    counts = np.maximum(counts, 1)  # a sum over one seed, or one person, is zero
+    counts = np.maximum([seeds - 1, people - 1, (seeds - 1) * (people - 1)], 1)  # sums over one seed or person are 0
     squares = sums / counts
-    total = max(squares[0] + squares[1] - squares[2], squares[2])
+    total = max(squares[0] + squares[1] - squares[2], squares[2])  # no less than if every cell were drawn by itself
     if total < 1e-24:  # what rounding leaves of no variation
-        return float(mean), 0.0, 1.0
-    freedom = max(total**2 / (squares**2 / counts).sum(), 1.0)
-    return float(mean), sqrt(total / cells.size), float(freedom)
+        return mean, 0.0, 1.0
+    freedom = max(total**2 / (squares**2 / counts).sum(), 1.0)  # less than one is an artefact of what is taken away
+    return mean, sqrt(total / cells.size), float(freedom)
 
 
 def _t_interval(mean: float, error: float, freedom: float, confidence: float) -> tuple[float, float]:

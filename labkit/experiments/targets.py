@@ -170,7 +170,7 @@ def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.n
 
 
 def in_words(comparisons: pd.DataFrame) -> list[str]:
-    """Each row of a `comparison_table` as a sentence that says where its interval lies, and if it rests on one seed."""
+    """Each row of a `comparison_table` as a sentence: where its interval lies, and whether it rests on one seed."""
     sentences = []
     for row in comparisons.itertuples():
         place = "above zero" if row.low > 0 else "below zero" if row.high < 0 else "around zero"

@@ -113,7 +113,7 @@ def _over_people(accuracy: Mapping[str, Any]) -> str:
     if accuracy["interval_over_people"] is None:
         return f"; {accuracy['people']} people in them are too few for an interval over people"
     low, high = accuracy["interval_over_people"]
-    return f",\n{100 * low:.1f} to {100 * high:.1f} % over the {accuracy['people']} people in them (t)"
+    return f",\n{100 * low:.1f} to {100 * high:.1f} % over the {accuracy['people']} people in them (t interval)"
 
 
 def _teacher(data: Mapping[str, Any]) -> str:
