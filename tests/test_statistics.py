@@ -120,7 +120,7 @@ def test_seeds_needed_reach_the_power_and_no_fewer_do(spread, effect):
 def test_seeds_needed_at_the_limits():
     assert seeds_needed([0.02, 0.02]) == 2
     assert seeds_needed([-0.3, 0.3], 0.001) is None
-    assert seeds_needed([-0.3, 0.3], 0.0) is None
+    assert seeds_needed([-0.3, 0.3], 0.0) is None and seeds_needed([0.02, 0.02], 0.0) is None
     assert seeds_needed([0.01], spread=0.01) == seeds_needed([0.01, 0.02, 0.03])
     with pytest.raises(LabError, match="assume a spread"):
         seeds_needed([0.01])

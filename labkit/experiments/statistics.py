@@ -186,8 +186,8 @@ def gap_closed(
 ) -> Interval:
     """Share of the gap from `baseline` to `upper` that `student` closes; 1 is all of it.
 
-    Each is correctness (clips,) or (seeds, clips), over the same clips and seeds, or a single accuracy; a single
-    accuracy gives no interval. The interval holds each share x at which the interval of
+    Each is correctness (clips,) or (seeds, clips), over the same clips and seeds; or each is a single accuracy, which
+    gives no interval. The interval holds each share x at which the interval of
     student - baseline - x (upper - baseline) holds zero (Fieller 1954), and covers what that of `paired_difference`
     does. There is none where the interval of the gap itself holds zero.
     Raises LabError when `upper` is not above `baseline`.
@@ -198,8 +198,6 @@ def gap_closed(
         found = f"{means[2]:.4f} against {means[1]:.4f}"
         raise LabError.mismatch(None, "an upper bound above the baseline", found, "compare others")
     value = (means[0] - means[1]) / (means[2] - means[1])
-    if any(values.size == 1 for values in three):
-        return Interval(value, None, None)
     gain, gap = (_cells(values - _same_shape(three[1], values), groups) for values in (three[0], three[2]))
 
     def holds_zero(share: float) -> bool:
