@@ -260,10 +260,15 @@ class Batches:
         """
         rank, count = self.share
         mine = ids[rank::count]
-        flips = np.array([clip_uniform(self.seed, "flip", epoch, clip) < self.config.flip for clip in mine])
+        flips = np.array([self._mirrored(clip, epoch) for clip in mine])
         few = num_frames is not None and num_frames < self.config.num_frames
         batch = self._load(mine, flips, self._frames(mine, epoch, num_frames if few else None))
         return replace(batch, looks=None) if few or self.config.frame_mode == "mixed" else batch
+
+    def _mirrored(self, clip: str, epoch: int) -> bool:
+        if self.config.flip == "turns":
+            return (clip_uniform(self.seed, "flip", None, clip) < 0.5) ^ bool(epoch % 2)
+        return clip_uniform(self.seed, "flip", epoch, clip) < 0.5
 
     def view(self, ids: list[str], mirrored: bool = False) -> Batch:
         """Clips as they are stored, or all mirrored."""

@@ -69,7 +69,9 @@ class ClipConfig:
     # text; code trains with "mixed": half of the clips at random frames
     frame_mode: Literal["uniform", "mixed"] = "uniform"
     stored_frames: int = 5  # frames a clip keeps in the store; more than num_frames leaves room for "mixed"
-    flip: float = 0.5  # text and code: one decision per clip, for all frames and both modalities
+    # text and code mirror half of the clips, one decision for all frames and both modalities: by "chance" in each
+    # epoch; "turns": in every other one (ours)
+    flip: Literal["chance", "turns"] = "chance"
     depth_encoding: Literal["jet", "grey"] = "jet"  # text; the released UWA3DII writer repeats grey
     depth_range: Literal["frame", "fixed"] = "frame"  # both silent; Eitel et al. normalise each frame
     normalization: Literal["imagenet", "vgg"] = "imagenet"  # text silent; code subtracts VGG means and saturates at 0
@@ -169,7 +171,7 @@ PAPER = Profile("paper", distill=DistillConfig(hall_weight=0.05))
 MINI = replace(
     PAPER,
     name="mini",
-    clips=replace(PAPER.clips, size=64, modalities=("rgb", "depth", "flow", "skeleton", "layout")),
+    clips=replace(PAPER.clips, size=64, modalities=("rgb", "depth", "flow", "skeleton", "layout"), flip="turns"),
     model=replace(PAPER.model, backbone="resnet18", width=16, stem="small", pretrained=False),
     distill=DistillConfig(),
 ).steps(epochs=12, batch_size=16, optimizer="adamw", lr=4e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,6 +231,19 @@ def test_frames_of_another_kind_are_refused(stored):
             to_clip(frames)
     with pytest.raises(LabError, match="vgg"):
         normalize(rgb, "coco")
+
+
+def test_looks_by_turns_show_each_clip_both_ways_in_two_epochs(tmp_path):
+    lab = tiny_lab(tmp_path)
+    by = {}
+    for flip in ("chance", "turns"):
+        config = replace(lab.profile.clips, flip=flip)
+        other = replace(lab, profile=replace(lab.profile, clips=config))
+        batches = Batches(other, lab.split.train, ("rgb",))
+        by[flip] = np.stack([batches.train_batch(list(batches.ids), epoch).looks for epoch in range(4)])
+    turns, chance = by["turns"], by["chance"]
+    assert (turns[0] == turns[2]).all() and (turns[0] != turns[1]).all() and set(turns[0]) == {0, 1}
+    assert set(chance.sum(axis=0)) - {2}, "by chance, some clips show one look more often"
 
 
 def test_fewer_frames_are_drawn_afresh_for_each_clip_and_epoch(tmp_path):

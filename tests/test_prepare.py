@@ -469,7 +469,7 @@ def test_added_and_removed_clips_and_another_recipe(made, root, prepared):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     back = prepare(root, made, CONFIG, progress=False)
     assert back.built == 0 and back.fingerprint == prepared.fingerprint
-    assert prepare(root, made, replace(CONFIG, flip=0.1, num_frames=3), progress=False).built == 0
+    assert prepare(root, made, replace(CONFIG, flip="turns", num_frames=3), progress=False).built == 0
     other = prepare(root, made, replace(CONFIG, stored_frames=7, alignment="none"), progress=False)
     assert other.built == 12 and other.num_frames == 7 and other.rgb([0]).shape == (1, 7, 16, 16, 3)
 

@@ -73,7 +73,7 @@ DISCREPANCIES: tuple[Discrepancy, ...] = (
                 (("clips.frame_mode", ("mixed", "uniform")), ("clips.stored_frames", (9, 5)),
                  ("clips.modalities", (("rgb",),)))),
     Discrepancy(12, "mirroring", "half of the clips", "the same, one decision for both modalities", "as both",
-                (("clips.flip", 0.5),)),
+                (("clips.flip", "chance"),)),
     Discrepancy(13, "weight decay", _SILENT, "1e-4 declared, never added to the loss", "none",
                 (("step1.weight_decay", 0.0),)),
     Discrepancy(14, "layers of eq. 3", "several levels l", "the end of block 4", "code",

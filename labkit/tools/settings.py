@@ -13,7 +13,7 @@ from typing import Any
 from ..config import PROFILES, Profile
 from ..errors import LabError
 
-SHARES = ("flip", "bn_momentum", "imitation", "feature_weight", "focal_share")  # at most 1
+SHARES = ("bn_momentum", "imitation", "feature_weight", "focal_share")  # at most 1
 DIVISORS = ("temperature", "student_temperature", "weighting_temperature")  # not 0
 MAY_BE_NONE = ("snapshots", "connect_at", "frames")  # lists that may be empty
 
