@@ -22,7 +22,7 @@ def as_claim(point: Discrepancy) -> Claim:
 
 
 def effects_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
-    """All 31 points with what the profile has, what was tried, and the paired difference in points.
+    """All 32 points with what the profile has, what was tried, and the paired difference in points.
 
     Interval, seeds and words as in `verdicts.judge`: "raises" or "lowers" accuracy where the interval
     excludes 0, else "not seen" with the seeds it would take. Points that cannot move accuracy, or whose
