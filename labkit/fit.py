@@ -34,7 +34,7 @@ from .errors import LabError
 from .lab import Lab, tell, watched
 from .model import TwoStream, set_bn_momentum, set_num_frames
 from .processes import DDP, StopSignals, check_shares, keep_memory, precision_of, share_batch_norm, together
-from .runs import PREDICTIONS, RESULT, WEIGHTS, Run, making, of_role
+from .runs import PREDICTIONS, RECORD, RESULT, WEIGHTS, Run, making, of_role
 
 CURVE_POINTS = 500  # loss terms are kept at about this many steps of a training
 CHECKPOINT_SECONDS = 20.0  # between two, if one takes no longer than LIGHT
@@ -252,7 +252,7 @@ def _finish(training: Training) -> None:
         run.save_tensors(PREDICTIONS, predictions, ids)
         run.save_json("history.json", {"epochs": at.history, "curve": at.curve})
         record = {**session.conditions(), "seconds": at.seconds, "drift": session.drift}
-        run.save_json("record.json", {**record, "machine": this_machine()})
+        run.save_json(RECORD, {**record, "machine": this_machine()})
         run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs)), "chosen": at.best})
         run.set_state("done")
     training.accelerator.wait_for_everyone()

@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.safetensors"
+RECORD = "record.json"  # under what conditions it was trained, and on what machine
 STATE = "state.json"
 SPEC = "spec.json"
 LOCK = ".lock"

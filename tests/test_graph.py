@@ -165,6 +165,25 @@ def test_a_failing_row_skips_only_what_depends_on_it(tmp_path, capsys, monkeypat
     assert not mended.failed
 
 
+def test_a_table_of_several_machines_says_so(tmp_path, capsys, monkeypatch):
+    lab = tiny_lab(tmp_path)
+    monkeypatch.setattr("labkit.puppets.opening.open_labs", lambda *_, **__: [lab])
+
+    def told(cpu: str, training: str) -> list[str]:
+        machine = {"system": "", "python": "", "cpu": cpu, "gpu": ""}
+        with monkeypatch.context() as patch:
+            patch.setattr("labkit.fit.this_machine", lambda: machine)
+            make(training, lab)
+        capsys.readouterr()
+        assert cli.main(["targets", "--home", str(tmp_path)]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if "machine" in line]
+
+    assert told("one", "depth") == []
+    precision = make("depth", lab).load_json("record.json")["precision"]
+    (line,) = told("another", "rgb")
+    assert line.endswith(f"which round differently: 1 in {precision} on one, 1 in {precision} on another")
+
+
 def test_the_command_names_failed_rows_and_shows_the_others(tmp_path, capsys, monkeypatch):
     lab = tiny_lab(tmp_path)
     monkeypatch.setattr("labkit.puppets.opening.open_labs", lambda *_, **__: [lab])

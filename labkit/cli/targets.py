@@ -187,7 +187,12 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
     for bench in labs:
         if len(labs) > 1:
             print(f"\n{bench.split.name}")
-        show_table(targets.results_table(bench, seeds, _chosen(names, bench) if names else None))
+        chosen = _chosen(names, bench) if names else None
+        show_table(targets.results_table(bench, seeds, chosen))
+        made = targets.made_on(bench, seeds, chosen)
+        if len(made) > 1:
+            print("trained on several kinds of machine, which round differently: "
+                  + ", ".join(f"{count} in {where}" for where, count in made.most_common()))  # fmt: skip
 
 
 def show_table(table: pd.DataFrame) -> None:

@@ -120,7 +120,8 @@ DISCREPANCIES: tuple[Discrepancy, ...] = (
                 "best on validation, the later of ties", "code", (("step1.selection", "best"),), "table2:2", "rgb",
                 (("step1.selection", ("best", "last")),)),
     Discrepancy(31, "modality of step 1", _SILENT, "a default that does not exist", "always named"),
-    Discrepancy(32, "validation clips of cross-view", "seed set once, then 31 clips an action with `choice`, which repeats",
+    Discrepancy(32, "validation clips of cross-view",
+                "seed set once, then 31 clips an action with `choice`, which repeats",
                 "seed set before each action, none twice", "code"),
 )  # fmt: skip
 

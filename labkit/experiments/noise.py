@@ -24,7 +24,7 @@ from ..clips import Batches, clip_rng, colorize_depth, normalize, sample_frames,
 from ..config import ClipConfig
 from ..errors import LabError
 from ..lab import Lab
-from ..runs import PREDICTIONS, RESULT, Run, making
+from ..runs import PREDICTIONS, RECORD, RESULT, Run, making
 from ..tools.progress import Progress
 from ..trainers import load_stream, modality_of
 
@@ -359,6 +359,6 @@ def _write(run: Run, study: Study, logits: Tensor, seconds: float) -> None:
         predictions[f"test/{reading}"] = logits[:, number]
         outputs[reading] = {"test": fit.summary(fit.correct(logits[:, number].numpy(), study.batches))}
     run.save_tensors(PREDICTIONS, predictions, {"test": study.batches.ids})
-    run.save_json("record.json", {"seconds": seconds, "device": str(study.device), "machine": fit.this_machine()})
+    run.save_json(RECORD, {"seconds": seconds, "device": str(study.device), "machine": fit.this_machine()})
     run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs))})
     run.set_state("done")

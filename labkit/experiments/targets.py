@@ -7,6 +7,7 @@ the runs of a lab have come, which needs no torch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,17 +18,17 @@ from filelock import FileLock, Timeout
 
 from ..errors import LabError
 from ..lab import EMBEDDED, Lab
-from ..runs import LOCK, PREDICTIONS, Run
+from ..runs import LOCK, PREDICTIONS, RECORD, Run
 from .graph import run_graph
 from .statistics import Interval, gap_closed, paired_difference, seed_interval, wilson_interval
 from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
 from .trainings import make
 
 __all__ = [
-    "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER",
-    "Target", "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "gap_closed_by_depth",
-    "get_targets", "in_words", "look", "make", "needs", "possible", "predictions", "reproduce", "results_table",
-    "seeds_there", "state_of", "tidy",
+    "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER", "Target",
+    "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "gap_closed_by_depth",
+    "get_targets", "in_words", "look", "made_on", "make", "needs", "possible", "predictions", "reproduce",
+    "results_table", "seeds_there", "state_of", "tidy",
 ]  # fmt: skip
 
 # Differences that carry the paper's claim and their honest twins: (better, than what).
@@ -244,6 +245,19 @@ def combined(states: Sequence[str]) -> str:
         return states[0]
     trouble = next((state for state in states if ":" in state), None)
     return f"{states.count('done')} of {len(states)}" + (f"; {trouble}" if trouble else "")
+
+
+def made_on(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> Counter[str]:
+    """How many of the trainings behind a table were made where, such as "bf16 on AMD EPYC".
+
+    One name gives other bits on another processor or in another precision: seeds average it out, as they do other
+    starts, but small differences should not rest on it.
+    """
+    runs = {run.id: run for one, trainings in needs(targets or TARGETS.values(), [lab], seeds)
+            for run in look(one, trainings).values() if state_of(run)[0]}  # fmt: skip
+    records = [run.load_json(RECORD) for run in runs.values() if (run.path / RECORD).exists()]
+    return Counter(f"{record['precision']} on {record['machine']['gpu'] or record['machine']['cpu']}"
+                   for record in records if "precision" in record)  # fmt: skip
 
 
 def over_seeds(tests: Sequence[dict]) -> dict[str, Any]:

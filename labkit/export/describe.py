@@ -22,7 +22,7 @@ from ..errors import LabError
 from ..experiments.statistics import paired_difference
 from ..lab import Lab
 from ..puppets.opening import PROTOCOLS, store_path
-from ..runs import PREDICTIONS, SPEC, WEIGHTS, Run, RunStore
+from ..runs import PREDICTIONS, RECORD, SPEC, WEIGHTS, Run, RunStore
 from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only
 from .onnx_model import FORMAT, INPUT, OUTPUTS, Model
 
@@ -99,7 +99,7 @@ def average_crop(records: Sequence[Mapping]) -> dict[str, Any]:
 def describe(run: Run, lab: Lab, network: RgbOnly) -> dict[str, Any]:
     """Classes, input, outputs, crop, accuracy with intervals, data and provenance of a model; JSON values."""
     config, clips, split = run.spec.config, run.spec.config["clips"], lab.split
-    record, reading = run.load_json("record.json"), READINGS[network.kind]
+    record, reading = run.load_json(RECORD), READINGS[network.kind]
     training = [lab.clips.records[row] for row in lab.clips.rows(split.train)]
     frames, size = clips["num_frames"], clips["size"]
     return {
