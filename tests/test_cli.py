@@ -410,7 +410,7 @@ def test_a_changed_profile_is_kept_apart_from_the_plain_one(smoke_home, capsys):
         ("--profile=paper --step3.lr=1e-5 --model.temporal-norm True", "paper+model.temporal_norm=True+step3.lr=1e-05"),
         ("--model.connection None --profile smoke", "smoke+model.connection=None"),
         ("--step3.snapshots 2,4 --step4.lr 1e+5", "mini+step3.snapshots=2,4+step4.lr=100000.0"),
-        ("--step3.lr 5e-3 --step3.lr 3e-3", "mini"),  # the last one counts, and it is mini's own
+        ("--step3.lr 3e-3 --step3.lr 5e-3", "mini"),  # the last one counts, and it is mini's own
         ("--puppets.nuisance.distance 1,2", "mini+puppets.nuisance.distance=1.0,2.0"),
     ],
 )
