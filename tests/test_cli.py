@@ -466,7 +466,7 @@ def test_help_names_the_settings_and_a_command_lists_them():
     told = labkit("settings", "--profile", "smoke").stdout
     for setting in settings(get_profile("smoke")):
         assert f"--{setting} " in told
-    assert "lambda of eq. 5" in told and "(default: 0.003)" in told and "{None,multiply,gated}" in told
+    assert "lambda of eq. 5" in told and "(default: 0.005)" in told and "{None,multiply,gated}" in told
 
 
 def test_what_an_extra_would_bring_is_told_in_one_line(tmp_path):

@@ -149,7 +149,7 @@ def test_what_is_not_run_is_drawn_as_such_and_written(tmp_path):
     lab = tiny_lab(tmp_path)
     assert [path.suffix for path in save(TABLES_AND_FIGURES["claims"], lab)] == [".svg", ".pdf", ".png", ".csv"]
     (path,) = save(TABLES_AND_FIGURES["discrepancies"], lab)
-    assert len(pd.read_csv(path)) == 31
+    assert len(pd.read_csv(path)) == 32
 
 
 # -- figures of tables -----------------------------------------------------------------------------
