@@ -74,7 +74,6 @@ def _loop(training: Training, title: str) -> None:
                                      smoothing=0.05, disable=quiet) as bar:  # fmt: skip
         while at.epoch < train.epochs:
             batches = training.batches["train"].epoch(at.epoch, train.batch_size)
-            training.show_frames(frames_in(train, at.epoch))
             while at.batch < len(batches):
                 terms, stopped = together(train_step(training, batches[at.batch]), stop.received is not None)
                 _note_terms(training, terms)
@@ -100,7 +99,9 @@ def train_step(training: Training, ids: list[str]) -> dict[str, float]:
     training.network_with_loss.train()
     for settings in training.optimizer.param_groups:
         settings["lr"] = learning_rate(training.train, at.step, training.total_steps)
-    batch = training.batches["train"].train_batch(ids, at.epoch, frames_in(training.train, at.epoch))
+    few = frames_in(training.train, at.epoch)
+    training.show_frames(few)
+    batch = training.batches["train"].train_batch(ids, at.epoch, few)
     terms = training.network_with_loss(batch, training.taught(batch))
     values = {name: float(term.detach()) for name, term in terms.items()}
     if not all(map(math.isfinite, values.values())):

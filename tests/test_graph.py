@@ -319,10 +319,10 @@ torch.set_num_threads(1)
 fitting.CHECKPOINT_SECONDS = 0.0
 
 
-def slow(training, group, real=fitting.train_step):
+def slow(training, ids, real=fitting.train_step):
     (training.run.path / "trainer").write_text(f"{training.session.position.step} {os.getpid()}", encoding="utf-8")
     time.sleep(float(os.environ.get('PAUSE', '0.1')))
-    return real(training, group)
+    return real(training, ids)
 
 
 fitting.train_step = slow

@@ -68,7 +68,7 @@ def loading(home: Path, index: Index, profile: Profile) -> Rows:
 
     feed.train_batch = timed
     for number, ids in enumerate(feed.epoch(0, min(profile.step2.batch_size, len(feed.ids))) * 8):
-        taken = seconds(lambda ids=ids: train_step(training, [ids]))[0]
+        taken = seconds(lambda ids=ids: train_step(training, ids))[0]
         if number:
             shares.append(loads[-1] / taken)
         if number == 8:

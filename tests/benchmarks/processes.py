@@ -40,7 +40,7 @@ def train(folder: str, threads: int, precision: str) -> None:
         if number == WARM_UP:
             begin = time.perf_counter()
         ids = clips.ids[BATCH * (number % 2) :][:BATCH]
-        losses.append(together(train_step(training, [ids]), False)[0]["total"])
+        losses.append(together(train_step(training, ids), False)[0]["total"])
     if training.accelerator.is_main_process:
         print(json.dumps([BATCH * STEPS / (time.perf_counter() - begin), losses[:WARM_UP]]))
 

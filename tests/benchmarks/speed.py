@@ -104,7 +104,7 @@ def loop_against_bare(pairs: int) -> tuple[float, float, float]:
         bare = build_stream(MINI.model, 3, 5)
         channels_last(bare)
         step = adam_step([bare], lambda: F.cross_entropy(bare(batch["rgb"]).logits, batch.labels))
-        return compare(lambda: train_step(training, [ids]), step, pairs)
+        return compare(lambda: train_step(training, ids), step, pairs)
 
 
 def seek_against_whole(pairs: int) -> tuple[float, float, float]:

@@ -79,7 +79,7 @@ def train_steps(root: Path, store: ClipStore, profile: Profile) -> Callable:
         loss=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
         read=lambda batch: {"stream": stream(batch["rgb"]).logits},
     )  # fmt: skip
-    return lambda: train_step(training, [list(split.train[: profile.step1.batch_size])])
+    return lambda: train_step(training, list(split.train[: profile.step1.batch_size]))
 
 
 def seek_ratio(what: str, paths: list[Path], num_frames: int) -> None:

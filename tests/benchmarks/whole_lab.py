@@ -72,7 +72,7 @@ def checkpoint(profile: Profile, folder: Path) -> Rows:
     training = joint_training(replace(tiny_lab(folder), clips=clips, profile=profile))
     session = training.session
     with training.run.lock():
-        train_step(training, [clips.ids[:2]])
+        train_step(training, clips.ids[:2])
         session.keep_best(0.5)
 
         def save() -> None:
