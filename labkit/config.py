@@ -176,10 +176,10 @@ MINI = replace(
     distill=DistillConfig(),
 ).steps(epochs=12, batch_size=16, optimizer="adamw", lr=4e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1,
         selection="last")  # a one-cycle schedule ends at rest, and 36 validation clips tell epochs apart to 8 points
-# From random weights, most epochs show three frames of a clip: three fifths of the work, and RGB gains.
-# Step 2 starts from streams that are trained for what they do in it: above 1e-3 its loss jumps, and 6 epochs are enough.
-# Step 3 shows a stream another modality than it knows, and needs step 1's rate. Step 4 takes depth's signals from the
-# hallucination: it needs as many epochs, at a rate between.
+# Rates and epochs of steps 2 to 4 were chosen there, too: tests/calibration/rates.csv. In most epochs of step 1 three
+# frames of a clip are enough, for three fifths of the work. Step 2 starts from streams that know their task: above 1e-3
+# its loss jumps. Step 3 shows a stream another modality than it knows, and needs step 1's rate. Step 4 takes depth's
+# signals from the hallucination: it needs as many epochs, at a rate between.
 MINI = replace(
     MINI,
     step1=replace(MINI.step1, frames=(3, 3, 3, 5, 5)),
