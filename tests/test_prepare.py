@@ -273,6 +273,11 @@ def test_held_out_pairs_leave_every_action_and_object_two_others(pairs, data):
             assert min(sum(p[0] == pair[0] for p in rest), sum(p[1] == pair[1] for p in rest)) < 2
 
 
+def test_objects_are_held_out_round_and_round():
+    every = {(action, thing) for action in range(1, 6) for thing in "abc"}
+    assert held_out_pairs(every, every) == {(1, "a"), (2, "b"), (3, "c"), (4, "a"), (5, "b")}
+
+
 def test_compositional_needs_objects_and_enough_of_them():
     with pytest.raises(LabError, match="object of every clip") as caught:
         compositional(SimpleNamespace(ids=NAMES, about=lambda names: [{} for _ in names]))

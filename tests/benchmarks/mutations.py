@@ -39,7 +39,7 @@ TESTS = {  # a file, and the tests that are asked first
     "data/skeletons": "skeletons",
     "data/index": "sets own_data",
     "data/sets": "sets",
-    "data/splits": "sets opening",
+    "data/splits": "sets opening prepare",
     "data/video": "video prepare",
     "tools/settings": "cli",
 }
