@@ -43,6 +43,7 @@ from labkit.errors import LabError
 )
 def test_uniform_frames(available, indices):
     assert sample_frames(available).tolist() == indices
+    assert sample_frames(available, 2).tolist() == [0, available - 1]
 
 
 @given(

@@ -45,7 +45,8 @@ def parts_are_apart(split) -> bool:
 def test_the_numbers_of_ntu_120():
     assert len(NTU120_ACTIONS) == len(set(NTU120_ACTIONS)) == 120 and NTU120_ACTIONS[:60] == NTU_ACTIONS
     assert NTU120_ACTIONS[105] == "hit other person with something" and {50, 60, 106, 120} <= TWO_PEOPLE
-    assert len(CS_TRAIN_SUBJECTS_120) == 53 and CS_TRAIN_SUBJECTS < CS_TRAIN_SUBJECTS_120
+    assert (len(CS_TRAIN_SUBJECTS_120), sum(CS_TRAIN_SUBJECTS_120)) == (53, 2795)  # of the published list
+    assert CS_TRAIN_SUBJECTS < CS_TRAIN_SUBJECTS_120
     assert NTU120.parse("S032C003P106R002A120") and not NTU60.parse("S018C001P001R001A061")
     assert not NTU120.parse("S033C001P001R001A001") and not NTU120.parse("S001C001P107R001A001")
 

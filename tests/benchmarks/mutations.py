@@ -32,7 +32,7 @@ TESTS = {  # a file, and the tests that are asked first
     "lab": "trainers cli",
     "losses": "losses distillers",
     "model": "model backbones",
-    "processes": "processes",
+    "processes": "processes trainers",
     "runs": "runs trainers",
     "trainers": "trainers golden",
     "experiments/statistics": "statistics",
