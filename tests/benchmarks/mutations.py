@@ -27,7 +27,7 @@ TESTS = {  # a file, and the tests that are asked first
     "alignment": "alignment registration",
     "clips": "clips taught",
     "config": "cli",
-    "files": "runs",
+    "files": "runs puppets",
     "fit": "taught trainers golden",
     "lab": "trainers cli",
     "losses": "losses distillers",
