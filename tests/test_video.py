@@ -401,6 +401,8 @@ def test_matlab_depth_has_time_last_and_is_never_executed(tmp_path):
         frames = Frames(tmp_path / f"{name}.mat")
         assert frames.count == len(array)
         assert np.array_equal(frames.depth(range(len(array))), array) and read_mat_depth(frames.path).dtype == np.uint16
+    savemat(tmp_path / "one.mat", {"d_depth": DEPTH[0]})  # MATLAB drops a last axis of one
+    assert np.array_equal(read_mat_depth(tmp_path / "one.mat"), DEPTH[:1])
     fraction, holes = DEPTH + 0.5, np.where(DEPTH == 0, np.nan, DEPTH)
     holes[0, 0, 0] = np.nan
     for wrong in (fraction, holes, DEPTH.astype(np.int32) - 1, DEPTH * 20.0 + 1e6):

@@ -26,7 +26,7 @@ HOME = Path(__file__).resolve().parents[2]
 TESTS = {  # a file, and the tests that are asked first
     "alignment": "alignment registration",
     "clips": "clips taught",
-    "config": "cli",
+    "config": "cli trainers",
     "files": "runs puppets",
     "fit": "taught trainers golden",
     "lab": "trainers cli",
