@@ -260,7 +260,8 @@ def test_fewer_frames_are_drawn_afresh_for_each_clip_and_epoch(tmp_path):
 
     frames = chosen(few, "rgb")
     assert frames == chosen(few, "depth") and all(a < b for a, b in frames) and len(set(map(tuple, frames))) > 3
-    assert torch.equal(batches.train_batch(ids, 0, 5)["rgb"], whole["rgb"])
+    all_five = batches.train_batch(ids, 0, 5)
+    assert torch.equal(all_five["rgb"], whole["rgb"]) and torch.equal(all_five.looks, whole.looks)
     again = Batches(lab, lab.split.train, ("rgb",)).train_batch(ids[:1], 0, 2)["rgb"]
     assert torch.equal(again, few["rgb"][:1])
     assert not torch.equal(batches.train_batch(ids, 1, 2)["rgb"].sort()[0], few["rgb"].sort()[0])
