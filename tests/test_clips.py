@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_lab
+from torchvision.models import ResNet18_Weights
 
 from labkit import clips
 from labkit.clips import (
@@ -265,3 +266,8 @@ def test_fewer_frames_are_drawn_afresh_for_each_clip_and_epoch(tmp_path):
     again = Batches(lab, lab.split.train, ("rgb",)).train_batch(ids[:1], 0, 2)["rgb"]
     assert torch.equal(again, few["rgb"][:1])
     assert not torch.equal(batches.train_batch(ids, 1, 2)["rgb"].sort()[0], few["rgb"].sort()[0])
+
+
+def test_means_are_those_of_torchvision_s_weights():
+    seen = ResNet18_Weights.DEFAULT.transforms()
+    assert (tuple(seen.mean), tuple(seen.std)) == (clips.IMAGENET_MEAN, clips.IMAGENET_STD)
