@@ -177,13 +177,13 @@ MINI = replace(
 ).steps(epochs=12, batch_size=16, optimizer="adamw", lr=4e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1,
         selection="last")  # a one-cycle schedule ends at rest, and 36 validation clips tell epochs apart to 8 points
 # Rates and epochs of steps 2 to 4 were chosen there, too: tests/calibration/rates.csv. In most epochs of step 1 three
-# frames of a clip are enough, for three fifths of the work. Step 2 starts from streams that know their task: above 1e-3
-# its loss jumps. Step 3 shows a stream another modality than it knows, and needs step 1's rate. Step 4 takes depth's
-# signals from the hallucination: it needs as many epochs, at a rate between.
+# frames of a clip are enough, for three fifths of the work. Step 2 starts from streams that know their task: at 3e-3
+# its loss jumps and its RGB branch falls below row 2. Step 3 shows a stream another modality than it knows, and needs
+# step 1's rate. Step 4 takes depth's signals from the hallucination: it needs as many epochs, at a rate between.
 MINI = replace(
     MINI,
     step1=replace(MINI.step1, frames=(3, 3, 3, 5, 5)),
-    step2=replace(MINI.step2, epochs=6, lr=5e-4),
+    step2=replace(MINI.step2, epochs=6, lr=1.5e-3),
     step3=replace(MINI.step3, lr=5e-3, snapshots=(1, 3, 6)),
     step4=replace(MINI.step4, lr=1.5e-3),
 )
