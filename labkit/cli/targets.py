@@ -188,8 +188,9 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
         if len(labs) > 1:
             print(f"\n{bench.split.name}")
         chosen = _chosen(names, bench) if names else None
-        show_table(targets.results_table(bench, seeds, chosen))
-        made = targets.made_on(bench, seeds, chosen)
+        table = targets.results_table(bench, seeds, chosen)
+        show_table(table)
+        made = table.attrs["made on"]
         if len(made) > 1:
             print("trained on several kinds of machine, which round differently: "
                   + ", ".join(f"{count} in {where}" for where, count in made.most_common()))  # fmt: skip

@@ -27,7 +27,7 @@ from .trainings import make
 __all__ = [
     "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER", "Target",
     "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "gap_closed_by_depth",
-    "get_targets", "in_words", "look", "made_on", "make", "needs", "possible", "predictions", "reproduce",
+    "get_targets", "in_words", "look", "make", "needs", "possible", "predictions", "reproduce",
     "results_table", "seeds_there", "state_of", "tidy",
 ]  # fmt: skip
 
@@ -85,10 +85,12 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     """One row a target: the paper's figure, ours in % with a 95 % interval, and how far it has come.
 
     With one seed the interval is Wilson's over test clips; with several it is the t interval over
-    seeds. Nothing is trained; what is missing stays empty.
+    seeds. Nothing is trained; what is missing stays empty. `attrs["made on"]` of the table counts the
+    trainings behind it by where they were made, such as "bf16 on AMD EPYC".
     """
     chosen = list(targets or TARGETS.values())
-    found = [_states(look(one, trainings)) for one, trainings in needs(chosen, [lab], seeds)]
+    looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], seeds)]
+    found = [_states(runs) for runs in looks]
     rows = []
     for target in chosen:
         seen = [by_training[target.training] for by_training in found]
@@ -106,7 +108,11 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
                 "state": combined([state for _, state in seen]),
             }
         )
-    return pd.DataFrame(rows).astype(dict.fromkeys(("paper", "ours", "low", "high"), float))  # NaN, not None
+    table = pd.DataFrame(rows).astype(dict.fromkeys(("paper", "ours", "low", "high"), float))  # NaN, not None
+    finished = {runs[name].id: runs[name] for runs, states in zip(looks, found, strict=True)
+                for name, (outputs, _) in states.items() if outputs}  # fmt: skip
+    table.attrs["made on"] = _made_on(finished.values())
+    return table
 
 
 TIDY = ("protocol", "target", "seed", "accuracy", "correct", "total", "run", "paper", "data", "profile")
@@ -247,15 +253,13 @@ def combined(states: Sequence[str]) -> str:
     return f"{states.count('done')} of {len(states)}" + (f"; {trouble}" if trouble else "")
 
 
-def made_on(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> Counter[str]:
-    """How many of the trainings behind a table were made where, such as "bf16 on AMD EPYC".
+def _made_on(runs: Iterable[Run]) -> Counter[str]:
+    """How many of these finished runs were made where.
 
     One name gives other bits on another processor or in another precision: seeds average it out, as they do other
     starts, but small differences should not rest on it.
     """
-    runs = {run.id: run for one, trainings in needs(targets or TARGETS.values(), [lab], seeds)
-            for run in look(one, trainings).values() if state_of(run)[0]}  # fmt: skip
-    records = [run.load_json(RECORD) for run in runs.values() if (run.path / RECORD).exists()]
+    records = [run.load_json(RECORD) for run in runs if (run.path / RECORD).exists()]
     return Counter(f"{record['precision']} on {record['machine']['gpu'] or record['machine']['cpu']}"
                    for record in records if "precision" in record)  # fmt: skip
 
