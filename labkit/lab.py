@@ -62,13 +62,17 @@ class Lab:
 
     @property
     def series_name(self) -> str:
-        """The folder of what notebooks and tables leave: the profile, and the data unless it is the embedded set."""
+        """The folder of what notebooks and tables leave: the profile, and the data unless it is the embedded set.
+
+        Data roots of one name are told apart by where they lie.
+        """
         name = self.profile.name
         if len(name) > 120:  # many settings changed; a file's name may have 255 letters
             name = f"{name[:100]}-{sha256_json(name)[:8]}"
         if self.data_name == EMBEDDED:
             return name
-        return f"{name}-{re.sub(r'[^0-9A-Za-z_-]+', '_', self.data_name)[:40]}"
+        data = re.sub(r"[^0-9A-Za-z_-]+", "_", self.data_name)[:40]
+        return f"{name}-{data}-{sha256_json(str(self.root))[:6]}"
 
     def with_seed(self, seed: int) -> Lab:
         return replace(self, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -94,7 +95,9 @@ def test_a_root_from_the_environment_counts_where_none_is_given(home, tmp_path, 
     pairs(tmp_path / "mine")
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "mine"))
     lab = open_lab(PROFILE, "random", home=home, progress=False)
-    assert lab.data_name == "mine" and lab.series_name == "tiny-mine"
+    assert lab.data_name == "mine" and lab.series_name.startswith("tiny-mine-")
+    pairs(tmp_path / "copy" / "mine")
+    assert opened(tmp_path / "copy" / "mine", "random", home).series_name != lab.series_name
     utd(tmp_path / "utd")
     assert opened(tmp_path / "utd", "cross-subject", home).data_name == "UTD-MHAD"
 
@@ -148,7 +151,7 @@ def test_hostile_names_of_data_sets_make_plain_folders(home, tmp_path):
     pairs(root)
     (root / "labkit.json").write_text('{"name": "../<b>é $(x)"}', encoding="utf-8")
     lab = opened(root, "random", home)
-    assert lab.data_name == "../<b>é $(x)" and lab.series_name == "tiny-_b_x_"
+    assert lab.data_name == "../<b>é $(x)" and re.fullmatch("tiny-_b_x_-[0-9a-f]{6}", lab.series_name)
 
 
 def test_a_table_of_clips_is_a_data_root(home, tmp_path):
