@@ -204,4 +204,4 @@ OBJECTIVES: dict[str, Objective] = {
     "generalized": learn_soft_labels,
     "distillation": learn_all,
 }
-READS_MAPS = ("hallucination", "distillation")  # those that compare maps, which a teacher otherwise does not keep
+READS_MAPS = tuple(name for name in OBJECTIVES if name not in ("labels", "generalized"))  # a teacher keeps its maps
