@@ -60,6 +60,13 @@ def test_without_a_protocol_the_set_s_own_split_counts_else_a_random_one(tmp_pat
         open_lab(PROFILE, home=tmp_path, data=root, progress=False)
 
 
+def test_a_given_split_without_test_clips_is_told_and_not_replaced(tmp_path):
+    root = shapes(tmp_path / "mine", ("train",))
+    with pytest.raises(LabError, match=r"found 4 and 0 clips.*train and test in the table's column split.*random"):
+        open_lab(PROFILE, None, home=tmp_path, data=root, progress=False)
+    assert open_lab(PROFILE, "random", home=tmp_path, data=root, progress=False).split.test
+
+
 def test_without_a_protocol_sets_of_people_are_divided_by_people(tmp_path):
     write_utd(tmp_path, ["a1_s1_t1"])
     data = find_dataset(tmp_path)

@@ -196,7 +196,8 @@ def given_split(clips: Clips) -> Split:
     about = dict(zip(clips.ids, clips.about(clips.ids), strict=True))
     parts = {part: [clip for clip, facts in about.items() if facts.get("split") == part] for part in SPLITS.values()}
     validation = parts["validation"] or hold_out({clip: _label(about[clip]) for clip in parts["train"]})
-    return make_split("given", [*parts["train"], *parts["validation"]], validation, parts["test"])
+    fix = "say train and test in the table's column split or by folders, or name the protocol random"
+    return make_split("given", [*parts["train"], *parts["validation"]], validation, parts["test"], fix)
 
 
 def random_split(clips: Clips) -> Split:
@@ -240,13 +241,13 @@ def hold_out(keys: Mapping[str, Hashable]) -> list[str]:
     return held
 
 
-def make_split(name: str, train: Sequence[str], validation: Sequence[str], test: Sequence[str]) -> Split:
+def make_split(name: str, train: Sequence[str], validation: Sequence[str], test: Sequence[str],
+               fix: str = "choose another protocol, or index clips of more subjects and cameras") -> Split:  # fmt: skip
     """A `Split` in which the validation clips do not train; LabError when nothing trains or is tested."""
     held_out = set(validation)
     kept = [clip for clip in train if clip not in held_out]
     if not kept or not test:
         found = f"{len(kept)} and {len(test)} clips"
-        fix = "choose another protocol, or index clips of more subjects and cameras"
         raise LabError.mismatch(None, f"training and test clips for {name}", found, fix)
     return Split(name, tuple(kept), tuple(sorted(validation)), tuple(test))
 
@@ -276,9 +277,14 @@ class DataSet:
         return self.protocol(name)(clips)
 
     def usual(self, clips: Clips) -> str:
-        """The protocol where none is named: cross-subject, or the first of its own that can divide these clips."""
+        """The protocol where none is named: cross-subject, or the first of its own that can divide these clips.
+
+        It is the given one as soon as one clip names its part: a division that lacks a part is told, not replaced.
+        """
         if USUAL in self.protocols:
             return USUAL
+        if "given" in self.protocols and any(facts.get("split") for facts in clips.about(clips.ids)):
+            return "given"
         return next((name for name in self.protocols if self.divides(name, clips)), next(iter(self.protocols)))
 
     def divides(self, name: str, clips: Clips) -> bool:
