@@ -27,6 +27,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # to
 VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255
 STILL = 128  # level of no movement in the first two channels of a flow map
 FIXED_RANGE = (0, 4500)  # millimetres, the reliable reach of a Kinect v2
+UNLABELLED = -1  # the class of a clip that nobody labelled
 DepthRange = Literal["frame", "fixed"] | tuple[float, float]
 
 
@@ -217,7 +218,7 @@ def _scaled(images: np.ndarray, scales: Sequence[float], shifts: Sequence[float]
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips of some modalities with their classes (B,); `batch[modality]` is (B,T,3,H,W).
+    """Clips of some modalities with their classes (B,), or UNLABELLED; `batch[modality]` is (B,T,3,H,W).
 
     `looks` (B,) tells which of a clip's two looks a batch holds: 0 as stored, 1 mirrored; None where frames
     are drawn afresh.

@@ -26,21 +26,25 @@ class Clips(Protocol):
 
     class_names: Sequence[str]
     num_frames: int  # kept of each clip
-    labels: np.ndarray  # (N,) classes
+    labels: np.ndarray  # (N,) classes; `clips.UNLABELLED` where nobody gave one
 
     def rows(self, ids: Iterable[str]) -> np.ndarray: ...  # (n,) of clips by id
     def images(self, modality: str, rows: np.ndarray) -> np.ndarray: ...  # (n,T,H,W) uint16 or (n,T,H,W,3) uint8
     def about(self, ids: Iterable[str]) -> list[dict[str, Any]]: ...  # what is recorded, such as "subject"
-    def fingerprint_of(self, modalities: Iterable[str]) -> str: ...  # hash of all pixels
+    def fingerprint_of(self, modalities: Iterable[str], unlabelled: bool = False) -> str: ...  # hash of all pixels
 
 
 class Split(Protocol):
-    """Ids of the clips to train on, to choose the epoch by, and to test on once."""
+    """Ids of the clips to train on, to choose the epoch by, and to test on once.
+
+    Those in `unlabelled` train, too, where a step is told to let a teacher speak of them.
+    """
 
     name: str
     train: Sequence[str]
     validation: Sequence[str]
     test: Sequence[str]
+    unlabelled: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,23 @@ class Lab:
         about = zip(ids, self.clips.about(ids), strict=True)
         return np.array([str(facts.get("subject") or f"clip {clip}") for clip, facts in about])
 
-    def run(self, step: str, config: dict, parents: tuple[Run, ...] = ()) -> Run:
+    def run(self, step: str, config: dict, parents: tuple[Run, ...] = (), *, unlabelled: bool = False) -> Run:
         """The run of a training on this bench, made or not; the same inputs name the same folder.
 
         `config` holds what decides the outcome beside clips, split and seed: "modalities" by role among it.
+        `unlabelled`: it sees the clips without labels, too. Raises LabError where there are none.
         """
         clips = asdict(self.profile.clips)
         del clips["modalities"]  # those that the store holds; those that a run reads are in its own config
         common = {"seed": self.seed, "classes": self.num_classes, "clips": clips}
-        pixels = self.clips.fingerprint_of(tuple(sorted(set(config["modalities"].values()))))
-        data = sha256_json([pixels, self.split.train, self.split.validation, self.split.test])
+        modalities = tuple(sorted(set(config["modalities"].values())))
+        seen = [self.clips.fingerprint_of(modalities), self.split.train, self.split.validation, self.split.test]
+        if unlabelled:
+            if not self.split.unlabelled:
+                fix = "add rows without a label to clips.csv, or people to puppets.unlabelled"
+                raise LabError.mismatch(self.root, "clips without labels to train on", "none", fix)
+            seen += [self.clips.fingerprint_of(modalities, unlabelled=True), self.split.unlabelled]
+        data = sha256_json(seen)
         return self.runs.open(RunSpec(step, {**common, **config}, data, tuple(run.id for run in parents)))
 
     def needs(self, run: Run) -> bool:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .clips import UNLABELLED
 from .config import DistillConfig
 from .errors import LabError
 from .model import Features, Labels, Logits, Scalar, StreamOutput
@@ -40,12 +41,13 @@ def generalized_distillation_loss(
 ) -> Scalar:
     """(1 - imitation) * hard + imitation * soft cross-entropy, mean over clips (eq. 5).
 
-    The hard term is to the labels, the soft one to the teacher at `temperature`. The authors' code
+    The hard term is to the labels, the soft one to the teacher at `temperature`. A clip without a label
+    (`clips.UNLABELLED`) adds nothing to the hard term, which is divided by all clips. The authors' code
     divides the student by T too (`student_temperature`), which makes the soft gradient about T
     squared times smaller; `temperature_squared` makes up for that, as in their later port.
     """
     student = _wide(student_logits)
-    hard = F.cross_entropy(student, labels)
+    hard = F.cross_entropy(student, labels, ignore_index=UNLABELLED, reduction="sum") / len(labels)
     targets = soft_targets(teacher_logits.detach(), temperature)
     soft = F.cross_entropy(student / student_temperature, targets)
     if temperature_squared:

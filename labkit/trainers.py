@@ -20,6 +20,8 @@ from .lab import Lab
 from .runs import WEIGHTS, Run, of_role
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .model import Stream, StreamOutput
 
 PROFILE = "profile"  # stands for "the connection that the profile names"; None means no connection
@@ -71,6 +73,9 @@ def distill_hallucination(
     distill: DistillConfig | None = None,
     connection: str | None = PROFILE,
     train: TrainConfig | None = None,
+    teacher: Run | None = None,
+    unlabelled: bool = False,
+    shuffled: bool = False,
 ) -> Run:
     """Step 3: a stream that sees the target's modality learns to act as step 2's source (rows 10-14; eq. 7).
 
@@ -82,15 +87,23 @@ def distill_hallucination(
 
     The objective "labels" has no teacher at all: the control trained on labels for as long. `train`
     stands in for the profile's step 3.
+
+    Ours, not the paper's: `teacher`, another finished network, teaches in step 2's place, without connections;
+    with `unlabelled` pairs, too, of which only the teacher speaks; and `shuffled`, the control in which
+    each clip is given the logits of another clip of its batch. Raises LabError for unlabelled clips without a
+    teacher, or where the split has none.
     """
     distill, train = distill or lab.profile.distill, train or lab.profile.step3
     untaught = distill.objective == "labels"
-    model = _with_connection(lab, None if untaught else connection)
+    if untaught and unlabelled:
+        raise LabError.mismatch(None, "a teacher for clips without labels", "none", "choose another objective")
+    model = _with_connection(lab, None if untaught or teacher else connection)
     seen = "target" if distill.missing == "source" else "source"
-    teacher_sees, sees = modality_of(two_stream, distill.missing), modality_of(two_stream, seen)
+    sees, by = modality_of(two_stream, seen), teacher or two_stream
     config = {"model": asdict(model), "train": asdict(train), "distill": asdict(distill),
-              "modalities": {"teacher": teacher_sees, "hallucination": sees}}  # fmt: skip
-    run = lab.run("step3", config, (two_stream,))
+              "modalities": {"teacher": modality_of(by, role_of_single(by) or distill.missing), "hallucination": sees},
+              **({"shuffled": True} if shuffled else {})}  # fmt: skip
+    run = lab.run("step3", config, (two_stream, *([teacher] if teacher else [])), unlabelled=unlabelled)
     if not lab.needs(run):
         return run
     from .fit import fit
@@ -100,29 +113,34 @@ def distill_hallucination(
         known = ", ".join(OBJECTIVES)
         raise LabError.mismatch(None, f"an objective among {known}", repr(distill.objective), "use one of those")
     hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
-    teacher = None if untaught else Teacher(two_stream, distill, model)
+    teach = None if untaught else Teacher(by, distill, model)
     objective = OBJECTIVES[distill.objective]
 
     def forward(batch: Batch, taught: StreamOutput | None) -> StreamOutput:
-        return hallucination(batch[sees], *(teacher.injected(taught) if teacher else ()))
+        return hallucination(batch[sees], *(teach.injected(taught) if teach else ()))
 
     def read(batch: Batch) -> dict:
         alone = {"alone": hallucination(batch[sees]).logits}
-        if teacher is None or not teacher.connected:
+        if teach is None or not teach.connected:
             return alone
-        return {"with_depth": forward(batch, teacher(batch)).logits, **alone}
+        return {"with_depth": forward(batch, teach(batch)).logits, **alone}
+
+    def loss(output: StreamOutput, taught: StreamOutput | None, labels: Tensor) -> dict[str, Tensor]:
+        lesson = taught._replace(logits=taught.logits.roll(1, 0)) if shuffled else taught
+        return objective(output, lesson, labels, distill)
 
     return fit(
         run, lab, train,
-        title=f"step 3 {sees} " + (f"learns {teacher_sees}" if teacher else "on labels alone (control)"),
+        title=f"step 3 {sees} " + (f"learns {' + '.join(teach.sees)}" if teach else "on labels alone (control)"),
         network=hallucination,
         trained={"hallucination": hallucination},
-        sees=tuple(dict.fromkeys((teacher_sees, sees))) if teacher else (sees,),
+        sees=tuple(dict.fromkeys((*(teach.sees if teach else ()), sees))),
         forward=forward,
-        loss=lambda output, taught, labels: objective(output, taught, labels, distill),
+        loss=loss,
         read=read,
-        teach=teacher,
-        teachers=teacher and teacher.pair,
+        teach=teach,
+        teachers=teach and teach.network,
+        unlabelled=unlabelled,
     )  # fmt: skip
 
 
@@ -134,19 +152,20 @@ def finetune_rgb_only(
     connection: str | None = PROFILE,
     distill: DistillConfig | None = None,
     train: TrainConfig | None = None,
+    unlabelled: bool = False,
 ) -> Run:
     """Step 4: the hallucination of step 3 takes its teacher's place in step 2's network (row 15).
 
     Both see the modality that is left, everything is trained, no depth is read. With `distill`, not
     the paper's, step 2's network goes on teaching: the fused logits learn its fused logits by an
-    objective on logits ("generalized"); then depth is read in training, never at test.
-    `train` stands in for the profile's step 4. Readings: "fused", "source" (the hallucination in
+    objective on logits ("generalized"); then depth is read in training, never at test, and `unlabelled` pairs
+    may train, too. `train` stands in for the profile's step 4. Readings: "fused", "source" (the hallucination in
     the paper), "target".
     """
     streams = {"source": (two_stream, "source"), "target": (two_stream, "target")}
     streams[hallucination.spec.config["distill"]["missing"]] = (hallucination, "hallucination")
     taught = None if distill is None else (two_stream, distill)
-    return _two_streams(lab, "step4", *streams.values(), train or lab.profile.step4, connection, taught)
+    return _two_streams(lab, "step4", *streams.values(), train or lab.profile.step4, connection, taught, unlabelled)
 
 
 def _two_streams(
@@ -157,6 +176,7 @@ def _two_streams(
     train: TrainConfig,
     connection: str | None,
     taught: tuple[Run, DistillConfig] | None = None,
+    unlabelled: bool = False,
 ) -> Run:
     """Steps 2 and 4: two streams of runs, each with its role there, as one network."""
     target_sees, source_sees = modality_of(*target), modality_of(*source)
@@ -167,7 +187,7 @@ def _two_streams(
         teachers = {f"teacher {role}": modality_of(taught[0], role) for role in ("source", "target")}
         config |= {"modalities": {**config["modalities"], **teachers}, "distill": asdict(taught[1])}
         parents = (*parents, taught[0])
-    run = lab.run(step, config, parents)
+    run = lab.run(step, config, parents, unlabelled=unlabelled)
     if not lab.needs(run):
         return run
     from .fit import fit
@@ -194,7 +214,8 @@ def _two_streams(
         loss=lambda output, said, labels: objective(output, said, labels, distill),
         read=read,
         teach=teacher,
-        teachers=teacher and teacher.pair,
+        teachers=teacher and teacher.network,
+        unlabelled=unlabelled,
     )  # fmt: skip
 
 
@@ -203,41 +224,55 @@ def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
 
 
 class Teacher:
-    """The frozen network of step 2, which teaches: `teacher(batch)` is the `StreamOutput` to learn from.
+    """A frozen network that teaches: `teacher(batch)` is the `StreamOutput` to learn from.
 
-    Only what the objective and the connections read is kept in it. "fused" logits are the whole
-    network's. A teacher that is step 2's target keeps receiving the source's signals.
+    That is the network of step 2, or one stream of any other run. Only what the objective and the connections read
+    is kept in it. "fused" logits are the whole network's. A teacher that is step 2's target keeps receiving the
+    source's signals.
     """
 
-    def __init__(self, two_stream: Run, distill: DistillConfig, model: ModelConfig):
+    def __init__(self, run: Run, distill: DistillConfig, model: ModelConfig):
         from .losses import READS_MAPS
         from .model import TwoStream, freeze
 
         self.distill, self.connected = distill, model.connection is not None
         self._layers = distill.feature_layers if distill.objective in READS_MAPS else ()
-        joined = ModelConfig(**two_stream.spec.config["model"])
-        source, target = (freeze(load_stream(two_stream, role)) for role in ("source", "target"))
-        self.pair = TwoStream(source, target, joined.connection, joined.connect_at)
+        self._single = role_of_single(run)
+        if self._single:
+            self.network, self.sees = freeze(load_stream(run, self._single)), (modality_of(run, self._single),)
+            return
+        joined = ModelConfig(**run.spec.config["model"])
+        source, target = (freeze(load_stream(run, role)) for role in ("source", "target"))
+        self.network = TwoStream(source, target, joined.connection, joined.connect_at)
         self._link = TwoStream(source, target, model.connection, model.connect_at)
-        self.sees = tuple(modality_of(two_stream, role) for role in ("target", "source"))
+        self.sees = tuple(modality_of(run, role) for role in ("target", "source"))
 
     def __call__(self, batch: Batch) -> StreamOutput:
-        target, source = (batch[modality] for modality in self.sees)
-        if self.distill.missing == "source" and self.distill.teacher_logits == "stream":
-            output = self.pair.source(source)
-        else:
-            both = self.pair(target, source)
-            output = getattr(both, self.distill.missing)
-            output = output._replace(logits=both.logits) if self.distill.teacher_logits == "fused" else output
+        output = self._output(*(batch[modality] for modality in self.sees))
         return output._replace(
             signals=output.signals if self.connected else (),
             blocks=tuple(maps if block in self._layers else None for block, maps in enumerate(output.blocks, 1)),
             features=output.features if len(output.blocks) in self._layers else None,
         )
 
+    def _output(self, target: Tensor, source: Tensor | None = None) -> StreamOutput:
+        if self._single:
+            return self.network(target)
+        if self.distill.missing == "source" and self.distill.teacher_logits == "stream":
+            return self.network.source(source)
+        both = self.network(target, source)
+        output = getattr(both, self.distill.missing)
+        return output._replace(logits=both.logits) if self.distill.teacher_logits == "fused" else output
+
     def injected(self, taught: StreamOutput) -> tuple:
         """What the student's forward takes beside its clip."""
-        return self._link.injected(taught.signals)
+        return self._link.injected(taught.signals) if self.connected else ()
+
+
+def role_of_single(run: Run) -> str | None:
+    """The role of a run's one stream; None for a network of two."""
+    roles = run.spec.config["modalities"]
+    return next((role for role in ("hallucination", "stream") if role in roles), None)
 
 
 # -- streams of runs ---------------------------------------------------------------------------------

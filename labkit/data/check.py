@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..clips import UNLABELLED
 from ..config import ClipConfig
 from ..errors import LabError, printable
 from ..files import check_plain, sha256_file, sha256_json
@@ -144,7 +145,7 @@ def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = Non
     ordered = [finding for clip in sorted(findings) for finding in findings[clip] or [Finding(clip, "used", "")]]
     gone = {finding.clip for finding in ordered if finding.verdict == "excluded"}
     used = replace(index, entries=tuple(entry for entry in index.entries if entry.id not in gone))
-    class_of = {entry.id: index.class_names[entry.label] for entry in index.entries}
+    class_of = {entry.id: index.class_names[entry.label] for entry in index.entries if entry.label != UNLABELLED}
     protocols = tuple(_count(data, name, used, class_of) for name in data.protocols)
     return CheckResult(
         index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
@@ -167,6 +168,7 @@ def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> d
     try:
         split = data.split(name, used)
         row |= {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
+        row |= {"unlabelled": len(split.unlabelled)} if split.unlabelled else {}
         row |= _lacking(split, class_of)
     except LabError as error:
         row["problem"] = error.reason

@@ -23,12 +23,13 @@ import io
 import json
 import os
 import unicodedata
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..clips import UNLABELLED
 from ..errors import LabError
 from ..files import names_in, write_bytes, write_json
 from .video import MATLAB, OTHER_VIDEOS, PICTURES, VIDEOS, natural
@@ -45,6 +46,7 @@ SPLITS = {
     "train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
     "dev": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
+UNLABELLED_PART = "unlabelled"  # of clips without a label, which train where a teacher speaks of them
 REQUIRED, OPTIONAL = ("rgb", "depth"), ("skeleton",)  # modalities of a table
 
 
@@ -90,7 +92,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip: its class, and where each modality lies (what `video.Frames` reads)."""
+    """One clip: its class, or UNLABELLED, and where each modality lies (what `video.Frames` reads)."""
 
     id: str
     name: ClipName | None  # of sets whose names are numbers
@@ -148,6 +150,14 @@ class Index:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def without_labels(self, chosen: Callable[[Entry], bool]) -> Index:
+        """The same clips, of which the chosen ones have no label."""
+        entries = tuple(
+            replace(entry, label=UNLABELLED, facts=entry.facts | {"split": UNLABELLED_PART}) if chosen(entry) else entry
+            for entry in self.entries
+        )
+        return replace(self, entries=entries)
+
     def possible(self, modalities: Iterable[str]) -> tuple[str, ...]:
         """Those of the modalities that every clip has the files for."""
         needs = {modality: DRAWN_FROM.get(modality, "rgb") for modality in modalities}
@@ -170,6 +180,7 @@ def make_index(
 ) -> Index:
     """An index of the clips in `found` (file by clip id, by modality), each of class `classes[keys[clip]]`.
 
+    A clip whose key is none of `classes` has no label.
     A clip that lacks a modality or has a reason in `known` or in labkit.json is excluded; what `optional` holds,
     in the form of `found`, it may lack. `registered` says of single clips what labkit.json says of all, and `name`
     how the data set is called, if that does not. Labels count the classes that have clips, in the order of `classes`.
@@ -189,7 +200,7 @@ def make_index(
     own = {clip: replace(recording, registered=value) for clip, value in (registered or {}).items()}
     entries = tuple(
         Entry(
-            clip, names[clip] if names else None, label_of[keys[clip]],
+            clip, names[clip] if names else None, label_of.get(keys[clip], UNLABELLED),
             {modality: files[clip] for modality, files in places.items() if clip in files},
             facts[clip] if facts else {}, own.get(clip, recording),
         )
@@ -341,6 +352,7 @@ def looks_paired(root: Path) -> bool:
 def index_table(path: str | os.PathLike) -> Index:
     """The clips of a CSV file; a row that cannot be used is excluded with the reason.
 
+    A row without a label, and without a split or in "train", is a pair of which only a teacher can speak.
     Raises LabError when the file is no table, lacks a column, or says neither true nor false where it must.
     """
     path = Path(path)
@@ -357,7 +369,10 @@ def index_table(path: str | os.PathLike) -> Index:
         if clip in facts:
             known[clip] = f"listed twice in {path.name}"
             continue
-        problems = [f"{surplus} more cells than columns"] * bool(surplus) + ["no label"] * (not label)
+        part = SPLITS.get(split.lower(), "") if label or split else UNLABELLED_PART
+        part = UNLABELLED_PART if not label and part == "train" else part
+        problems = [f"{surplus} more cells than columns"] * bool(surplus)
+        problems += ["no label, and not in train"] * (not label and part != UNLABELLED_PART)
         problems += [f"split {split!r}, not train, validation or test"] * (bool(split) and split.lower() not in SPLITS)
         for modality in found:
             value = row.pop(modality, "")
@@ -365,12 +380,12 @@ def index_table(path: str | os.PathLike) -> Index:
                 found[modality][clip] = str(root / value)
             elif value:
                 problems.append(f"no {modality}: {value} is not there")
-        facts[clip] = {"label": label} | {key: value for key, value in row.items() if key and value}
-        facts[clip] |= {"split": SPLITS[split.lower()]} if split.lower() in SPLITS else {}
+        facts[clip] = {"label": label} if label else {}
+        facts[clip] |= {key: value for key, value in row.items() if key and value} | ({"split": part} if part else {})
         registered |= {clip: _truth(path, number, told)} if told else {}
         known |= {clip: "; ".join(problems)} if problems else {}
     optional = {modality: found.pop(modality) for modality in OPTIONAL}
-    labels = {clip: told["label"] for clip, told in facts.items()}
+    labels = {clip: told.get("label") for clip, told in facts.items()}
     classes = {name: name for name in sorted(set(filter(None, labels.values())), key=natural)}
     return make_index(
         root, found, labels, classes, name=root.resolve().name, facts=facts, known=known, strangers=strangers,

@@ -23,11 +23,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import LabError
-from ..files import sha256_json
+from ..files import read_json, sha256_json
 from .index import (
     CLIPS_TABLE,
     SIDECARS,
     SPLITS,
+    UNLABELLED_PART,
     ClipName,
     Entry,
     Index,
@@ -55,12 +56,16 @@ COMPOSITIONAL_OTHERS = 2  # objects that remain of an action, and actions that r
 
 @dataclass(frozen=True)
 class Split:
-    """Clip ids of each part; no id is in two parts."""
+    """Clip ids of each part; no id is in two parts.
+
+    Those in `unlabelled` have no label. None of them shows a person or a camera that is kept for the test.
+    """
 
     name: str
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    unlabelled: tuple[str, ...] = ()
 
 
 class Clips(Protocol):
@@ -69,6 +74,17 @@ class Clips(Protocol):
     ids: Sequence[str]
 
     def about(self, ids: Iterable[str]) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Some of the clips."""
+
+    clips: Clips
+    ids: Sequence[str]
+
+    def about(self, ids: Iterable[str]) -> list[dict[str, Any]]:
+        return self.clips.about(ids)
 
 
 Division = Callable[[Clips], Split]
@@ -274,7 +290,17 @@ class DataSet:
         return self.protocols[name]
 
     def split(self, name: str, clips: Clips) -> Split:
-        return self.protocol(name)(clips)
+        """The clips that have a label as the protocol divides them, and those that have none."""
+        divide, facts = self.protocol(name), dict(zip(clips.ids, clips.about(clips.ids), strict=True))
+        unlabelled = [clip for clip, about in facts.items() if about.get("split") == UNLABELLED_PART]
+        if not unlabelled:
+            return divide(clips)
+        split = divide(_Some(clips, [clip for clip in facts if clip not in set(unlabelled)]))
+        for key in ("subject", "camera"):
+            seen, kept = ({facts[clip].get(key) for clip in part} for part in (split.train, split.test))
+            if not seen & kept:
+                unlabelled = [clip for clip in unlabelled if facts[clip].get(key) not in kept]
+        return replace(split, unlabelled=tuple(sorted(unlabelled)))
 
     def usual(self, clips: Clips) -> str:
         """The protocol where none is named: cross-subject, or the first of its own that can divide these clips.
@@ -301,7 +327,16 @@ class DataSet:
 
 _NTU_PROTOCOLS = {"cross-subject": cross_subject, "cross-view": cross_view, "compositional": compositional}
 _PAIRS = {"given": given_split, "random": random_split}
-PUPPETS = DataSet("puppets", NTU60.index, _NTU_PROTOCOLS, actions_of_two=TWO_PEOPLE)
+
+
+def index_puppets(root: str | os.PathLike) -> Index:
+    """The embedded set; clips of its `puppets.unlabelled` people have no label."""
+    unlabelled = read_json(Path(root, "puppets.json"))["config"]["unlabelled"]
+    return PUPPET_FILES.index(root).without_labels(lambda entry: entry.name.subject in unlabelled)
+
+
+PUPPET_FILES = replace(NTU60, limits=NTU60.limits | {"subject": NTU120.limits["subject"]})
+PUPPETS = DataSet("puppets", index_puppets, _NTU_PROTOCOLS, actions_of_two=TWO_PEOPLE)
 TABLE = DataSet("table", index_table, _PAIRS)
 FOLDERS = DataSet("paired folders", index_folders, _PAIRS)
 # The paper's code trains on views 1 to 3 and tests on 4; others use pairs of views, 12 in all.

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..clips import UNLABELLED
 from ..errors import LabError
 from ..files import atomic_path, read_json, sha256_bytes, sha256_file, sha256_json, write_json
 
@@ -129,7 +130,7 @@ def read_sealed(path: Path) -> dict:
 class ClipStore:
     """Aligned clips of a data root, ready for training; made by `prepare`.
 
-    Row r is clip `ids[r]` of class `labels[r]`. Each shard is checked against its SHA-256 when it is
+    Row r is clip `ids[r]` of class `labels[r]`, or UNLABELLED. Each shard is checked against its SHA-256 when it is
     first read. Raises LabError where a file is missing or damaged.
     """
 
@@ -144,7 +145,7 @@ class ClipStore:
         self.excluded: dict[str, str] = index["excluded"]  # reason by clip id
         self.config: dict[str, Any] = index["config"]
         self.modalities: tuple[str, ...] = tuple(self.config["modalities"])
-        self._fingerprints: dict[tuple[str, ...], str] = {}
+        self._fingerprints: dict[tuple[tuple[str, ...], bool], str] = {}
         self.built = 0  # clips made by the call of `prepare` that returned this store
         self.num_frames: int = self.config["stored_frames"]
         self.size: int = self.config["size"]
@@ -160,21 +161,22 @@ class ClipStore:
         """`fingerprint_of` all modalities that the store holds."""
         return self.fingerprint_of(self.modalities)
 
-    def fingerprint_of(self, modalities: Iterable[str]) -> str:
+    def fingerprint_of(self, modalities: Iterable[str], unlabelled: bool = False) -> str:
         """SHA-256 over ids, labels, class names and the pixels of these modalities, in any order.
 
-        Equal stores are equal in any folder, and what else a store holds does not matter. Raises
-        LabError for a modality that is not here.
+        It covers the clips that have a label or, with `unlabelled`, those that have none. Equal stores are equal in
+        any folder, and what else a store holds does not matter. Raises LabError for a modality that is not here.
         """
         chosen = tuple(sorted(set(modalities)))
-        if chosen not in self._fingerprints:  # asked for each run of a table
+        if (chosen, unlabelled) not in self._fingerprints:  # asked for each run of a table
             self._check(chosen)
             clips = sorted(
                 (record["id"], label, *(record["sha256"][modality] for modality in chosen))
                 for record, label in zip(self.records, self.labels.tolist(), strict=True)
+                if (label == UNLABELLED) is unlabelled
             )
-            self._fingerprints[chosen] = sha256_json([self.class_names, chosen, clips])
-        return self._fingerprints[chosen]
+            self._fingerprints[chosen, unlabelled] = sha256_json([self.class_names, chosen, clips])
+        return self._fingerprints[chosen, unlabelled]
 
     def about(self, ids: Iterable[str]) -> list[dict[str, str | int]]:
         """What is known of each clip beside its pixels: see `index.Entry.about`."""

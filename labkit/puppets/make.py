@@ -31,7 +31,7 @@ from .actions import ACTIONS
 from .clips import PUPPETS_VERSION, clip_files, clip_name, make_performance, recipe
 from .sensors import AZIMUTHS
 
-NUM_SUBJECTS = 40
+NUM_SUBJECTS = 106  # as many as the numbers of NTU RGB+D 120 have room for; 40 of them stand for NTU RGB+D's people
 # `index_sha256` of the default set when it was frozen. Another build of the codecs or of the maths library
 # may give other bytes of the same scenes; such a set is as good, but not the same to the bit.
 FROZEN_INDEX = "7120372b31a25f74b29866736347c1f786b83d237cf1533e44269fc4c0f8b090"
@@ -53,9 +53,9 @@ def make_puppets(
 ) -> Path:
     """Make the set under `root`, or what is missing of it, and return `root`.
 
-    1,440 clips by default: 12 actions x 40 subjects x 3 cameras. A clip counts as made once its record
-    in `puppets/` stands, which is written last. Raises LabError when `root` holds a set of another
-    config or version, cannot be written, or the disk is full; then run it again to continue.
+    1,440 clips by default: 12 actions x 40 subjects x 3 cameras; `mini` has 720 more, of 20 people without labels.
+    A clip counts as made once its record in `puppets/` stands, which is written last. Raises LabError when `root`
+    holds a set of another config or version, cannot be written, or the disk is full; then run it again to continue.
     """
     root, config = Path(root), config or PuppetsConfig()
     _check(config)
@@ -76,7 +76,7 @@ def make_puppets(
 def _jobs(root: Path, config: PuppetsConfig) -> tuple[list[tuple], list[str]]:
     """What is left to do, one job a performance, and the names of all clips."""
     made_by, jobs, names = recipe(config), [], []
-    for subject in config.subjects:
+    for subject in (*config.subjects, *config.unlabelled):
         for action in ACTIONS:
             clips = {camera: clip_name(subject, camera, action.number) for camera in config.cameras}
             missing = tuple(camera for camera, name in clips.items() if not _is_made(root, name, made_by))
@@ -95,7 +95,7 @@ def _sweep(root: Path) -> None:
 def _check(config: PuppetsConfig) -> None:
     """LabError for a config that names people or cameras there are not, or a scale too coarse to see."""
     for what, found, known in (
-        ("subjects", config.subjects, range(1, NUM_SUBJECTS + 1)),
+        ("subjects", (*config.subjects, *config.unlabelled), range(1, NUM_SUBJECTS + 1)),
         ("cameras", config.cameras, AZIMUTHS),
         ("scale", (config.scale,), range(1, 17)),
     ):
