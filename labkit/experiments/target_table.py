@@ -174,6 +174,20 @@ TARGETS: dict[str, Target] = {
         Target("recipe:maps", "recipe, four blocks' maps", "rgb_only", "RGB", "recipe_maps", "fused"),
         Target("recipe:self", "recipe with an RGB teacher", "control", "RGB", "recipe_self", "fused"),
         Target("recipe:labels", "recipe with labels, started from RGB", "control", "RGB", "recipe_labels", "fused"),
+        # the lesson: one RGB stream from depth's weights learns what RGB and depth say together; its control by
+        # labels alone is untaught:13, and untaught:15 after step 4
+        Target("lesson:labelled", "lesson of RGB + depth", "rgb_only", "RGB", "lesson", "alone"),
+        Target("lesson:13", "lesson of RGB + depth, unlabelled pairs", "rgb_only", "RGB", "lesson_unlabelled", "alone"),
+        Target("lesson:self-labelled", "taught by itself", "control", "RGB", "lesson_self", "alone"),
+        Target("lesson:self", "taught by itself, unlabelled clips", "control", "RGB", "lesson_self_unlabelled",
+               "alone"),
+        Target("lesson:shuffled-labelled", "lessons of other clips", "control", "RGB", "lesson_shuffled", "alone"),
+        Target("lesson:shuffled", "lessons of other clips, unlabelled pairs", "control", "RGB",
+               "lesson_shuffled_unlabelled", "alone"),
+        Target("lesson:seen-start", "lesson, unlabelled pairs, from RGB's weights", "rgb_only", "RGB",
+               "lesson_seen_start", "alone"),
+        Target("lesson:15", "lesson, then step 4", "rgb_only", "RGB", "lesson_rgb_only", "fused"),
+        Target("lesson:self-15", "taught by itself, then step 4", "control", "RGB", "lesson_self_rgb_only", "fused"),
         # row 8 as its depth gets worse
         *(_noisy(reading) for kind in CORRUPTIONS.values() for reading in kind.readings),
     )

@@ -73,6 +73,26 @@ RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's defau
 TEMPERED = {"temperature": 4.0, "student_temperature": 4.0, "temperature_squared": True}
 MAPS = {"feature_form": "normalized", "feature_layers": (1, 2, 3, 4), "start": "seen", **TEMPERED}
 SOFT_FUSED = DistillConfig(objective="generalized", imitation=0.7, teacher_logits="fused", **TEMPERED)
+# The lesson: depth's weights learn what RGB and depth say together, softened.
+LESSON = replace(SOFT_FUSED, imitation=0.9)
+
+
+def _lesson(*, unlabelled: bool = False, shuffled: bool = False, **changes) -> Callable[..., Run]:
+    """One RGB stream that starts from depth's weights learns soft labels, by default of step 2's whole network.
+
+    With unlabelled pairs it takes about as many steps as without: fewer epochs of more clips.
+    """
+
+    def make(lab: Lab, two_stream: Run, teacher: Run | None = None) -> Run:
+        train, labelled = lab.profile.step3, len(lab.split.train)
+        if unlabelled:
+            share = labelled / (labelled + len(lab.split.unlabelled))
+            train = replace(train, epochs=max(1, round(train.epochs * share)))
+        return distill_hallucination(lab, two_stream, distill=replace(LESSON, **changes), connection=None, train=train,
+                                     teacher=teacher, unlabelled=unlabelled, shuffled=shuffled)  # fmt: skip
+
+    return make
+
 
 TRAININGS: dict[str, Training] = {
     training.name: training
@@ -152,6 +172,16 @@ TRAININGS: dict[str, Training] = {
                  ("hallucination_unconnected", "two_stream")),
         Training("maps", _distilled(None, **MAPS), ("two_stream",)),
         Training("recipe_maps", finetune_rgb_only, ("maps", "two_stream")),
+        # the lesson: soft labels of the fused network, with and without pairs that nobody labelled; and its controls
+        Training("lesson", _lesson(), ("two_stream",)),
+        Training("lesson_unlabelled", _lesson(unlabelled=True), ("two_stream",)),
+        Training("lesson_self", _lesson(), ("two_stream", "untaught")),
+        Training("lesson_self_unlabelled", _lesson(unlabelled=True), ("two_stream", "untaught")),
+        Training("lesson_shuffled", _lesson(shuffled=True), ("two_stream",)),
+        Training("lesson_shuffled_unlabelled", _lesson(unlabelled=True, shuffled=True), ("two_stream",)),
+        Training("lesson_seen_start", _lesson(unlabelled=True, start="seen"), ("two_stream",)),
+        Training("lesson_rgb_only", finetune_rgb_only, ("lesson_unlabelled", "two_stream")),
+        Training("lesson_self_rgb_only", finetune_rgb_only, ("lesson_self_unlabelled", "two_stream")),
         Training("self_distilled", _distilled(None), ("two_rgb_streams",)),
         Training("recipe_self", finetune_rgb_only, ("self_distilled", "two_rgb_streams")),
         Training("labels_seen_start", _distilled(objective="labels", start="seen"), ("two_rgb_streams",)),
