@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jaxtyping import jaxtyped
 
 from labkit import losses
+from labkit.clips import UNLABELLED
 from labkit.errors import LabError
 from labkit.losses import distillation_loss, generalized_distillation_loss, hallucination_loss, soft_targets
 
@@ -61,6 +62,18 @@ def test_soft_targets(logits):
 )
 def test_generalized_distillation_known_numbers(logits, options, expected):
     assert generalized_distillation_loss(*logits, **options).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_clip_without_a_label_adds_to_the_soft_term_alone(logits):
+    student, teacher, labels = (torch.cat([values, values]) for values in logits)
+    labels[1] = UNLABELLED
+    hard, soft = 0.241311, 1.717376  # of this clip, as above
+    found = generalized_distillation_loss(student, teacher, labels, imitation=0.25)
+    assert found.item() == pytest.approx(0.75 * hard / 2 + 0.25 * soft, abs=1e-6)
+    labels[0] = UNLABELLED
+    assert generalized_distillation_loss(student, teacher, labels, imitation=0.25).item() == pytest.approx(
+        0.25 * soft, abs=1e-6
+    )
 
 
 def test_the_square_is_of_the_teachers_temperature(logits):

@@ -272,7 +272,9 @@ def test_a_folder_holds_one_set(tiny):
         make_puppets(tiny, replace(TINY, seed=1), workers=1, progress=False)
 
 
-@pytest.mark.parametrize("change", [{"subjects": (41,)}, {"cameras": ()}, {"scale": 0}, {"subjects": (1, 1)}])
+@pytest.mark.parametrize("change", [
+    {"subjects": (107,)}, {"subjects": (1, 1)}, {"subjects": (1, 3), "unlabelled": (3,)}, {"cameras": ()}, {"scale": 0},
+])  # fmt: skip
 def test_an_impossible_config_is_refused_before_anything_is_written(tmp_path, change):
     with pytest.raises(LabError, match=f"PuppetsConfig.{next(iter(change))}"):
         make_puppets(tmp_path / "set", replace(TINY, **change), progress=False)

@@ -13,6 +13,7 @@ import pytest
 from ntu_files import paths_of, write_clip, write_depth
 from replicas import FRAMES, content, save_picture, write_pair, write_ucla, write_utd, write_uwa
 
+from labkit.clips import UNLABELLED
 from labkit.config import ClipConfig
 from labkit.data import splits
 from labkit.data.index import changed_settings, read_settings
@@ -311,7 +312,9 @@ def test_a_table_lists_clips_and_every_row_ends_somewhere(tmp_path, newline, bom
     rows += [
         {**rows[0], "clip": ""},
         {**rows[0], "clip": "c1"},
-        {**rows[0], "clip": "x", "label": ""},
+        {**rows[0], "clip": "x", "label": "", "split": "test"},
+        {**rows[0], "clip": "u", "label": "", "subject": "7"},
+        {**rows[1], "clip": "v", "label": "", "split": "", "subject": "3"},
         {**rows[0], "clip": "y", "split": "tset"},
         {**rows[0], "clip": "z", "depth": "files/nothing.png"},
         {**rows[0], "clip": "glob", "rgb": "files/1_color/*.png", "depth": "files/1_depth/*.png"},
@@ -322,18 +325,23 @@ def test_a_table_lists_clips_and_every_row_ends_somewhere(tmp_path, newline, bom
     assert data.name == "table" and index.data_name == "root"
     assert index.excluded == {
         "c1": "listed twice in clips.csv",
-        "x": "no label",
+        "x": "no label, and not in train",
         "y": "split 'tset', not train, validation or test",
         "z": "no depth; no depth: files/nothing.png is not there",
     }
     assert index.strangers == ("clips.csv line 10: no clip id",)
     split = data.split("given", index)
     assert set(split.test) == {"c5", "c6", "c7"} and "glob" in {*split.train, *split.validation}
+    assert not {"u", "v"} & {*split.train, *split.validation, *split.test}
+    assert split.unlabelled == ("u", "v")  # people of this split are in train and test
     by_people = data.split("random", index)
     people = [{facts["subject"] for facts in index.about(part)} for part in (by_people.train, by_people.test)]
     assert not people[0] & people[1]
+    assert by_people.unlabelled == (("u",) if "3" in people[1] else ("u", "v"))  # nobody who is kept for the test
     store = prepare(find_dataset(root / "clips.csv").index(root / "clips.csv"), tmp_path / "s", CONFIG, progress=False)
-    assert sorted(store.ids) == ["c0", "c2", "c3", "c4", "c5", "c6", "c7", "glob"]
+    assert sorted(store.ids) == ["c0", "c2", "c3", "c4", "c5", "c6", "c7", "glob", "u", "v"]
+    assert dict(zip(store.ids, store.labels.tolist(), strict=True))["u"] == UNLABELLED
+    assert store.about(["u"]) == [{"subject": "7", "split": "unlabelled"}]
     assert store.about(["c7"]) == [{"label": "class 1", "subject": "3", "split": "test"}]
 
 

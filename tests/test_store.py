@@ -13,7 +13,7 @@ import pytest
 from ntu_files import COLOR, DEPTH, paths_of, write_clip
 
 from labkit.alignment import crop_color, fit_alignment
-from labkit.clips import STILL
+from labkit.clips import STILL, UNLABELLED
 from labkit.config import PROFILES, ClipConfig
 from labkit.data import prepare as preparation
 from labkit.data.modalities import FLOW_SIDE, flow_map, layout_map, read_boxes, skeleton_map
@@ -112,6 +112,17 @@ def test_a_fingerprint_covers_its_modalities_alone(pristine, prepared, tmp_path)
         assert two.fingerprint_of(asked) == prepared.fingerprint_of(asked)
     assert two.fingerprint == two.fingerprint_of(("depth", "rgb")) != prepared.fingerprint
     assert len({prepared.fingerprint_of((modality,)) for modality in ALL}) == 5
+
+
+def test_a_fingerprint_keeps_clips_without_labels_apart(made, root, prepared, tmp_path):
+    index = NTU60.index(root)
+    last = index.ids[-1]
+    fewer = prepare(replace(index, entries=index.entries[:-1]), tmp_path / "fewer", CONFIG, progress=False)
+    without = prepare(index.without_labels(lambda entry: entry.id == last), tmp_path / "all", CONFIG, progress=False)
+    assert without.fingerprint_of(("rgb",)) == fewer.fingerprint_of(("rgb",)) != prepared.fingerprint_of(("rgb",))
+    apart = [store.fingerprint_of(("rgb",), unlabelled=True) for store in (without, fewer)]
+    assert len({*apart, without.fingerprint_of(("rgb",))}) == 3
+    assert without.labels[without.rows([last])].tolist() == [UNLABELLED]
 
 
 def test_a_fingerprint_takes_milliseconds(prepared):

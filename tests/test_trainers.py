@@ -17,7 +17,7 @@ from torch import nn
 
 from labkit import fit as fitting
 from labkit import trainers
-from labkit.clips import Batches
+from labkit.clips import UNLABELLED, Batches
 from labkit.config import PAPER, TrainConfig
 from labkit.errors import LabError
 from labkit.fit import Session, learning_rate
@@ -211,6 +211,64 @@ def test_prediction_does_not_depend_on_the_batch(trained, monkeypatch):
     assert torch.allclose(whole["test/stream"], alone, atol=1e-5)
 
 
+def taught_otherwise(lab, joint, monkeypatch, **options):
+    """What `fit` is told in a step 3 on soft labels, and the run's id."""
+    told = {}
+    monkeypatch.setattr(fitting, "fit", lambda run, lab, train, **task: told.update(task, run=run))
+    distill = replace(lab.profile.distill, objective="generalized", imitation=1.0)
+    distill_hallucination(lab, joint, distill=distill, connection=None, **options)
+    return SimpleNamespace(**told)
+
+
+def test_another_network_teaches_in_step_2s_place(trained, monkeypatch):
+    lab, (_, rgb, joint, hallucination, _) = trained
+    twins = train_two_stream(lab, train_stream(lab, "rgb", twin=1), rgb)
+    batch = Batches(lab, lab.split.test, ("rgb", "depth")).view(list(lab.split.test))
+    ids = set()
+    for teacher, reading in ((rgb, "stream"), (hallucination, "alone"), (twins, "source")):
+        told = taught_otherwise(lab, joint, monkeypatch, teacher=teacher)
+        assert told.sees == ("rgb",) and told.run.spec.parents == (joint.id, teacher.id)
+        same_weights(told.network.state_dict(), load_stream(joint, "source"))  # the start is step 2's all the same
+        predicted, _ = teacher.load_tensors("predictions.safetensors")
+        torch.testing.assert_close(told.teach(batch).logits, predicted[f"test/{reading}"], rtol=1e-4, atol=1e-4)
+        ids.add(told.run.id)
+    assert len(ids) == 3
+
+
+def test_shuffled_lessons_are_those_of_other_clips(trained, monkeypatch):
+    lab, (*_, joint, _, _) = trained
+    own, others = (taught_otherwise(lab, joint, monkeypatch, shuffled=shuffled) for shuffled in (False, True))
+    assert own.run.id != others.run.id
+    batch = Batches(lab, lab.split.test, own.sees).view(list(lab.split.test))
+    taught = own.teach(batch)
+    said = own.forward(batch, taught)
+    turned = taught._replace(logits=torch.cat([taught.logits[-1:], taught.logits[:-1]]))
+    labels = batch.labels
+    assert others.loss(said, taught, labels)["total"] == own.loss(said, turned, labels)["total"]
+    assert others.loss(said, taught, labels)["total"] != own.loss(said, taught, labels)["total"]
+
+
+def test_clips_without_labels_train_under_a_teacher(trained, tmp_path):
+    lab, (*_, joint, _, _) = trained
+    distill = replace(lab.profile.distill, objective="generalized")
+    plain = distill_hallucination(lab, joint, distill=distill, connection=None)
+    for options, missing in (({}, "clips without labels"), ({"objective": "labels"}, "a teacher for clips")):
+        with pytest.raises(LabError, match=f"expected {missing}"):
+            distill_hallucination(lab, joint, distill=replace(distill, **options), unlabelled=True)
+    more = replace(lab, split=SimpleNamespace(**{**vars(lab.split), "train": lab.split.train[:6],
+                                                 "unlabelled": lab.split.train[6:]}))  # fmt: skip
+    more.clips.labels = more.clips.labels.copy()
+    known = more.clips.labels[more.clips.rows(more.split.unlabelled)]
+    more.clips.labels[more.clips.rows(more.split.unlabelled)] = UNLABELLED
+    both = distill_hallucination(more, joint, distill=distill, connection=None, unlabelled=True)
+    alone = distill_hallucination(more, joint, distill=distill, connection=None)
+    more.clips.labels[more.clips.rows(more.split.unlabelled)] = known
+    assert len({run.id for run in (plain, both, alone)}) == 3
+    losses = {run.id: run.load_json("history.json")["epochs"] for run in (both, alone)}
+    assert len(both.load_json("history.json")["curve"]) == 2 * len(alone.load_json("history.json")["curve"])
+    assert all(torch.isfinite(torch.tensor(epoch["total"])) for epochs in losses.values() for epoch in epochs)
+
+
 def test_step_4_with_a_teacher_is_named_by_it(trained):
     lab, (*_, joint, hallucination, final) = trained
     taught = finetune_rgb_only(replace(lab, dry=True), hallucination, joint, distill=lab.profile.distill)
@@ -220,7 +278,7 @@ def test_step_4_with_a_teacher_is_named_by_it(trained):
 
 def test_a_run_of_the_wrong_step_is_named(trained):
     lab, (depth, _, joint, *_) = trained
-    with pytest.raises(LabError, match="expected a source stream in this run, found stream"):
+    with pytest.raises(LabError, match="expected a target stream in this run, found stream"):
         distill_hallucination(lab, depth)
     other = replace(lab.profile.distill, objective="foo")
     with pytest.raises(LabError, match=r"expected an objective among labels, .*, found 'foo'"):

@@ -45,7 +45,7 @@ class MemoryStore:
     def images(self, modality: str, rows) -> np.ndarray:
         return {"rgb": self.rgb, "depth": self.depth}[modality](rows)
 
-    def fingerprint_of(self, modalities) -> str:
+    def fingerprint_of(self, modalities, unlabelled=False) -> str:
         for modality in set(modalities) - set(self.modalities):
             raise LabError.mismatch(None, f"modality {modality!r}", ", ".join(self.modalities), "prepare it")
         return sha256_bytes(b"".join(getattr(self, f"_{modality}").tobytes() for modality in sorted(modalities)))
@@ -72,5 +72,6 @@ def tiny_profile(**train) -> Profile:
 
 def tiny_lab(root: str | Path, seed: int = 0, **train) -> Lab:
     store = MemoryStore()
-    split = SimpleNamespace(name="tiny", train=store.ids[:12], validation=store.ids[12:15], test=store.ids[15:])
+    split = SimpleNamespace(name="tiny", train=store.ids[:12], validation=store.ids[12:15], test=store.ids[15:],
+                            unlabelled=())  # fmt: skip
     return Lab(store, split, RunStore(Path(root) / "runs"), tiny_profile(**train), seed)

@@ -297,8 +297,9 @@ class DataSet:
             return divide(clips)
         split = divide(_Some(clips, [clip for clip in facts if clip not in set(unlabelled)]))
         for key in ("subject", "camera"):
-            seen, kept = ({facts[clip].get(key) for clip in part} for part in (split.train, split.test))
-            if not seen & kept:
+            trained = {facts[clip].get(key) for clip in (*split.train, *split.validation)}
+            kept = {facts[clip].get(key) for clip in split.test}
+            if not trained & kept:
                 unlabelled = [clip for clip in unlabelled if facts[clip].get(key) not in kept]
         return replace(split, unlabelled=tuple(sorted(unlabelled)))
 
