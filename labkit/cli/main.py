@@ -143,7 +143,7 @@ def doctor(home: Path | None = None) -> None:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     from .. import files
-    from ..data.sets import NTU60
+    from ..data.splits import find_dataset
     from ..tools import machine
     from ..tools.home import find_home
 
@@ -152,7 +152,7 @@ def doctor(home: Path | None = None) -> None:
     for name, value in (facts | facts.pop("packages") | {"home": base}).items():
         print(f"{name:<24} {value if value != [] else 'none'}")
     for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
-        index = NTU60.index(root)
+        index = find_dataset(root).index(root)
         print(f"{'data':<24} {root.relative_to(base)}: {len(index)} clips, {len(index.excluded)} excluded")
     for path in sorted(base.glob("runs/speed/speed-*.json")):
         found = files.read_json(path)
