@@ -207,3 +207,11 @@ OBJECTIVES: dict[str, Objective] = {
     "distillation": learn_all,
 }
 READS_MAPS = tuple(name for name in OBJECTIVES if name not in ("labels", "generalized"))  # a teacher keeps its maps
+
+
+def get_objective(name: str) -> Objective:
+    """An objective by name; LabError lists the names there are."""
+    if name not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise LabError.mismatch(None, f"an objective among {known}", repr(name), "use one of those")
+    return OBJECTIVES[name]

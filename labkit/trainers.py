@@ -67,31 +67,20 @@ def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | No
 
 
 def distill_hallucination(
-    lab: Lab,
-    two_stream: Run,
-    *,
-    distill: DistillConfig | None = None,
-    connection: str | None = PROFILE,
-    train: TrainConfig | None = None,
-    teacher: Run | None = None,
-    unlabelled: bool = False,
-    shuffled: bool = False,
-) -> Run:
+    lab: Lab, two_stream: Run, *, distill: DistillConfig | None = None, connection: str | None = PROFILE,
+    train: TrainConfig | None = None, teacher: Run | None = None, unlabelled: bool = False, shuffled: bool = False,
+) -> Run:  # fmt: skip
     """Step 3: a stream that sees the target's modality learns to act as step 2's source (rows 10-14; eq. 7).
 
     It starts as a copy of its teacher (`distill.start`), which is frozen, batch statistics included.
     With connections the teacher's signals flow into the hallucination while it trains, so two readings
-    are kept apart: "with_depth", an oracle that still receives them, and "alone", the honest RGB-only
-    figure. Without connections there is only "alone". Where the epoch is chosen on validation clips,
-    that is done on the stream as trained, on the first of them.
+    are kept apart: "with_depth", an oracle that still receives them, by which the epoch is chosen, and
+    "alone", the honest RGB-only figure. Without connections there is only "alone". The objective "labels"
+    has no teacher: the control trained on labels for as long. `train` stands in for the profile's step 3.
 
-    The objective "labels" has no teacher at all: the control trained on labels for as long. `train`
-    stands in for the profile's step 3.
-
-    Ours, not the paper's: `teacher`, another finished network, teaches in step 2's place, without connections;
-    with `unlabelled` pairs, too, of which only the teacher speaks; and `shuffled`, the control in which
-    each clip is given the logits of another clip of its batch. Raises LabError for unlabelled clips without a
-    teacher, or where the split has none.
+    Ours, not the paper's: `teacher`, another finished run, teaches in step 2's place, without connections;
+    `unlabelled` clips, of which only a teacher speaks, train too; and `shuffled`, the control in which each
+    clip is given the logits of another clip. Raises LabError where unlabelled clips or their teacher lack.
     """
     distill, train = distill or lab.profile.distill, train or lab.profile.step3
     untaught = distill.objective == "labels"
@@ -107,14 +96,11 @@ def distill_hallucination(
     if not lab.needs(run):
         return run
     from .fit import fit
-    from .losses import OBJECTIVES
+    from .losses import get_objective
 
-    if distill.objective not in OBJECTIVES:
-        known = ", ".join(OBJECTIVES)
-        raise LabError.mismatch(None, f"an objective among {known}", repr(distill.objective), "use one of those")
+    objective = get_objective(distill.objective)
     hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
-    teach = None if untaught else Teacher(by, distill, model)
-    objective = OBJECTIVES[distill.objective]
+    teach, lesson = None if untaught else Teacher(by, distill, model), _of_others if shuffled else lambda taught: taught
 
     def forward(batch: Batch, taught: StreamOutput | None) -> StreamOutput:
         return hallucination(batch[sees], *(teach.injected(taught) if teach else ()))
@@ -125,10 +111,6 @@ def distill_hallucination(
             return alone
         return {"with_depth": forward(batch, teach(batch)).logits, **alone}
 
-    def loss(output: StreamOutput, taught: StreamOutput | None, labels: Tensor) -> dict[str, Tensor]:
-        lesson = taught._replace(logits=taught.logits.roll(1, 0)) if shuffled else taught
-        return objective(output, lesson, labels, distill)
-
     return fit(
         run, lab, train,
         title=f"step 3 {sees} " + (f"learns {' + '.join(teach.sees)}" if teach else "on labels alone (control)"),
@@ -136,7 +118,7 @@ def distill_hallucination(
         trained={"hallucination": hallucination},
         sees=tuple(dict.fromkeys((*(teach.sees if teach else ()), sees))),
         forward=forward,
-        loss=loss,
+        loss=lambda output, taught, labels: objective(output, lesson(taught), labels, distill),
         read=read,
         teach=teach,
         teachers=teach and teach.network,
@@ -191,14 +173,14 @@ def _two_streams(
     if not lab.needs(run):
         return run
     from .fit import fit
-    from .losses import OBJECTIVES
+    from .losses import get_objective
     from .model import TwoStream
 
     pair = TwoStream(load_stream(*source), load_stream(*target), model.connection, model.connect_at)
     teacher = None if taught is None else Teacher(*taught, replace(model, connection=None))
 
     distill = DistillConfig(objective="labels") if taught is None else taught[1]
-    objective = OBJECTIVES[distill.objective]
+    objective = get_objective(distill.objective)
 
     def read(batch: Batch) -> dict:
         output = pair(batch[target_sees], batch[source_sees])
@@ -267,6 +249,11 @@ class Teacher:
     def injected(self, taught: StreamOutput) -> tuple:
         """What the student's forward takes beside its clip."""
         return self._link.injected(taught.signals) if self.connected else ()
+
+
+def _of_others(taught: StreamOutput) -> StreamOutput:
+    """The lesson in which each clip is given the logits of another clip of its batch."""
+    return taught._replace(logits=taught.logits.roll(1, 0))
 
 
 def role_of_single(run: Run) -> str | None:

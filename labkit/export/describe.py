@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..data.store import ClipStore
 from ..errors import LabError
 from ..experiments.statistics import paired_difference
 from ..lab import Lab
-from ..puppets.opening import PROTOCOLS, store_path
+from ..puppets.opening import store_path
 from ..runs import PREDICTIONS, RECORD, SPEC, WEIGHTS, Run, RunStore
 from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only
 from .onnx_model import FORMAT, INPUT, OUTPUTS, Model
@@ -63,15 +64,15 @@ def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None 
     for folder in [given] if given else sorted(path.parent for path in (home / "data").glob("*/index.json")):
         root = Path(os.path.abspath(data)) if data else folder.with_name(folder.name.rsplit("-", 3)[0])
         try:
-            protocols = find_dataset(root).protocols
+            known = find_dataset(root)
         except LabError:  # the data root may be elsewhere, or gone
-            protocols = PROTOCOLS
-        for divide in protocols.values():
+            known = PUPPETS
+        for protocol, unlabelled in product(known.protocols, (False, True)):
             try:
                 clips = ClipStore(folder)
-                name = clips.config.get("data_name") or PUPPETS.name
-                lab = Lab(clips, divide(clips), RunStore(run.path.parent), profile, config["seed"], True, root, name)
-                if lab.run(run.spec.step, config).spec.data == run.spec.data:
+                name, split = clips.config.get("data_name") or PUPPETS.name, known.split(protocol, clips)
+                lab = Lab(clips, split, RunStore(run.path.parent), profile, config["seed"], True, root, name)
+                if lab.run(run.spec.step, config, unlabelled=unlabelled).spec.data == run.spec.data:
                     return lab
             except (LabError, KeyError, TypeError):  # not this store, or a protocol that it cannot serve
                 continue

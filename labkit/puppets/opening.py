@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from ..tools.parallel import join_launch, refuse_without_main_guard
 from ..tools.settings import get_profile
 from .make import make_puppets
 
-PROTOCOLS: dict[str, Callable] = dict(PUPPETS.protocols)
 
 
 def puppets_root(home: Path, config: PuppetsConfig) -> Path:
