@@ -174,20 +174,22 @@ TARGETS: dict[str, Target] = {
         Target("recipe:maps", "recipe, four blocks' maps", "rgb_only", "RGB", "recipe_maps", "fused"),
         Target("recipe:self", "recipe with an RGB teacher", "control", "RGB", "recipe_self", "fused"),
         Target("recipe:labels", "recipe with labels, started from RGB", "control", "RGB", "recipe_labels", "fused"),
-        # the lesson: one RGB stream from depth's weights learns what RGB and depth say together; its control by
-        # labels alone is untaught:13, and untaught:15 after step 4
-        Target("lesson:labelled", "lesson of RGB + depth", "rgb_only", "RGB", "lesson", "alone"),
-        Target("lesson:13", "lesson of RGB + depth, unlabelled pairs", "rgb_only", "RGB", "lesson_unlabelled", "alone"),
-        Target("lesson:self-labelled", "taught by itself", "control", "RGB", "lesson_self", "alone"),
-        Target("lesson:self", "taught by itself, unlabelled clips", "control", "RGB", "lesson_self_unlabelled",
+        # the lesson: one RGB stream from depth's weights learns what RGB and depth say together, with pairs that
+        # nobody labelled; controls: labels alone, a teacher that sees RGB alone, lessons of other clips
+        Target("lesson:13", "lesson of RGB + depth", "rgb_only", "RGB", "lesson_unlabelled", "alone"),
+        Target("lesson:labels", "depth's weights, labels alone, as long", "control", "RGB", "lesson_labels", "alone"),
+        Target("lesson:self", "taught by itself", "control", "RGB", "lesson_self_unlabelled", "alone"),
+        Target("lesson:shuffled", "lessons of other clips", "control", "RGB", "lesson_shuffled_unlabelled", "alone"),
+        Target("lesson:seen-start", "lesson, started from RGB", "rgb_only", "RGB", "lesson_seen_start", "alone"),
+        Target("lesson:13-labelled", "lesson, labelled clips alone", "rgb_only", "RGB", "lesson", "alone"),
+        Target("lesson:self-labelled", "taught by itself, labelled clips alone", "control", "RGB", "lesson_self",
                "alone"),
-        Target("lesson:shuffled-labelled", "lessons of other clips", "control", "RGB", "lesson_shuffled", "alone"),
-        Target("lesson:shuffled", "lessons of other clips, unlabelled pairs", "control", "RGB",
-               "lesson_shuffled_unlabelled", "alone"),
-        Target("lesson:seen-start", "lesson, unlabelled pairs, from RGB's weights", "rgb_only", "RGB",
-               "lesson_seen_start", "alone"),
-        Target("lesson:15", "lesson, then step 4", "rgb_only", "RGB", "lesson_rgb_only", "fused"),
-        Target("lesson:self-15", "taught by itself, then step 4", "control", "RGB", "lesson_self_rgb_only", "fused"),
+        Target("lesson:shuffled-labelled", "lessons of other clips, labelled alone", "control", "RGB",
+               "lesson_shuffled", "alone"),
+        Target("lesson:15", "lesson + RGB, step 4", "rgb_only", "RGB", "lesson_rgb_only", "fused"),
+        Target("lesson:labels-15", "labels alone as long + RGB, step 4", "control", "RGB", "lesson_labels_rgb_only",
+               "fused"),
+        Target("lesson:self-15", "taught by itself + RGB, step 4", "control", "RGB", "lesson_self_rgb_only", "fused"),
         # row 8 as its depth gets worse
         *(_noisy(reading) for kind in CORRUPTIONS.values() for reading in kind.readings),
     )
