@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -52,18 +51,18 @@ def test_help_loads_nothing_heavy(arguments, capsys):
 
 
 def test_help_answers_at_once():
-    """0.3 s on an idle machine; the best of five is asked for, beside what bare Python takes."""
+    """Processor time, the best of five: 0.2 s. A busy machine is held to what bare Python takes on it."""
 
     def best(*command: str) -> float:
         times = []
         for _ in range(5):
-            begin = time.perf_counter()
+            before = os.times()
             subprocess.run([sys.executable, *command], capture_output=True, timeout=100)
-            times.append(time.perf_counter() - begin)
+            after = os.times()
+            times.append(sum(after[2:4]) - sum(before[2:4]))
         return min(times)
 
-    bare = best("-c", "pass")
-    assert best("-m", "labkit.cli", "--help") < max(0.3, 12 * bare)
+    assert best("-m", "labkit.cli", "--help") < max(0.3, 12 * best("-c", "pass"))
 
 
 @pytest.mark.quick
@@ -127,8 +126,8 @@ def test_signals_end_it_with_their_status(number, status):
 
 @pytest.mark.parametrize("flags", [[], ["-u"]])
 def test_a_reader_that_has_enough_is_no_traceback(flags):
-    command = [sys.executable, *flags, "-c", "import sys; from labkit.cli.main import main; sys.stdin.read(); "
-               "raise SystemExit(main(['doctor']))"]  # fmt: skip
+    command = [sys.executable, *flags, "-c", "import sys; from labkit.cli import main as cli; sys.stdin.read(); "
+               "cli.app.cli = lambda **_: print('told'); raise SystemExit(cli.main(['doctor']))"]  # fmt: skip
     runner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     runner.stdout.close()
     _, errors = runner.communicate("", timeout=100)

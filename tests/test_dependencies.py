@@ -30,6 +30,7 @@ NEVER_IMPORTED = {  # declared, and used without an import
     "myst-nb": "a Sphinx extension, named in the site's conf.py",
     "furo": "the Sphinx theme, named in the site's conf.py",
     "pytest-timeout": "a pytest plugin; the limit stands in pyproject.toml",
+    "pytest-xdist": "a pytest plugin; `pytest -n 2` runs test files in two processes",
     "nbval": "a pytest plugin, switched on by tests/test_saved_outputs.py",
     "ruff": "a command for contributors",
 }

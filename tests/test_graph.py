@@ -332,7 +332,7 @@ fitting.train_step = slow
 def wait_for_step(lab, training: str, step: int) -> int:
     """The process that trains this run, once it is at that step."""
     note = make(training, replace(lab, dry=True)).path / "trainer"
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         words = note.read_text(encoding="utf-8").split() if note.exists() else []
         if len(words) == 2 and int(words[0]) >= step:
@@ -364,8 +364,10 @@ def test_ctrl_c_leaves_everything_resumable(local, tmp_path, fits):
 
 @pytest.fixture
 def slow_processes(tmp_path, monkeypatch):
-    """Every Python started from here trains slowly and says so."""
-    (tmp_path / "sitecustomize.py").write_text(SLOW, encoding="utf-8")
+    """Every process that `multiprocessing` spawns from here trains slowly and says so."""
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    started = "import sys\nif 'spawn_main' in ' '.join(sys.orig_argv):\n    import slow\n"
+    (tmp_path / "sitecustomize.py").write_text(started, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, TESTS.parent, TESTS))))
 
 

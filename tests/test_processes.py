@@ -47,15 +47,13 @@ def finished(process: subprocess.Popen) -> str:
     return output
 
 
-def compared(tmp_path_factory, batch_size: int, precision: str) -> list[dict]:
-    """Runs by step of one process and of two."""
-    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    alone = start([sys.executable, SCRIPT, str(one), str(batch_size), precision])
-    told = finished(launch(two, batch_size, precision))
-    assert "process 0 of 2" in told and "process 1 of 2" in told
-    assert "process 0 of 1" in finished(alone)
+def by_one(root: Path, batch_size: int, precision: str) -> subprocess.Popen:
+    return start([sys.executable, SCRIPT, str(root), str(batch_size), precision])
+
+
+def by_step(*roots: Path) -> list[dict]:
     return [{run.spec.step + str(run.spec.config.get("modalities")): run for run in RunStore(root / "runs").runs()}
-            for root in (one, two)]  # fmt: skip
+            for root in roots]  # fmt: skip
 
 
 def curves_of(both: list[dict], step: str) -> list[list[dict]]:
@@ -70,8 +68,16 @@ def trained(runs: dict) -> list[str]:
 
 @pytest.fixture(scope="module", params=[6, 3], ids=["equal shares", "shares of 2 and 1"])
 def both(request, tmp_path_factory):
-    """In double precision: in single, Adam divides gradients near 0 by their own size, and rounding grows to a step."""
-    return compared(tmp_path_factory, request.param, "double")
+    """Runs by step of one process and of two.
+
+    In double precision: in single, Adam divides gradients near 0 by their own size, and rounding grows to a step.
+    """
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    alone = by_one(one, request.param, "double")
+    told = finished(launch(two, request.param))
+    assert "process 0 of 2" in told and "process 1 of 2" in told
+    assert "process 0 of 1" in finished(alone)
+    return by_step(one, two)
 
 
 def test_the_same_runs_are_made_once_each(both):
@@ -98,16 +104,6 @@ def test_weights_batch_statistics_and_answers_agree(both):
                 assert float((value.double() - theirs[key].double()).abs().max()) < 1e-6, (step, key)
 
 
-def test_in_single_precision_a_training_starts_with_the_same_losses(tmp_path_factory):
-    """Step 1, whose start is the same to the bit; the other steps start from what rounding has made of it."""
-    both = compared(tmp_path_factory, 5, "single")
-    for step in trained(both[0]):
-        if step.startswith("step1"):
-            mine, theirs = curves_of(both, step)
-            for before, after in zip(mine[:3], theirs[:3], strict=True):
-                assert after == pytest.approx(before, rel=1e-4, abs=1e-4), step
-
-
 def test_each_test_clip_is_counted_once(both):
     for run in (*both[0].values(), *both[1].values()):
         _, ids = run.load_tensors(PREDICTIONS)
@@ -116,6 +112,7 @@ def test_each_test_clip_is_counted_once(both):
             assert output["test"]["total"] == 9
 
 
+@pytest.mark.parametrize("both", [6], ids=["equal shares"], indirect=True)
 def test_two_machines_come_to_the_same_bits_as_two_processes(both, tmp_path):
     """Two launches, as on two machines that see one folder and reach each other over TCP."""
     (batch_size,) = {run.spec.config["train"]["batch_size"] for run in both[1].values() if run.spec.step == "step1"}
@@ -131,19 +128,38 @@ def test_two_machines_come_to_the_same_bits_as_two_processes(both, tmp_path):
         assert run.artefact(PREDICTIONS).read_bytes() == made[run.id].artefact(PREDICTIONS).read_bytes()
 
 
-def test_a_stop_told_to_one_process_saves_once_and_both_leave(tmp_path):
-    process = launch(tmp_path, start_new_session=True)
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A launch in single precision that was told to stop in its first training, then made once more."""
+    root = tmp_path_factory.mktemp("stopped")
+    alone, process = root / "alone", launch(root, 5, "single", start_new_session=True)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*/state.json")):
+    while not list(root.glob("runs/*/state.json")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
-    assert process.returncode != 0
-    states = [run.state for run in RunStore(tmp_path / "runs").runs()]
-    assert "running" not in states[:-1] and not list(tmp_path.glob("runs/*/.*.tmp"))
-    finished(launch(tmp_path))
-    assert [run.state for run in RunStore(tmp_path / "runs").runs()] == ["done"] * 6
+    states, left = [run.state for run in RunStore(root / "runs").runs()], list(root.glob("runs/*/.*.tmp"))
+    single = by_one(alone, 5, "single")
+    finished(launch(root, 5, "single"))
+    finished(single)
+    return process.returncode, states, left, by_step(alone, root)
+
+
+def test_a_stop_told_to_one_process_saves_once_and_both_leave(stopped):
+    status, states, left, (_, after) = stopped
+    assert status != 0 and "running" not in states[:-1] and not left
+    assert [run.state for run in after.values()] == ["done"] * 6
+
+
+def test_in_single_precision_a_training_starts_with_the_same_losses(stopped):
+    """Step 1, whose start is the same to the bit; the other steps start from what rounding has made of it."""
+    both = stopped[-1]
+    for step in trained(both[0]):
+        if step.startswith("step1"):
+            mine, theirs = curves_of(both, step)
+            for before, after in zip(mine[:3], theirs[:3], strict=True):
+                assert after == pytest.approx(before, rel=1e-4, abs=1e-4), step
 
 
 def test_a_batch_smaller_than_the_processes_and_a_summed_loss_are_refused(monkeypatch):
