@@ -206,7 +206,7 @@ OBJECTIVES: dict[str, Objective] = {
     "generalized": learn_soft_labels,
     "distillation": learn_all,
 }
-READS_MAPS = tuple(name for name in OBJECTIVES if name not in ("labels", "generalized"))  # a teacher keeps its maps
+LOGITS_ALONE = ("labels", "generalized")  # objectives for which a teacher keeps no maps
 
 
 def get_objective(name: str) -> Objective:

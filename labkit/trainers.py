@@ -214,11 +214,11 @@ class Teacher:
     """
 
     def __init__(self, run: Run, distill: DistillConfig, model: ModelConfig):
-        from .losses import READS_MAPS
+        from .losses import LOGITS_ALONE
         from .model import TwoStream, freeze
 
         self.distill, self.connected = distill, model.connection is not None
-        self._layers = distill.feature_layers if distill.objective in READS_MAPS else ()
+        self._layers = distill.feature_layers if distill.objective not in LOGITS_ALONE else ()
         self._single = role_of_single(run)
         if self._single:
             self.network, self.sees = freeze(load_stream(run, self._single)), (modality_of(run, self._single),)

@@ -313,7 +313,7 @@ def _glance(job: Job) -> Iterator[Finding]:
             raise LabError.mismatch(entry.files["skeleton"], "a frame count", ascii(first), "copy the file again")
     if len(set(counts.values())) > 1:
         yield Finding(entry.id, "remark", "frame counts differ", detail=_told(counts))
-    if min(counts["rgb"], counts["depth"]) < job.config.stored_frames:
+    if 1 < min(counts["rgb"], counts["depth"]) < job.config.stored_frames:  # an image is no clip cut short
         yield Finding(entry.id, "remark", "short", detail=f"{_told(counts)}: some frames are repeated")
 
 

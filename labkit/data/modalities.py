@@ -373,7 +373,8 @@ def _found(skeleton: Skeleton | None, frames: list[int], counts: dict[str, int],
         counts, nan_joints = counts | {"skeleton": skeleton.num_frames}, skeleton.nan_joints
     notes = {
         "frame counts differ": len(set(counts.values())) > 1,
-        "some frames are repeated": len(set(frames)) < len(frames),
+        # an image is no clip cut short
+        "some frames are repeated": 1 < min(counts.values()) and len(set(frames)) < len(frames),
         f"{nan_joints} joints are not numbers": nan_joints > 0,
         too_few(alignment.source): alignment.fallback,
         remark: bool(remark),
