@@ -38,7 +38,7 @@ def test_switches_are_fields_and_their_defaults_those_of_config(point):
 
 
 @pytest.mark.parametrize("profile", config.PROFILES.values(), ids=lambda profile: profile.name)
-@pytest.mark.parametrize("point", TRIED, ids=lambda point: point.other)
+@pytest.mark.parametrize("point", TRIED, ids=lambda point: str(point.number))
 def test_a_variant_changes_its_own_fields_and_no_other(profile, point):
     before, after = paths(profile), paths(point.otherwise(profile))
     changed = {path for path in before if before[path] != after[path]}
@@ -56,18 +56,27 @@ def test_each_reading_tried_is_one_of_text_and_code():
 
 
 def test_the_dozen_points_that_may_move_accuracy_are_targets():
-    measured = {point.number for point in DISCREPANCIES if point.other}
+    measured = {point.number for point in DISCREPANCIES if point.pairs}
     assert {1, 4, 5, 9, 11, 14, 17, 18, 19, 24, 25, 28, 29, 30} <= measured
-    for point in DISCREPANCIES:
-        if point.other:
-            assert {point.base, point.other} <= {*TARGETS}
-        if point.tried:
-            assert TARGETS[point.base].training == point.training
-            assert TARGETS[point.other].reading == TARGETS[point.base].reading
-            assert not TARGETS[point.other].paper
-    variants = {point.other for point in TRIED}
+    assert all(bool(point.switched) == bool(point.tried) == bool(point.training) for point in DISCREPANCIES)
+    for base, other in (pair for point in DISCREPANCIES for pair in point.pairs):
+        assert {base, other} <= {*TARGETS}
+    for base, other in (pair for point in DISCREPANCIES for pair in point.switched):
+        assert TARGETS[other].reading == TARGETS[base].reading and not TARGETS[other].paper
+    variants = {other for point in TRIED for _, other in point.switched}
     assert {target.name for target in get_targets(["switch"])} == variants
     assert not variants & {target.name for target in get_targets(["all"])}
+
+
+def test_no_point_is_measured_where_nothing_can_show():
+    """Row 13 is at chance and row 8 near the top: step 3's points are seen on row 14 and after step 4."""
+    for point in TRIED:
+        assert not {base for base, _ in point.switched} & {"table2:8", "table2:13"}
+    by_number = {point.number: point for point in DISCREPANCIES}
+    for number in (14, 17, 18):
+        assert [base for base, _ in by_number[number].switched] == ["table2:14", "recipe:best"]
+    assert [base for base, _ in by_number[19].switched] == ["switch:18", "switch:18-recipe"]
+    assert [by_number[number].pairs[0][0] for number in (1, 24)] == ["recipe:best"] * 2
 
 
 def test_the_table_tells_what_a_profile_has_and_what_is_tried():
@@ -79,19 +88,28 @@ def test_the_table_tells_what_a_profile_has_and_what_is_tried():
 
 
 def test_only_the_last_training_knows_of_a_switch(tmp_path):
-    """The gated network starts from the very streams of step 1 that the multiplied one starts from."""
+    """The gated network starts from the very streams that the multiplied one starts from."""
     lab = tiny_lab(tmp_path)
-    plain, gated = make("two_stream", lab), make("switch:1", lab)
+    plain, gated = make("recipe", lab), make("switch:1", lab)
     assert gated.done and gated.id != plain.id
     assert gated.spec.parents == plain.spec.parents
     assert (plain.spec.config["model"]["connection"], gated.spec.config["model"]["connection"]) == ("multiply", "gated")
 
 
+def test_after_step_3_step_4_is_as_it_is(tmp_path):
+    """Step 3 decided otherwise, then the recipe's own step 4 over it, and the same RGB branch."""
+    dry = replace(tiny_lab(tmp_path), dry=True)
+    plain, switched, first = (make(name, dry) for name in ("recipe", "switch:17-recipe", "switch:17"))
+    assert switched.spec.config == plain.spec.config
+    assert switched.spec.parents == (first.id, plain.spec.parents[1])
+
+
 def test_variants_come_to_runs_of_their_own(tmp_path):
     lab = tiny_lab(tmp_path)
     dry = replace(lab, dry=True)
-    ids = {point.other: make(point.other, dry).id for point in DISCREPANCIES if point.tried}
-    ids |= {name: make(name, dry).id for name in ("depth", "rgb", "two_stream", "hallucination")}
+    names = [other for point in TRIED for _, other in point.switched]
+    names += ["depth", "rgb", "two_stream", "hallucination_unconnected", "recipe"]
+    ids = {name: make(name, dry).id for name in names}
     assert len(set(ids.values())) == len(ids)
     assert not make("switch:11", dry).done  # its clips are prepared otherwise: here not at all
 
@@ -99,7 +117,8 @@ def test_variants_come_to_runs_of_their_own(tmp_path):
 def test_effects_are_read_from_runs_and_never_trained(tmp_path):
     lab = tiny_lab(tmp_path)
     before = effects_table(lab).set_index("number")
-    assert set(before["effect"]) == {"not measured", "not run"}
+    assert set(before["effect"]) == {"not measured", "not run"} and set(before.index) == {*range(1, 33)}
+    assert before.loc[14, "measured on"].tolist() == ["row 14", "recipe:best"]
     assert not list(lab.runs.root.glob("*"))
     for name in ("depth", "switch:5"):
         make(name, lab)

@@ -1,4 +1,4 @@
-"""The other readings of rows 3 to 5, 7 and 6a on a tiny lab: what differs from the plain reading, and only that."""
+"""The other readings of rows 3 to 5, 7, 6a and 13 on a tiny lab: what differs from the plain reading, and only that."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tiny import tiny_lab
 from labkit import fit as fitting
 from labkit.clips import Batches
 from labkit.errors import LabError
-from labkit.experiments.systems import HOFFMAN_FACTOR, read_target_alone, train_jointly
+from labkit.experiments.systems import HOFFMAN_FACTOR, read_ladder, read_target_alone, renew_batch_norm, train_jointly
+from labkit.experiments.trainings import make
 from labkit.model import TwoStream
-from labkit.trainers import load_stream, train_stream, train_two_stream
+from labkit.trainers import distill_hallucination, load_stream, train_stream, train_two_stream
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,52 @@ def test_target_alone_is_the_branch_without_signals(streams):
     assert (injected - kept["test/alone"]).abs().max() > 1e-3
     right = (kept["test/alone"].argmax(1).numpy() == lab.clips.labels[lab.clips.rows(ids["test"])]).sum()
     assert run.result["outputs"]["alone"]["test"]["correct"] == right
+
+
+def test_row_5_for_as_long_as_row_15_has_its_epochs_and_nothing_else(streams):
+    lab = streams[0]
+    plain, longer = (make(name, replace(lab, dry=True)).spec for name in ("joint_all", "joint_all_long"))
+    steps = lab.profile.step2, lab.profile.step3, lab.profile.step4
+    assert longer.config["train"]["epochs"] == sum(step.epochs for step in steps)
+    assert {**longer.config, "train": {}} == {**plain.config, "train": {}} and longer.parents == plain.parents
+
+
+@pytest.fixture(scope="module")
+def hallucinations(streams):
+    lab, depth, rgb = streams
+    pair = train_two_stream(lab, depth, rgb)
+    return distill_hallucination(lab, pair), distill_hallucination(lab, pair, connection=None)
+
+
+def test_rungs_of_the_ladder_take_their_signals_from_rgb(streams, hallucinations):
+    """Each reading, worked out stream by stream: no depth is read, and no weight is trained."""
+    lab, (connected, unconnected) = streams[0], hallucinations
+    run = read_ladder(lab, connected, unconnected)
+    assert run.spec.config["modalities"] == {"hallucination": "rgb"} and run.spec.parents == (
+        connected.id, unconnected.id)  # fmt: skip
+    stream, other, renewed = (load_stream(one, "hallucination").eval() for one in (connected, unconnected, connected))
+    renew_batch_norm(lab, renewed, "rgb")
+    clip = Batches(lab, lab.split.test, ("rgb",)).view(list(lab.split.test))["rgb"]
+    with torch.inference_mode():
+        expected = {"own_signals": stream(clip, stream(clip).signals).logits,
+                    "other_signals": stream(clip, other(clip).signals).logits,
+                    "renewed": renewed(clip).logits}  # fmt: skip
+    kept, _ = run.load_tensors("predictions.safetensors")
+    assert set(run.result["outputs"]) == {*expected}
+    for name, logits in expected.items():
+        torch.testing.assert_close(kept[f"test/{name}"], logits, rtol=1e-3, atol=1e-3)
+    alone = connected.load_tensors("predictions.safetensors")[0]["test/alone"]
+    assert all((kept[f"test/{name}"] - alone).abs().max() > 1e-3 for name in expected)
+
+
+def test_renewed_batch_statistics_are_those_of_rgb_training_clips(streams, hallucinations):
+    lab, (connected, _) = streams[0], hallucinations
+    stream, before = (load_stream(connected, "hallucination") for _ in range(2))
+    renew_batch_norm(lab, stream, "rgb")
+    clips = Batches(lab, lab.split.train, ("rgb",)).view(list(lab.split.train))["rgb"]
+    with torch.inference_mode():
+        maps = before.backbone.conv1(clips.flatten(0, 1))
+    found = stream.backbone.bn1
+    torch.testing.assert_close(found.running_mean, maps.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.running_var, maps.var(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(one, two) for one, two in zip(stream.parameters(), before.parameters(), strict=True))

@@ -175,8 +175,8 @@ def findings() -> Iterator[str]:
     yield f"without them {accuracy('reading:7').mean():.1f} %"
     yield verdicts("cross-subject")
     yield verdicts("cross-view")
-    yield f"At {len(points)} points the text and the released code"
-    yield f"For {points['difference'].notna().sum()} of these points the lab trained both ways"
+    yield f"At {points['number'].nunique()} points the text and the released code"
+    yield f"For {points.dropna(subset='difference')['number'].nunique()} of these points the lab trained both ways"
     yield "At a variance of {effect:.4f} ({low:.4f} to {high:.3f}; 3 seeds)".format(**crossing)
     yield f"It now reaches {accuracy('table2:2').mean():.1f} %"
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..experiments.comparisons import what_differs
 from ..experiments.noise import CORRUPTIONS
 from ..experiments.targets import TARGETS
 from .noise_curves import find_crossing, targets_of
@@ -43,6 +44,15 @@ class Claim:
         """Names in `trainings.TRAININGS` of the runs it needs."""
         names = (*self.plus, *self.minus)
         return names if self.kind == "faster" else tuple(TARGETS[name].training for name in names)
+
+    @property
+    def differs(self) -> str:
+        """What the two sides do not have in common: `comparisons.what_differs`, or several things."""
+        if len(self.plus) > 1:
+            return "several: two comparisons, one minus the other"
+        by_training = {target.training: name for name, target in reversed(TARGETS.items())}
+        sides = (*self.plus, *self.minus)
+        return what_differs(*(by_training.get(side, side) for side in sides))
 
     def in_paper(self, protocol: str) -> float | None:
         """The effect that the paper's own figures have; None where it prints no number."""

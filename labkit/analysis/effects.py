@@ -1,10 +1,11 @@
-"""What each point of `discrepancies` does to accuracy: the same target with the point decided otherwise, minus it.
+"""What each point of `discrepancies` does to accuracy: a target with the point decided otherwise, minus the target.
 
-Only the last training differs; what it starts from is shared. Nothing is trained here:
-`labkit reproduce switch` makes the runs.
+Nothing else differs between the two. Nothing is trained here: `labkit reproduce switch` makes the runs.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 
@@ -15,30 +16,32 @@ from .claims import Claim
 from .verdicts import judge
 
 
-def as_claim(point: Discrepancy) -> Claim:
+def as_claim(point: Discrepancy, base: str, other: str) -> Claim:
     """That deciding the point otherwise is better: "holds" or "fails" means that it matters."""
-    statement = f"{point.point}: the other way is better"
-    return Claim(f"point {point.number}", "method", statement, (point.other,), (point.base,), by="ours")
+    return Claim(f"point {point.number}", "method", f"{point.point}: the other way is better", (other,), (base,),
+                 by="ours")  # fmt: skip
 
 
 def effects_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
     """All 32 points with what the profile has, what was tried, and the paired difference in points.
 
-    Interval, seeds and words as in `verdicts.judge`: "raises" or "lowers" accuracy where the interval
-    excludes 0, else "not seen" with the seeds it would take. Points that cannot move accuracy, or whose
-    effect is not measured, have no difference.
+    A point has a row for each target that it is measured on. Interval, seeds and words as in `verdicts.judge`:
+    "raises" or "lowers" accuracy where the interval excludes 0, else "not seen" with the seeds it would take.
+    Points that cannot move accuracy, or whose effect is not measured, have no difference.
     """
     rows = []
     for point in DISCREPANCIES:
-        if not point.other:
-            rows.append({"measured on": "", "effect": "not measured"})
-            continue
-        found = judge(as_claim(point), lab, seeds)
-        rows.append({"measured on": TARGETS[point.base].title, "difference": found.effect, "low": found.low,
-                     "high": found.high, "p": found.p, "effect": _WORDS[found.verdict],
-                     "seeds needed": found.seeds_needed, "seeds": found.seeds, "data": found.data,
-                     "protocol": found.protocol})  # fmt: skip
-    return pd.concat([discrepancies_table(lab.profile), pd.DataFrame(rows)], axis=1)
+        measured = [_effect(point, *pair, lab, seeds) for pair in point.pairs]
+        rows += [{"number": point.number, **row} for row in measured or [{"measured on": "", "effect": "not measured"}]]
+    return discrepancies_table(lab.profile).merge(pd.DataFrame(rows), on="number")
+
+
+def _effect(point: Discrepancy, base: str, other: str, lab: Lab, seeds: int) -> dict[str, Any]:
+    found = judge(as_claim(point, base, other), lab, seeds)
+    return {"base": base, "other": other, "measured on": TARGETS[base].short, "difference": found.effect,
+            "low": found.low, "high": found.high, "p": found.p, "effect": _WORDS[found.verdict],
+            "seeds needed": found.seeds_needed, "seeds": found.seeds, "data": found.data,
+            "protocol": found.protocol}  # fmt: skip
 
 
 _WORDS = {"holds": "raises accuracy", "fails": "lowers accuracy", "undecided": "not seen", "not run": "not run"}

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabError
+from ..experiments.comparisons import what_differs
 from ..experiments.statistics import clip_spread, gap_closed, holm, paired_difference, seed_interval, seeds_needed
 from ..experiments.targets import TARGETS, UPPER, answers_of_seeds, look
 from ..lab import Lab
@@ -185,7 +186,7 @@ def claims_table(labs: Lab | Iterable[Lab], seeds: int = 1, claims: Iterable[Cla
     table = pd.DataFrame([
         {"claim": claim.name, "by": claim.by, "section": claim.section, "statement": claim.statement,
          "paper": claim.in_paper(bench.split.name), **vars(judge(claim, bench, seeds)), "level": claim.level,
-         "unit": UNITS.get(claim.kind, "points"), "chain": claim.chain}
+         "unit": UNITS.get(claim.kind, "points"), "chain": claim.chain, "differs": claim.differs}
         for bench in ([labs] if isinstance(labs, Lab) else labs) for claim in claims
     ])  # fmt: skip
     known = table["p"].notna()
@@ -237,7 +238,8 @@ def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
         if right[2].mean() > right[1].mean():
             shares = [None if share is None else 100 * share for share in gap_closed(*right, groups=lab.people())]
         closed = dict(zip(("gap closed", "low", "high"), shares, strict=True))
-        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": len(have)})
+        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": len(have),
+                     "differs": what_differs(student, baseline)})  # fmt: skip
     return pd.DataFrame(rows).assign(data=lab.data_name, protocol=lab.split.name)
 
 

@@ -19,21 +19,28 @@ from ..trainers import load_stream, modality_of, new_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
-    from ..model import StreamOutput
+    from ..model import Stream, StreamOutput
 
 HOFFMAN_FACTOR = 10.0  # of the feature term over the largest cross-entropy; Hoffman et al. (CVPR 2016)
 BALANCED_ON = 64  # training clips
 
 
 def train_jointly(
-    lab: Lab, depth: Run, rgb: Run, *, distill: DistillConfig, reading: Literal["frozen", "weighted"] | None = None
+    lab: Lab,
+    depth: Run,
+    rgb: Run,
+    *,
+    distill: DistillConfig,
+    train: TrainConfig | None = None,
+    reading: Literal["frozen", "weighted"] | None = None,
 ) -> Run:
     """Hoffman et al. (CVPR 2016; rows 3-5): RGB, depth and hallucination in one stage, no connections.
 
     `depth` and `rgb` are runs of step 1; the hallucination starts from depth. `distill.objective` is
     what it learns from depth: "hallucination" (row 3), "generalized" (4) or "distillation" (5); the
-    cross-entropies beside it are `system_losses.joint_terms`. Budget: step 3's.
+    cross-entropies beside it are `system_losses.joint_terms`. `train` stands in for step 3's budget.
 
     `reading` is another way to read them. "frozen": of the depth stream only the classifier learns; up to the
     layer of eq. 3 it stays the teacher that step 1 made (Hoffman et al. set its learning rate to 0 there).
@@ -46,7 +53,7 @@ def train_jointly(
     if reading == "weighted" and distill.objective != "hallucination":
         fix = "their weights are those of row 3"
         raise LabError.mismatch(None, "the objective hallucination", distill.objective, fix)
-    train, rgb_sees, depth_sees = lab.profile.step3, modality_of(rgb, "stream"), modality_of(depth, "stream")
+    train, rgb_sees, depth_sees = train or lab.profile.step3, modality_of(rgb, "stream"), modality_of(depth, "stream")
     modalities = {"rgb": rgb_sees, "depth": depth_sees, "hallucination": rgb_sees}
     config = {"model": asdict(lab.profile.model), "train": asdict(train), "modalities": modalities,
               "distill": asdict(distill), **({"reading": reading} if reading else {})}  # fmt: skip
@@ -55,12 +62,13 @@ def train_jointly(
         return run
     streams = {"rgb": load_stream(rgb, "stream"), "depth": load_stream(depth, "stream"),
                "hallucination": load_stream(depth, "stream")}  # fmt: skip
-    return _fit_jointly(run, lab, streams, modalities, distill, reading)
+    return _fit_jointly(run, lab, train, streams, modalities, distill, reading)
 
 
 def _fit_jointly(
-    run: Run, lab: Lab, trained: dict, modalities: dict[str, str], distill: DistillConfig, reading: str | None
-) -> Run:
+    run: Run, lab: Lab, train: TrainConfig, trained: dict, modalities: dict[str, str], distill: DistillConfig,
+    reading: str | None,
+) -> Run:  # fmt: skip
     from torch.nn import ModuleDict
 
     from ..fit import fit
@@ -85,7 +93,7 @@ def _fit_jointly(
 
     named = {"frozen": ", depth frozen", "weighted": ", Hoffman's weights"}.get(reading, "")
     return fit(
-        run, lab, lab.profile.step3,
+        run, lab, train,
         title=f"one stage, {distill.objective}{named}",
         network=streams,
         trained=trained,
@@ -216,7 +224,7 @@ def fuse_predictions(lab: Lab, teachers: Sequence[Run], *, weighting: str = "uni
     def fused(part: str) -> Tensor:
         return torch.einsum("m,mbk->bk", weights, _predictions(lab, teachers, part, "stream")[0])
 
-    return _keep(run, lab, "fused", {part: fused(part) for part in ("validation", "test")})
+    return _keep(run, lab, {part: {"fused": fused(part)} for part in ("validation", "test")})
 
 
 def read_target_alone(lab: Lab, two_stream: Run) -> Run:
@@ -230,37 +238,88 @@ def read_target_alone(lab: Lab, two_stream: Run) -> Run:
     run = lab.run("target-alone", config, (two_stream,))
     if not lab.needs(run):
         return run
+    stream = load_stream(two_stream, "target")
+    return _answer(run, lab, stream, modality, lambda batch: {"alone": stream(batch[modality]).logits})
+
+
+def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
+    """What lifts row 13 out of chance with RGB alone, in place of depth's signals; nothing is trained.
+
+    `hallucination` is a run of step 3 with connections, `unconnected` one without. Readings: "own_signals",
+    which the hallucination itself hands over when nothing flows in; "other_signals", those of `unconnected`;
+    "renewed", no signals, and batch statistics taken anew from the training clips.
+    """
+    modality, model = modality_of(hallucination, "hallucination"), hallucination.spec.config["model"]
+    run = lab.run("ladder", {"model": model, "modalities": {"hallucination": modality}}, (hallucination, unconnected))
+    if not lab.needs(run):
+        return run
+    from torch.nn import ModuleDict
+
+    from ..model import TwoStream
+
+    stream, other, renewed = (load_stream(one, "hallucination") for one in (hallucination, unconnected, hallucination))
+    how = model["connection"], model["connect_at"]
+    own, fed = TwoStream(stream, stream, *how), TwoStream(other, stream, *how)
+    renew_batch_norm(lab, renewed, modality)
+
+    def read(batch: Batch) -> dict[str, Tensor]:
+        clip = batch[modality]
+        return {"own_signals": own(clip, clip).target_logits, "other_signals": fed(clip, clip).target_logits,
+                "renewed": renewed(clip).logits}  # fmt: skip
+
+    return _answer(run, lab, ModuleDict({"own": own, "fed": fed, "renewed": renewed}), modality, read)
+
+
+def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
+    """Running batch statistics become the mean over batches of all training clips, seen in that modality."""
+    import torch
+
+    from ..fit import TEST_BATCH
+
+    for part in stream.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.reset_running_stats()
+            part.momentum = None  # a plain mean over all batches
+    stream.train()
+    with torch.no_grad():
+        for batch in Batches(lab, lab.split.train, (modality,)).test_batches(TEST_BATCH):
+            stream(batch[modality])
+    stream.eval()
+
+
+def _answer(run: Run, lab: Lab, network: Module, modality: str, read: Callable[[Batch], dict[str, Tensor]]) -> Run:
+    """A run for which nothing is trained: what a network that is there answers to clips of one modality."""
     import torch
     from accelerate import PartialState
 
     from ..fit import evaluate
 
-    state, stream = PartialState(), load_stream(two_stream, "target")
+    state = PartialState()
     share = (state.process_index, state.num_processes)
-    stream.to(state.device, memory_format=torch.channels_last)
+    network.to(state.device, memory_format=torch.channels_last)
     logits = {}
     for part in ("validation", "test"):
         batches = Batches(lab, getattr(lab.split, part), (modality,), device=state.device, share=share)
-        read = evaluate(stream, lambda batch: {"alone": stream(batch[modality]).logits}, batches,
-                        lab.profile.step2.bn_at_test)  # fmt: skip
-        logits[part] = torch.from_numpy(read["alone"])
-    return _keep(run, lab, "alone", logits)
+        logits[part] = {name: torch.from_numpy(rows) for name, rows in evaluate(network, read, batches).items()}
+    return _keep(run, lab, logits)
 
 
-def _keep(run: Run, lab: Lab, reading: str, logits: dict[str, Tensor]) -> Run:
-    """A run of one reading for which nothing was trained: its logits (clips, classes) by part, and their accuracy."""
+def _keep(run: Run, lab: Lab, logits: dict[str, dict[str, Tensor]]) -> Run:
+    """A run for which nothing was trained: its logits (clips, classes) by part and reading, and their accuracy."""
     from accelerate import PartialState
 
     from ..fit import summary
 
     outputs, ids = {}, {part: list(getattr(lab.split, part)) for part in logits}
-    for part, values in logits.items():
+    for part, readings in logits.items():
         labels = lab.clips.labels[lab.clips.rows(ids[part])]
-        outputs[part] = summary(values.numpy().argmax(axis=1) == labels)
+        for reading, values in readings.items():
+            outputs.setdefault(reading, {})[part] = summary(values.numpy().argmax(axis=1) == labels)
     with making(run) as missing:
         if missing and PartialState().is_main_process:
-            run.save_tensors(PREDICTIONS, {f"{part}/{reading}": values for part, values in logits.items()}, ids)
-            run.save_json(RESULT, {"outputs": {reading: outputs}, "primary": reading})
+            kept = {f"{part}/{reading}": values for part, found in logits.items() for reading, values in found.items()}
+            run.save_tensors(PREDICTIONS, kept, ids)
+            run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs))})
             run.set_state("done")
     return run
 

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from ..errors import LabError
 from ..lab import EMBEDDED, Lab
 from ..runs import LOCK, PREDICTIONS, RECORD, Run
+from .comparisons import what_differs
 from .graph import run_graph
 from .statistics import Interval, gap_closed, paired_difference, seed_interval, wilson_interval
 from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
@@ -160,7 +161,7 @@ def answers_of_seeds(lab: Lab, name: str, seeds: int | Sequence[int]) -> np.ndar
 
 
 def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
-    """Paired differences in points over the test clips of all seeds, with 95 % intervals and p.
+    """Paired differences in points over the test clips of all seeds, with 95 % intervals, p and what differs.
 
     From two seeds on the interval covers other people and other seeds. With one seed it covers other people and
     this very training (`statistics.paired_difference`). `where` (N,) bool keeps some of the test clips.
@@ -172,7 +173,8 @@ def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.n
         right = [answers_of_seeds(lab, name, seeds)[:, kept] for name in (better, worse)]
         value, low, high, p = paired_difference(*right, groups=people)
         points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high, "p": p}
-        rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": lab.data_name})
+        rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": lab.data_name,
+                     "differs": what_differs(better, worse)})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -23,7 +23,7 @@ from ..runs import Run, RunSpec
 from ..trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
 from .discrepancies import DISCREPANCIES, Discrepancy
 from .noise import measure_noise
-from .systems import distill_stream, fuse_predictions, read_target_alone, train_jointly
+from .systems import distill_stream, fuse_predictions, read_ladder, read_target_alone, train_jointly
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,18 @@ def _distilled(connection: str | None = "profile", **changes) -> Callable[..., R
     return make
 
 
-def _jointly(objective: str, reading: str | None = None) -> Callable[..., Run]:
+def _finetuned(connection: str | None = "profile", distill: DistillConfig | None = None) -> Callable[..., Run]:
+    return functools.partial(finetune_rgb_only, connection=connection, distill=distill)
+
+
+def _jointly(objective: str, reading: str | None = None, stages: tuple[str, ...] = ("step3",)) -> Callable[..., Run]:
+    """One stage, with as many epochs as these steps have together."""
+
     def make(lab: Lab, depth: Run, rgb: Run) -> Run:
         distill = replace(lab.profile.distill, objective=objective)
-        return train_jointly(lab, depth, rgb, distill=distill, reading=reading)
+        epochs = sum(getattr(lab.profile, stage).epochs for stage in stages)
+        train = replace(lab.profile.step3, epochs=epochs)
+        return train_jointly(lab, depth, rgb, distill=distill, train=train, reading=reading)
 
     return make
 
@@ -69,9 +77,9 @@ def _student(objective: str, **settings) -> Callable[..., Run]:
 RADEVSKI = ("rgb", "flow", "layout")  # the teachers of their own setting: RGB, optical flow, object boxes
 RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's defaults: a = 1, b = 0, T = 1
 
-# Tried as recipes: all four blocks' plain maps with tempered soft labels; a teacher that stays for step 4.
+# Tried as recipes: all four blocks' plain maps; a teacher that stays for step 4.
 TEMPERED = {"temperature": 4.0, "student_temperature": 4.0, "temperature_squared": True}
-MAPS = {"feature_form": "normalized", "feature_layers": (1, 2, 3, 4), "start": "seen", **TEMPERED}
+MAPS = {"feature_form": "normalized", "feature_layers": (1, 2, 3, 4)}
 SOFT_FUSED = DistillConfig(objective="generalized", imitation=0.7, teacher_logits="fused", **TEMPERED)
 # The lesson: depth's weights learn what RGB and depth say together, softened; chosen on the calibration draw
 # (tests/calibration/lessons.csv). Lessons and the labels they are held against are learned for longer than step 3.
@@ -141,15 +149,25 @@ TRAININGS: dict[str, Training] = {
         Training("joint_soft_labels_frozen", _jointly("generalized", "frozen"), ("depth", "rgb")),
         Training("joint_all_frozen", _jointly("distillation", "frozen"), ("depth", "rgb")),
         Training("joint_features_weighted", _jointly("hallucination", "weighted"), ("depth", "rgb")),
+        Training("joint_all_long", _jointly("distillation", stages=("step2", "step3", "step4")), ("depth", "rgb")),
         Training("target_alone", read_target_alone, ("two_stream",)),  # nothing is trained
         Training("inverted_target_alone", read_target_alone, ("inverted",)),
         Training("inverted_hallucination_rgb", _distilled(missing="target"), ("inverted",)),
         Training("inverted_only_rgb", finetune_rgb_only, ("inverted_hallucination_rgb", "inverted")),
+        # row 13 out of chance: other signals or batch statistics, nothing is trained; and the released connection
+        Training("ladder", read_ladder, ("hallucination", "hallucination_unconnected")),
+        Training("two_stream_gated", lambda lab, source, target:
+                 train_two_stream(lab, source, target, connection="gated"), ("depth", "rgb")),
+        Training("hallucination_gated", _distilled("gated"), ("two_stream_gated",)),
         # other systems: one stage, one RGB stream, several teachers
         Training("generalized", _student("generalized"), ("depth",)),
         Training("generalized_rgb", _student("generalized"), ("rgb_twin",)),
+        Training("softened", _student("generalized", **TEMPERED), ("depth",)),
+        Training("softened_rgb", _student("generalized", **TEMPERED), ("rgb_twin",)),
         Training("mars", _student("mars"), ("depth",)),
+        Training("mars_rgb", _student("mars"), ("rgb_twin",)),
         Training("focal", _student("focal"), ("depth",)),
+        Training("focal_rgb", _student("focal"), ("rgb_twin",)),
         Training("focal_several", _student("focal"), ("depth", "flow", "skeleton")),
         Training("ensemble_depth", _student("ensemble", **RADEVSKI_SETTINGS), ("rgb", "depth")),
         Training("ensemble_rgb", _student("ensemble", **RADEVSKI_SETTINGS), ("rgb", "rgb_twin")),
@@ -165,12 +183,9 @@ TRAININGS: dict[str, Training] = {
         Training("recipe_soft_labels", finetune_rgb_only, ("soft_labels_unconnected", "two_stream")),
         Training("seen_start", _distilled(None, start="seen"), ("two_stream",)),
         Training("recipe_seen_start", finetune_rgb_only, ("seen_start", "two_stream")),
-        Training("recipe_late_fusion", lambda lab, hallucination, two_stream:
-                 finetune_rgb_only(lab, hallucination, two_stream, connection=None),
-                 ("hallucination_unconnected", "two_stream_unconnected")),
-        Training("recipe_taught", lambda lab, hallucination, two_stream:
-                 finetune_rgb_only(lab, hallucination, two_stream, distill=SOFT_FUSED),
-                 ("hallucination_unconnected", "two_stream")),
+        Training("recipe_unconnected", _finetuned(None), ("hallucination_unconnected", "two_stream")),
+        Training("recipe_late_fusion", _finetuned(None), ("hallucination_unconnected", "two_stream_unconnected")),
+        Training("recipe_taught", _finetuned(distill=SOFT_FUSED), ("hallucination_unconnected", "two_stream")),
         Training("maps", _distilled(None, **MAPS), ("two_stream",)),
         Training("recipe_maps", finetune_rgb_only, ("maps", "two_stream")),
         # the lesson: soft labels of the fused network, with and without pairs that nobody labelled; and its controls
@@ -201,7 +216,7 @@ UNPREPARED = "clips not prepared yet"  # stands for the data in a run that canno
 
 def _switched(point: Discrepancy) -> Training:
     """A training with one point of `discrepancies` decided otherwise; what it starts from stays as it is."""
-    name, training = point.other, TRAININGS[point.training]
+    name, training = f"switch:{point.number}", TRAININGS[point.training]
 
     def make(lab: Lab, *parents: Run) -> Run:
         profile = point.otherwise(lab.profile)
@@ -231,7 +246,18 @@ def _prepared(root: Path, folder: Path, clips: ClipConfig) -> ClipStore:
     return prepare(root, folder, clips)
 
 
-TRAININGS |= {point.other: _switched(point) for point in DISCREPANCIES if point.tried}
+def _variants(point: Discrepancy) -> dict[str, Training]:
+    """What a point's pairs rest on: the training decided otherwise, and step 4 after it."""
+    found = {}
+    for _, name in point.switched:
+        first, _, after_step4 = name.partition("-")
+        step4 = Training(name, finetune_rgb_only, (first, "two_stream"))
+        found[name] = step4 if after_step4 else _switched(point)
+    return found
+
+
+for point in DISCREPANCIES:
+    TRAININGS |= _variants(point)
 
 
 def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:

@@ -224,8 +224,8 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
                       lambda lab, seeds: (None, gaps_table(lab, seeds)),
                       tuple(trainings_of((*pair, UPPER)) for pair in GAPS), comparing=True),
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
-                      _discrepancies, tuple(trainings_of((point.base, point.other)) for point in DISCREPANCIES
-                                            if point.other), comparing=True),
+                      _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs),
+                      comparing=True),
         TableOrFigure("overview", "Every number of the paper beside ours", _overview, (_OURS,)),
     )
 }  # fmt: skip

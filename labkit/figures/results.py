@@ -197,11 +197,15 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     """
     table = table.dropna(subset="difference")
     figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
-    labels = [f"{row.number}  {row.point}\n{row.tried or TARGETS[row.other].title}" for row in table.itertuples()]
+    labels = [f"{row.number}  {row.point}\n{_tried(row)}" for row in table.itertuples()]
     colors = [role_color(name) for name in table["base"]]
     _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
     _stretch(axes, table["difference"])
     return figure
+
+
+def _tried(row) -> str:
+    return f"{row.tried} on {TARGETS[row.base].short}" if row.tried else TARGETS[row.other].title
 
 
 def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str],
