@@ -295,7 +295,7 @@ def test_each_comparison_of_a_figure_takes_every_seed_that_its_sides_have(runs):
     seeds = table.set_index("claim")["seeds"]
     assert [seeds[name] for name in ("15 > twin", "13 > twin", "15 > 2", "8 > 15", "13 > 3")] == [5, 2, 4, 5, 0]
     caption = caption_of(TABLES_AND_FIGURES["gaps"], lab, 1)
-    assert caption.endswith("seeds: 2 to 5, all that each comparison has.")
+    assert caption.endswith("seeds: 2 to 5, all that each row has.")
 
 
 def test_a_gap_without_runs_names_what_is_missing(tmp_path):

@@ -1,4 +1,4 @@
-"""Each comparison against the configurations of the trainings behind both of its sides: what differs is what it says."""
+"""Each comparison against the configurations of the trainings behind both its sides: it changes what it says."""
 
 from __future__ import annotations
 

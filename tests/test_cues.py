@@ -12,8 +12,9 @@ from tiny import tiny_lab
 from labkit.analysis import cues
 from labkit.errors import LabError
 from labkit.experiments import targets
-from labkit.experiments.statistics import paired_difference
+from labkit.experiments.statistics import paired_difference, seed_interval, wilson_interval
 from labkit.figures import gallery as figures
+from labkit.figures.paper import TABLES_AND_FIGURES
 from labkit.puppets.actions import ACTIONS, BY_NUMBER
 
 # One clip an action, in the order of their labels: drink, eat, sit, stand, read, hat on, hat off, kick, hop, ...
@@ -85,6 +86,28 @@ def test_outcomes_count_every_seed(answered):
     table = cues.outcomes(answered, ["table2:1"], seeds=2).set_index("cue")
     assert table.loc["colour", "partner"] == 12.5
     assert cues.confusions(answered, "table2:1", 2).sum() == 48
+    mean, low, high = seed_interval([0.75, 1.0])
+    assert table.loc["colour", ["right", "low", "high"]].tolist() == [100 * mean, 100 * low, 100 * high]
+    one = cues.outcomes(answered, ["table2:1"]).set_index("cue").loc["colour", ["low", "high"]].tolist()
+    assert one == [100 * end for end in wilson_interval(6, 8)]
+
+
+def test_headline_rows_take_every_seed_that_they_have(answered, monkeypatch):
+    """Each row its own: row 1 has two seeds, row 2 the second alone; rows without a run are left out."""
+    there = {"depth": [0, 1], "rgb": [1]}
+    monkeypatch.setattr(cues, "complete_seeds", lambda lab, trainings, seeds: there.get(trainings[0], []))
+    table = cues.headlines(answered, 10)
+    assert table.drop_duplicates("target").set_index("target")["seeds"].to_dict() == {"table2:1": 2, "table2:2": 1}
+    figure = figures.cue_outcomes(table)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["depth stream", "RGB stream"]
+    monkeypatch.setattr(cues, "complete_seeds", lambda *_: [])
+    with pytest.raises(LabError, match="labkit reproduce cues"):
+        cues.headlines(answered, 10)
+
+
+def test_headlines_are_targets_and_the_figure_rests_on_all_of_them():
+    assert {*cues.HEADLINES} <= {*targets.TARGETS}
+    assert {*TABLES_AND_FIGURES["cues"].trainings} == {targets.TARGETS[name].training for name in cues.HEADLINES}
 
 
 def test_a_comparison_by_cue_sees_the_clips_of_that_cue(answered):

@@ -375,7 +375,7 @@ def test_a_histogram_marks_the_estimate():
 
 
 def test_bars_of_outcomes_are_the_shares():
-    shares = {"right": 60.0, "partner": 30.0, "elsewhere": 10.0}
+    shares = {"right": 60.0, "partner": 30.0, "elsewhere": 10.0, "low": 52.0, "high": 70.0}
     rows = [
         {"cue": cue, "target": name, "model": name, **shares} for cue in ("colour", "order") for name in ("table2:1",)
     ]
@@ -384,4 +384,5 @@ def test_bars_of_outcomes_are_the_shares():
     for panel in figure.axes:
         bars = [(bar.get_x(), bar.get_width()) for bar in panel.patches]
         assert bars == [(0, 60), (60, 30), (90, 10)]
+        assert [52.0, 70.0] in [list(line.get_xdata()) for line in panel.lines]  # the interval
         assert to_rgb(panel.patches[0].get_facecolor()[:3]) == to_rgb(style.ROLES["depth"])

@@ -98,6 +98,7 @@ CLAIMS: tuple[Claim, ...] = (
     _ours("15 > untaught", "4.2, 4.3", "It beats depth's weights trained on labels alone", "table2:15", "untaught:15"),
     _ours("14 > untaught", "4.3", "Teaching adds to depth's weights, no connections", "table2:14", "untaught:13"),
     _ours("untaught > twin", "4.3", "Depth's weights help even without its teaching", "untaught:15", "control:15"),
+    _ours("untaught > flow", "4.3", "Depth's weights help more than optical flow's", "untaught:15", "start:flow-15"),
     _above("8 > 15", "4.2", "Both cameras remain an upper bound", "table2:8", "table2:15"),
     _near("13 ~ 6", "4.3", "The hallucination does about as well as depth itself", "table2:13", "table2:6"),
     _near("14 ~ 6", "4.3", "So it does without connections", "table2:14", "table2:6"),

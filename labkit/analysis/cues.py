@@ -6,7 +6,7 @@ means that the cue was missed; any other wrong answer, that more than the cue wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,16 @@ import pandas as pd
 from ..data.sets import NTU_ACTIONS
 from ..errors import LabError
 from ..experiments.statistics import confusion
-from ..experiments.targets import TARGETS, comparison_table, predictions
+from ..experiments.targets import TARGETS, comparison_table, over_seeds, predictions
 from ..lab import Lab
 from ..puppets.actions import BY_NUMBER, Action
+from .verdicts import complete_seeds
 
 CUES = ("colour", "depth", "order")
+HEADLINES = (
+    "table2:1", "table2:2", "table2:8", "control:8", "table2:13", "control:13", "untaught:13", "table2:14", "table2:15",
+    "control:15", "untaught:15", "recipe:best", *(name for name, target in TARGETS.items() if target.group == "lesson"),
+)  # fmt: skip
 
 
 def actions_of(lab: Lab) -> tuple[Action, ...]:
@@ -59,15 +64,16 @@ def cue_of_clips(lab: Lab) -> np.ndarray:
     return cues[lab.clips.labels[lab.clips.rows(lab.split.test)]]
 
 
-def confusions(lab: Lab, name: str, seeds: int = 1) -> np.ndarray:
-    """A target's counts on the test clips, (seed, true class, predicted class)."""
-    return np.stack([confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in range(seeds)])
+def confusions(lab: Lab, name: str, seeds: int | Sequence[int] = 1) -> np.ndarray:
+    """A target's counts on the test clips of that many seeds, or of these, (seed, true class, predicted class)."""
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    return np.stack([confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in chosen])
 
 
-def outcomes(lab: Lab, names: Iterable[str], seeds: int = 1) -> pd.DataFrame:
+def outcomes(lab: Lab, names: Iterable[str], seeds: int | Sequence[int] = 1) -> pd.DataFrame:
     """For each cue and target, the shares in % of answers that are right, name the partner, or a third class.
 
-    Means over seeds; "lowest" and "highest" are the right answers of single seeds.
+    Means over seeds; "low" and "high" are the 95 % interval of the right answers, as in `targets.results_table`.
     """
     cues, partner = np.array([action.cue for action in actions_of(lab)]), partners(lab)
     counts = {name: confusions(lab, name, seeds) for name in names}
@@ -79,10 +85,22 @@ def outcomes(lab: Lab, names: Iterable[str], seeds: int = 1) -> pd.DataFrame:
             right, confused = (table[:, own, said].sum(axis=1) for said in (own, partner[own]))  # by seed
             found = {"right": right, "partner": confused, "elsewhere": clips - right - confused}
             shares = {outcome: 100 * count.mean() / clips for outcome, count in found.items()}
-            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares,
-                         "lowest": 100 * right.min() / clips, "highest": 100 * right.max() / clips,
-                         "clips": clips})  # fmt: skip
+            each = over_seeds([{"accuracy": n / clips, "correct": n, "total": clips} for n in right.tolist()])
+            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares, "low": each["low"],
+                         "high": each["high"], "clips": clips, "seeds": len(table)})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def headlines(lab: Lab, seeds: int = 1) -> pd.DataFrame:
+    """`outcomes` of the rows that decide, cue by cue, each over those of the first `seeds` seeds that it has.
+
+    Rows without a finished run are left out. Raises LabError where no row has one.
+    """
+    have = {name: complete_seeds(lab, [TARGETS[name].training], seeds) for name in HEADLINES}
+    found = [outcomes(lab, [name], chosen) for name, chosen in have.items() if chosen]
+    if not found:
+        raise LabError.mismatch(None, "finished runs of the headline rows", "none", "make them: labkit reproduce cues")
+    return pd.concat(found, ignore_index=True)
 
 
 def comparison_by_cue(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:

@@ -41,9 +41,9 @@ def reproduce(
 
     Args:
         names: Targets such as table2:15, a group such as table2, all, or everything; and tables and figures: table1,
-            fig3, fig4, claims, gaps, discrepancies, overview.
+            fig3, fig4, claims, gaps, discrepancies, cues, overview.
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
-        seeds: How many seeds each result rests on; claims, gaps and discrepancies take more where all
+        seeds: How many seeds each result rests on; claims, gaps, discrepancies and cues take more where all
             sides of a comparison have them.
         profile: Size of the experiment: smoke, mini or paper; any of its settings may follow, such as
             --step3.lr 1e-3 (`labkit settings` lists them).

@@ -8,6 +8,8 @@ Where more than one thing differs, as in most claims of the paper, the entry say
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 _ROUNDS = ("none", "1e-3", "1e-2", "1e-1", "1e0", "1e1")
 
 # what differs: (better, worse), as the comparison is usually asked
@@ -33,7 +35,6 @@ BY_DIFFERENCE: dict[str, tuple[tuple[str, str], ...]] = {
                        ("recipe:best", "recipe:eq5")),
     "maps of step 3": (("recipe:best", "recipe:maps"),),
     "start of step 3": (("recipe:best", "recipe:seen-start"), ("control:15", "recipe:labels")),
-    "teacher of step 3": (("recipe:best", "recipe:self"),),
     "a teacher in step 4": (("recipe:taught", "recipe:best"),),
     "loss of the one stage": (("table2:4", "table2:3"), ("table2:5", "table2:4"), ("table2:5", "table2:3")),
     "depth frozen in the one stage": (("reading:3-frozen", "table2:3"), ("reading:4-frozen", "table2:4"),
@@ -63,7 +64,7 @@ BY_DIFFERENCE: dict[str, tuple[tuple[str, str], ...]] = {
     "signals at test": (("ladder:own-signals", "table2:13"), ("ladder:row14-signals", "table2:13")),
     "batch statistics at test": (("ladder:renewed", "table2:13"),),
     "noise in depth": tuple((f"table3:{less}", f"table3:{more}")
-                            for less, more in zip(_ROUNDS, _ROUNDS[1:], strict=False)),
+                            for less, more in pairwise(_ROUNDS)),
     # more than one thing: most are the paper's own claims
     "several: a second camera, a second stream and step 2": (
         ("table2:8", "table2:1"), ("table2:8", "table2:2"), ("table2:1", "suppl:6a")),
@@ -80,6 +81,7 @@ BY_DIFFERENCE: dict[str, tuple[tuple[str, str], ...]] = {
     "several: depth's lesson and its connections": (("table2:15", "untaught:15"), ("table2:13", "untaught:13")),
     "several: the source's weights, the lesson and its connections": (("table2:15", "start:flow-15"),),
     "several: the source's weights and the lesson": (("recipe:best", "start:flow-15"),),
+    "several: depth's weights and its teacher": (("recipe:best", "recipe:self"),),
     "several: depth's weights, its lesson, and the start": (("recipe:best", "recipe:labels"),),
     "several: depth at test, steps 3 and 4": (
         ("table2:8", "table2:15"), ("suppl:8a", "table2:15"), *(

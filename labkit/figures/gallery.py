@@ -129,8 +129,8 @@ def draw_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str], *, numb
 def cue_outcomes(table: pd.DataFrame) -> Figure:
     """One panel a cue, one bar a target: answers that are right, name the partner, or a third class.
 
-    `table` as from `cues.outcomes`. The dotted line is half: a model that sees all but the cue ends there. Where
-    there are several seeds, a thin bar spans their right answers, from the lowest to the highest.
+    `table` as from `cues.outcomes`. The dotted line is half: a model that sees all but the cue ends there. A thin
+    bar spans the 95 % interval of the right answers.
     """
     cues, models = table["cue"].unique(), table.drop_duplicates("target")
     places, colors = np.arange(len(models)), [role_color(name) for name in models["target"]]
@@ -142,10 +142,9 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
         panel.barh(places, right, 0.7, color=colors, linewidth=0.6)
         panel.barh(places, partner, 0.7, right, **hatched, edgecolor=colors)
         panel.barh(places, elsewhere, 0.7, right + partner, color=FAINT)
-        low, high = (rows.get(name, rows["right"]).to_numpy() for name in ("lowest", "highest"))
+        low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
         for place in places:
-            if high[place] > low[place]:
-                panel.plot([low[place], high[place]], [place] * 2, "|-", color=INK, linewidth=1.0, markersize=4)
+            panel.plot([low[place], high[place]], [place] * 2, "|-", color=INK, linewidth=1.0, markersize=4)
             if low[place] >= 12:
                 panel.text(low[place] - 2, place, f"{right[place]:.0f}", ha="right", va="center", color="white", size=7)
         panel.axvline(50, color=INK, linestyle=":", linewidth=0.8)
@@ -153,8 +152,9 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
         panel.tick_params(axis="y", length=0)
     np.atleast_2d(axes)[0, 0].set_yticks(places, models["model"])
     key = (Patch(facecolor=INK, label="right"), Patch(**hatched, edgecolor=INK, label="its partner"),
-           Patch(facecolor=FAINT, label="another action"))  # fmt: skip
-    figure.legend(handles=key, loc="outside upper center", ncols=3)
+           Patch(facecolor=FAINT, label="another action"),
+           Line2D([], [], color=INK, marker="|", markersize=4, linewidth=1.0, label="95 % interval"))  # fmt: skip
+    figure.legend(handles=key, loc="outside upper center", ncols=4)
     return figure
 
 

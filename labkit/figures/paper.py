@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..analysis.claims import CLAIMS
+from ..analysis.cues import HEADLINES, headlines
 from ..analysis.effects import effects_table
 from ..analysis.verdicts import (
     GAPS,
@@ -36,6 +37,7 @@ from ..experiments.targets import ALL_GROUPS, MAX_SEEDS, TARGETS, UPPER, Target,
 from ..files import write_text
 from ..lab import Lab
 from .curves import hallucination_curves
+from .gallery import cue_outcomes
 from .pictures import strips
 from .results import claims_figure, effects_figure, results
 from .style import figures_folder, save_figure
@@ -208,6 +210,11 @@ def _overview(lab: Lab, seeds: int) -> Drawing:
     return results(table), table
 
 
+def _cues(lab: Lab, seeds: int) -> Drawing:
+    table = headlines(lab, seeds)
+    return cue_outcomes(table), table
+
+
 _OURS = trainings_of(name for name, target in TARGETS.items() if target.group in ALL_GROUPS)
 TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
     one.name: one
@@ -226,6 +233,8 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
                       _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs),
                       comparing=True),
+        TableOrFigure("cues", "Answers by the cue that sets two actions apart", _cues,
+                      tuple(trainings_of([name]) for name in HEADLINES), comparing=True),
         TableOrFigure("overview", "Every number of the paper beside ours", _overview, (_OURS,)),
     )
 }  # fmt: skip
@@ -248,7 +257,7 @@ def _how_many(one: TableOrFigure, lab: Lab, seeds: int) -> str:
     asked = max(seeds, MAX_SEEDS) if one.comparing else seeds
     counts = {len(complete_seeds(lab, trainings, asked)) for trainings in one.sides}
     if one.comparing:
-        return f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}, all that each comparison has"
+        return f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}, all that each row has"
     return f"{seeds}" if counts == {seeds} else f"up to {seeds}"
 
 
