@@ -30,10 +30,13 @@ FIELDS = {  # what stands for each difference in the configurations
     "connections of step 3": {"step3 model.connection"},
     "connections of step 4": {"step4 model.connection"},
     "form of the connections": {"step2 model.connection", "step3 model.connection"},
-    "loss of step 3": {"step3 distill.objective"},
-    "maps of step 3": {"step3 distill.feature_form", "step3 distill.feature_layers"},
+    "loss of step 3": {"step3 lesson distill.objective"},
+    "a teacher in step 3": {"step3 lesson"},
+    "maps of step 3": {"step3 lesson distill.feature_form", "step3 lesson distill.feature_layers"},
     "start of step 3": {"step3 distill.start"},
-    "teacher of step 3": {"step3 teacher"},
+    "teacher of step 3": {"step3 lesson teacher"},
+    "whose lesson a clip is given": {"step3 shuffled"},
+    "unlabelled pairs, in as many steps": {"step3 clips", "step3 train.epochs"},
     "a teacher in step 4": {"step4 lesson"},
     "loss of the one stage": {"joint distill.objective"},
     "depth frozen in the one stage": {"joint reading"},
@@ -53,15 +56,16 @@ FIELDS = {  # what stands for each difference in the configurations
 }
 ROLES = {"step2": ("source", "target"), "joint": ("depth", "rgb")}  # of a run's parents
 READ_AGAIN = ("noise", "target-alone", "ladder")  # nothing is trained: another reading of the first parent
-WITHIN = ("lesson", "step4 lesson")  # where only one side has a teacher, all of its settings are one difference
+WITHIN = ("lesson", "step3 lesson", "step4 lesson")  # where one side alone has a teacher, its settings are one thing
 
 
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory):
     """(spec by run id, run id by training) of every training on a lab with all modalities; nothing is trained."""
-    lab = replace(tiny_lab(tmp_path_factory.mktemp("lab")), dry=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MemoryStore, "fingerprint_of", lambda store, modalities: "-".join(sorted(set(modalities))))
+    lab = replace(tiny_lab(tmp_path_factory.mktemp("lab"), epochs=6), dry=True)
+    lab.split.unlabelled = lab.split.train  # any will do
+    with pytest.MonkeyPatch.context() as patch:  # a run's data then tell which clips it saw, not what of them
+        patch.setattr(MemoryStore, "fingerprint_of", lambda store, modalities, unlabelled=False: str(unlabelled))
         made = {}
         for name in TRAININGS:
             make(name, lab, made)
@@ -90,20 +94,32 @@ def collect(spec: RunSpec, role: str, by_id: dict[str, RunSpec], facts: dict[str
         facts["lesson teachers"].add(tuple(stream_of(by_id[parent]) for parent in parents))
         parents = ()
     if spec.step == "step3":
-        facts["step3 teacher"].add(parents[1:])
+        if spec.config["distill"]["objective"] != "labels":
+            facts["step3 lesson teacher"].add(parents[1:])
+        facts["step3 clips"].add(spec.data)
         parents = parents[:1]
     if spec.step == "step4":
         for teacher in parents[2:]:
             facts["step4 lesson teacher"].add(teacher)
         parents = parents[:2]
-    step = "step1" if spec.step == "student" else spec.step
     for setting, value in config.items():
-        place = "lesson" if spec.step == "student" else "step4 lesson" if spec.step == "step4" else step
-        place = place if setting.startswith("distill.") else step
-        if not setting.startswith(("modalities.", "twin", "seed", "classes")):
+        if (place := place_of(setting, spec)) is not None:
             facts[f"{place} {setting}"].add(repr(value))
     for parent, its_role in zip(parents, ROLES.get(spec.step, [role] * len(parents)), strict=True):
         collect(by_id[parent], its_role, by_id, facts)
+
+
+def place_of(setting: str, spec: RunSpec) -> str | None:
+    """Where a setting counts: in a step, or in its lesson; None where it follows from others or is not read."""
+    step = "step1" if spec.step == "student" else spec.step
+    if setting.startswith(("modalities.", "twin", "seed", "classes")):
+        return None
+    own = spec.step == "joint" or (spec.step == "step3" and setting in ("distill.start", "distill.missing"))
+    if own or not setting.startswith("distill."):
+        return step
+    if spec.config["distill"]["objective"] == "labels":  # nobody teaches
+        return None
+    return "lesson" if spec.step == "student" else f"{step} lesson"
 
 
 def stream_of(spec: RunSpec) -> str:
@@ -161,7 +177,7 @@ def test_every_model_beside_the_papers_is_compared_with_one_that_differs_in_one_
     single = {name for pair, said in DIFFERS.items() if not said.startswith("several") for name in pair}
     beside = {name for name, target in TARGETS.items()
               if target.group in ("control", "untaught", "start", "reading", "ladder", "system", "student", "radevski",
-                                  "recipe", "oracle")}  # fmt: skip
+                                  "recipe", "oracle", "lesson")}  # fmt: skip
     assert beside <= single
 
 
@@ -189,6 +205,7 @@ def test_a_point_changes_its_own_fields_and_nothing_else(point, specs):
 def test_the_check_sees_a_second_difference(specs):
     """The recipe with two things changed is told from the recipe with one."""
     assert differing("recipe:best", "recipe:seen-start", specs) == {"step3 distill.start"}
-    assert differing("recipe:seen-start", "recipe:eq5", specs) == {"step3 distill.start", "step3 distill.objective"}
+    assert differing("recipe:seen-start", "recipe:eq5", specs) == {
+        "step3 distill.start", "step3 lesson distill.objective"}  # fmt: skip
     assert len(differing("table2:15", "control:15", specs)) == 3
     assert comparisons.what_differs("table2:15", "control:15").startswith("several")

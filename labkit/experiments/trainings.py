@@ -42,9 +42,9 @@ def _stream(modality: str, twin: int = 0) -> Callable[..., Run]:
 def _distilled(connection: str | None = "profile", **changes) -> Callable[..., Run]:
     """Step 3 with changes to the profile's `DistillConfig`."""
 
-    def make(lab: Lab, two_stream: Run) -> Run:
+    def make(lab: Lab, two_stream: Run, teacher: Run | None = None) -> Run:
         distill = replace(lab.profile.distill, **changes)
-        return distill_hallucination(lab, two_stream, distill=distill, connection=connection)
+        return distill_hallucination(lab, two_stream, distill=distill, connection=connection, teacher=teacher)
 
     return make
 
@@ -200,8 +200,8 @@ TRAININGS: dict[str, Training] = {
         Training("lesson_labels_rgb_only", finetune_rgb_only, ("lesson_labels", "two_stream")),
         Training("lesson_rgb_only", finetune_rgb_only, ("lesson_unlabelled", "two_stream")),
         Training("lesson_self_rgb_only", finetune_rgb_only, ("lesson_self_unlabelled", "two_stream")),
-        Training("self_distilled", _distilled(None), ("two_rgb_streams",)),
-        Training("recipe_self", finetune_rgb_only, ("self_distilled", "two_rgb_streams")),
+        Training("self_distilled", _distilled(None), ("two_stream", "two_rgb_streams")),  # the latter teaches
+        Training("recipe_self", finetune_rgb_only, ("self_distilled", "two_stream")),
         Training("labels_seen_start", _distilled(objective="labels", start="seen"), ("two_rgb_streams",)),
         Training("recipe_labels", finetune_rgb_only, ("labels_seen_start", "two_rgb_streams")),
     )
