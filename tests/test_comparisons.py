@@ -35,6 +35,7 @@ FIELDS = {  # what stands for each difference in the configurations
     "maps of step 3": {"step3 lesson distill.feature_form", "step3 lesson distill.feature_layers"},
     "start of step 3": {"step3 distill.start"},
     "teacher of step 3": {"step3 lesson teacher"},
+    "epochs of step 3": {"step3 train.epochs"},
     "whose lesson a clip is given": {"step3 shuffled"},
     "unlabelled pairs, in as many steps": {"step3 clips", "step3 train.epochs"},
     "a teacher in step 4": {"step4 lesson"},
