@@ -233,7 +233,7 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
                       _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs),
                       comparing=True),
-        TableOrFigure("cues", "Answers by the cue that sets two actions apart", _cues,
+        TableOrFigure("cues", "Answers to the puppets by the cue that sets two actions apart", _cues,
                       tuple(trainings_of([name]) for name in HEADLINES), comparing=True),
         TableOrFigure("overview", "Every number of the paper beside ours", _overview, (_OURS,)),
     )
