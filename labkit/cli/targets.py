@@ -41,7 +41,7 @@ def reproduce(
 
     Args:
         names: Targets such as table2:15, a group such as table2, all, or everything; and tables and figures: table1,
-            fig3, fig4, claims, gaps, discrepancies, cues, overview.
+            fig3, fig4, claims, gaps, discrepancies, differences, cues, overview.
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
         seeds: How many seeds each result rests on; claims, gaps, discrepancies and cues take more where all
             sides of a comparison have them.

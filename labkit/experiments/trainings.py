@@ -75,7 +75,7 @@ def _student(objective: str, **settings) -> Callable[..., Run]:
 
 
 RADEVSKI = ("rgb", "flow", "layout")  # the teachers of their own setting: RGB, optical flow, object boxes
-RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's defaults: a = 1, b = 0, T = 1
+RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's: a = 1, b = 0, T = 1, nearly the label
 
 # Tried as recipes: all four blocks' plain maps; a teacher that stays for step 4.
 TEMPERED = {"temperature": 4.0, "student_temperature": 4.0, "temperature_squared": True}

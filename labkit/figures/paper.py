@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from ..analysis.claims import CLAIMS
 from ..analysis.cues import HEADLINES, headlines
-from ..analysis.effects import effects_table
+from ..analysis.effects import differences_table, effects_table
 from ..analysis.verdicts import (
     GAPS,
     claims_table,
@@ -32,6 +32,7 @@ from ..analysis.verdicts import (
 )
 from ..clips import colorize_depth
 from ..errors import LabError
+from ..experiments.comparisons import DIFFERS
 from ..experiments.discrepancies import DISCREPANCIES
 from ..experiments.targets import ALL_GROUPS, MAX_SEEDS, TARGETS, UPPER, Target, get_targets, results_table
 from ..files import write_text
@@ -232,6 +233,9 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
                       tuple(trainings_of((*pair, UPPER)) for pair in GAPS), comparing=True),
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
                       _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs),
+                      comparing=True),
+        TableOrFigure("differences", "Every comparison of the lab on the puppets, and the one thing that differs",
+                      lambda lab, seeds: (None, differences_table(lab, seeds)), tuple(map(trainings_of, DIFFERS)),
                       comparing=True),
         TableOrFigure("cues", "Answers to the puppets by the cue that sets two actions apart", _cues,
                       tuple(trainings_of([name]) for name in HEADLINES), comparing=True),
