@@ -124,11 +124,11 @@ def texts(notebook) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_committed_as_one_run_from_top_to_bottom_left_it(path):
-    """Made by `labkit run --refresh`: numbered without a gap, no noise, no widget, small enough to be shown online."""
+    """Made by `labkit publish`: numbered without a gap, no noise, no widget, small enough to be shown online."""
     notebook = nbformat.read(path, as_version=4)
     assert path.stat().st_size <= MAX_BYTES
     code = cells(notebook, "code")
-    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "labkit run --refresh"
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "labkit publish"
     assert sum(bool(cell.outputs) for cell in code) > len(code) / 2
     assert all(output.get("name") != "stderr" for cell in code for output in cell.outputs)
     assert [text for text in texts(notebook) if NOISE.search(text)] == []

@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_lab
 from two_way import WHO, draw
 
-from labkit.analysis import noise_curves, verdicts
+from labkit.analysis import verdicts
 from labkit.analysis.claims import CLAIMS, Claim
 from labkit.analysis.verdicts import chains, claims_table, gaps_table, iterations_saved, judge, starts, word
 from labkit.errors import LabError
@@ -40,7 +40,7 @@ class Answers:
         return np.stack(rows)
 
     def look(self, lab, names):
-        seeds = {TARGETS[name].training: len(share) if isinstance(share, list) else 9
+        seeds = {TARGETS[name].training: len(share) if isinstance(share, list) else 3
                  for name, share in self.share.items()}  # fmt: skip
         return {name: SimpleNamespace(done=lab.seed < seeds.get(name, 0)) for name in names}
 
@@ -54,8 +54,8 @@ def runs(tmp_path, monkeypatch):
 
     def answer(**share):
         answers = Answers({name.replace("_", ":"): value for name, value in share.items()})
-        monkeypatch.setattr(verdicts, "answers_of_seeds", answers)
-        monkeypatch.setattr(verdicts, "look", answers.look)
+        monkeypatch.setattr(targets, "answers_of_seeds", answers)
+        monkeypatch.setattr(targets, "look", answers.look)
         return lab
 
     return answer
@@ -132,16 +132,16 @@ def test_the_rule(about, low, high, expected):
 
 def test_a_clear_difference_holds_and_its_reverse_fails(runs):
     lab = runs(table2_1=0.8, table2_2=0.7)
-    found = judge(claim(), lab, seeds=3)
+    found = judge(claim(), lab)
     assert found.verdict == "holds" and found.low > 0 and found.p < 0.01 and found.seeds == 3
     assert found.effect == pytest.approx(10) and found.seeds_needed is None
-    assert judge(claim("table2:2", "table2:1"), lab, seeds=3).verdict == "fails"
-    assert found.note == "" and "one seed" in judge(claim(), lab, seeds=1).note
+    assert judge(claim("table2:2", "table2:1"), lab).verdict == "fails"
+    assert found.note == "" and "one seed" in judge(claim(), runs(table2_1=[0.8], table2_2=[0.7])).note
 
 
 def test_seeds_that_disagree_leave_it_undecided_and_say_how_many_it_takes(runs):
     lab = runs(table2_1=[0.8, 0.74, 0.7], table2_2=[0.72, 0.73, 0.74])
-    found = judge(claim(), lab, seeds=3)
+    found = judge(claim(), lab)
     assert found.verdict == "undecided" and found.low < 0 < found.high
     differences = np.array([0.08, 0.01, -0.04])
     assert found.effect == pytest.approx(100 * differences.mean(), abs=0.1)
@@ -153,45 +153,43 @@ def test_seeds_that_disagree_leave_it_undecided_and_say_how_many_it_takes(runs):
 def test_people_who_disagree_call_for_people_not_for_seeds(runs, monkeypatch):
     better, worse, _ = draw(np.random.default_rng(0), 3, 0.0, 0.4)  # 40 points more for one person than for another
     lab = runs(table2_1=0.5, table2_2=0.5)
-    monkeypatch.setattr(verdicts, "answers_of_seeds", lambda lab, name, _: better if name == "table2:1" else worse)
+    monkeypatch.setattr(targets, "answers_of_seeds", lambda lab, name, _: better if name == "table2:1" else worse)
     monkeypatch.setattr(Lab, "people", lambda lab: WHO)
-    found = judge(claim(), lab, seeds=3)
+    found = judge(claim(), lab)
     assert found.verdict == "undecided" and "more of them, not only more seeds" in found.note
 
 
 def test_one_seed_cannot_tell_people_from_seeds(runs):
-    lab = runs(table2_1=0.705, table2_2=0.7)
-    found = judge(claim(), lab, seeds=1)
+    lab = runs(table2_1=[0.705], table2_2=[0.7])
+    found = judge(claim(), lab)
     assert found.verdict == "undecided" and found.note == "one seed: spread over seeds assumed to be that over clips"
 
 
 def test_only_seeds_with_all_runs_count(runs):
     lab = runs(table2_1=[0.8, 0.8], table2_2=[0.7, 0.7])
-    assert judge(claim(), lab, seeds=5).seeds == 2
+    assert judge(claim(), lab).seeds == 2
     lab = runs(table2_1=[0.8, 0.8, 0.8], table2_2=[0.7, 0.7], table2_15=0.6)
-    assert [judge(claim(minus=name), lab, seeds=5).seeds for name in ("table2:2", "table2:15")] == [2, 3]
-    missing = judge(claim("table2:8", "table2:1"), lab, seeds=2)
+    assert [judge(claim(minus=name), lab).seeds for name in ("table2:2", "table2:15")] == [2, 3]
+    missing = judge(claim("table2:8", "table2:1"), lab)
     assert (missing.verdict, missing.seeds) == ("not run", 0) and math.isnan(missing.effect)
 
 
 def test_a_difference_of_differences(runs):
     """Step 4 gives the model 6 points, its twin 4: the twin explains all but 2."""
     lab = runs(table2_15=0.76, table2_13=0.70, control_15=0.72, control_13=0.68)
-    assert judge(BY_NAME["15 - 13 > twin"], lab, seeds=2).effect == pytest.approx(2, abs=0.2)
+    assert judge(BY_NAME["15 - 13 > twin"], lab).effect == pytest.approx(2, abs=0.2)
 
 
-def test_where_noise_crosses(runs, monkeypatch):
+def test_where_noise_crosses(runs):
     """The curve falls through the rival between variances of 0.01 and 0.1, as Table 3's does through row 15."""
     shares = {"none": 0.8, "1e-3": 0.8, "1e-2": 0.8, "1e-1": 0.7, "1e0": 0.6, "1e1": 0.5}
     answered = {f"table3_{name}": share for name, share in shares.items()}
     lab = runs(table2_15=0.75, **answered)
-    monkeypatch.setattr(noise_curves, "answers_of_seeds", verdicts.answers_of_seeds)
-    found = judge(BY_NAME["crossing"], lab, seeds=2)
+    found = judge(BY_NAME["crossing"], lab)
     assert found.verdict == "holds" and found.effect == pytest.approx(10**-1.5, rel=0.05)
     assert "falls below" in found.note
     lab = runs(**answered | {"table2_15": 0.45})
-    monkeypatch.setattr(noise_curves, "answers_of_seeds", verdicts.answers_of_seeds)
-    assert judge(BY_NAME["crossing"], lab, seeds=2).verdict == "fails"
+    assert judge(BY_NAME["crossing"], lab).verdict == "fails"
     assert BY_NAME["crossing"].in_paper("cross-view") == pytest.approx(0.082, abs=0.002)
     assert BY_NAME["crossing"].in_paper("cross-subject") is None
 
@@ -238,12 +236,15 @@ def test_verdicts_on_curves(tmp_path, monkeypatch, rates, faster, half):
         curves = {"hallucination": falling(rates[lab.seed]), "hallucination_unconnected": falling(0.01)}
         return {n: SimpleNamespace(done=True, load_json=lambda _, c=curves[n]: {"curve": c}) for n in names}
 
+    monkeypatch.setattr(targets, "MAX_SEEDS", 3)
+    monkeypatch.setattr(targets, "look", look)
     monkeypatch.setattr(verdicts, "look", look)
     lab = tiny_lab(tmp_path)
-    found = [judge(BY_NAME[name], lab, seeds=3) for name in ("fig. 4", "fig. 4, half")]
+    found = [judge(BY_NAME[name], lab) for name in ("fig. 4", "fig. 4, half")]
     assert [each.verdict for each in found] == [faster, half]
     assert all("by its own start" in each.note for each in found)
-    assert judge(BY_NAME["fig. 4, half"], lab, seeds=1).verdict == "undecided"
+    monkeypatch.setattr(targets, "MAX_SEEDS", 1)
+    assert judge(BY_NAME["fig. 4, half"], lab).verdict == "undecided"
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ def test_the_table_has_a_row_for_every_claim_and_adjusts_p(runs):
     shares = {name.replace(":", "_"): 0.7 for name in TARGETS}
     lab = runs(**shares | {"table2_1": 0.72, "table2_8": 0.85})
     chosen = [each for each in CLAIMS if each.kind in ("above", "near")]
-    table = claims_table([lab, lab], seeds=2, claims=chosen)
+    table = claims_table([lab, lab], claims=chosen)
     assert len(table) == 2 * len(chosen)
     by_name = table.drop_duplicates("claim").set_index("claim")
     assert by_name.loc["8 > 15", "verdict"] == "holds"
@@ -266,18 +267,18 @@ def test_the_table_has_a_row_for_every_claim_and_adjusts_p(runs):
 
 def test_a_chain_is_as_strong_as_its_links(runs):
     lab = runs(table2_11=0.6, table2_12=0.7, table2_13=0.7)
-    table = claims_table(lab, seeds=2, claims=[BY_NAME["12 > 11"], BY_NAME["13 > 12"], BY_NAME["8 > 6"]])
+    table = claims_table(lab, claims=[BY_NAME["12 > 11"], BY_NAME["13 > 12"], BY_NAME["8 > 6"]])
     by_chain = chains(table).set_index("chain")["verdict"].to_dict()
     assert by_chain == {"L > L_GD > L_hall, staged": "undecided", "two beat one": "not run"}
     lab = runs(table2_11=0.6, table2_12=0.7, table2_13=0.6)
-    table = claims_table(lab, seeds=2, claims=[BY_NAME["12 > 11"], BY_NAME["13 > 12"]])
+    table = claims_table(lab, claims=[BY_NAME["12 > 11"], BY_NAME["13 > 12"]])
     assert chains(table)["verdict"].tolist() == ["fails"]
 
 
 def test_gaps_against_both_baselines(runs):
     lab = runs(table2_2=0.6, table2_8=0.8, table2_13=0.66, table2_15=0.7, control_13=0.7, control_15=0.85,
                recipe_best=0.75, untaught_15=0.7)  # fmt: skip
-    table = gaps_table(lab, seeds=2).set_index(["student", "baseline"])["gap closed"]
+    table = gaps_table(lab).set_index(["student", "baseline"])["gap closed"]
     assert table["table2:13", "table2:2"] == pytest.approx(30, abs=0.5)
     assert table["table2:15", "table2:2"] == pytest.approx(50, abs=0.5)
     assert table["table2:13", "control:13"] == pytest.approx(-40, abs=1)
@@ -285,22 +286,22 @@ def test_gaps_against_both_baselines(runs):
 
 
 def test_each_comparison_of_a_figure_takes_every_seed_that_its_sides_have(runs):
-    """However few are asked for: which seeds count is a matter of what is there, not of what they say."""
+    """Which seeds count is a matter of what is there, not of what they say."""
     lab = runs(table2_2=[0.6] * 4, table2_6=[0.7] * 5, table2_7=[0.6] * 5, table2_8=[0.8] * 5, table2_13=[0.66] * 5,
                table2_15=[0.7] * 5, control_13=[0.7] * 2, control_15=[0.65] * 5, recipe_best=[0.75] * 5,
                untaught_15=[0.7] * 3)  # fmt: skip
-    _, table = TABLES_AND_FIGURES["gaps"].draw(lab, 1)
+    _, table = TABLES_AND_FIGURES["gaps"].draw(lab)
     assert table["seeds"].tolist() == [4, 2, 4, 5, 4, 5, 3]
-    _, table = TABLES_AND_FIGURES["claims"].draw(lab, 1)
+    _, table = TABLES_AND_FIGURES["claims"].draw(lab)
     seeds = table.set_index("claim")["seeds"]
     assert [seeds[name] for name in ("15 > twin", "13 > twin", "15 > 2", "8 > 15", "13 > 3")] == [5, 2, 4, 5, 0]
-    caption = caption_of(TABLES_AND_FIGURES["gaps"], lab, 1)
-    assert caption.endswith("seeds: 2 to 5, all that each row has.")
+    caption = caption_of(TABLES_AND_FIGURES["gaps"], lab)
+    assert caption.endswith("seeds: 2 to 5.")
 
 
 def test_a_gap_without_runs_names_what_is_missing(tmp_path):
     with pytest.raises(LabError):
-        gaps_table(tiny_lab(tmp_path), seeds=2)
+        gaps_table(tiny_lab(tmp_path))
 
 
 def test_claims_read_finished_runs(tmp_path):
@@ -309,6 +310,6 @@ def test_claims_read_finished_runs(tmp_path):
     assert judge(BY_NAME["1 > 2"], lab).verdict == "not run"
     for name in ("depth", "rgb"):
         trainings.make(name, lab)
-    found = judge(BY_NAME["1 > 2"], lab, seeds=2)
+    found = judge(BY_NAME["1 > 2"], lab)
     right = [targets.answers(lab, name).mean() for name in ("table2:1", "table2:2")]
     assert found.seeds == 1 and found.effect == pytest.approx(100 * (right[0] - right[1]))

@@ -19,9 +19,9 @@ from labkit import LabError, __version__, lab
 from labkit.cli import data as data_commands
 from labkit.cli import main as cli
 from labkit.config import PuppetsConfig
-from labkit.course import notebooks, series
+from labkit.course import published, series
 from labkit.data.store import ClipStore
-from labkit.experiments import graph, targets
+from labkit.experiments import committed, graph, targets
 from labkit.lab import Lab
 from labkit.puppets import opening
 from labkit.puppets.make import make_puppets
@@ -196,7 +196,7 @@ class Stage:
         monkeypatch.setattr(targets, "results_table", self.results_table)
         monkeypatch.setattr(targets, "look", lambda bench, trainings: dict.fromkeys(trainings))
         monkeypatch.setattr(graph, "run_graph", self.run_graph)
-        monkeypatch.setattr(targets, "tidy", lambda labs, seeds: pd.DataFrame({"target": [labs[0].series_name]}))
+        monkeypatch.setattr(targets, "tidy", lambda labs: pd.DataFrame({"target": [labs[0].series_name]}))
 
     def open_lab(self, profile, protocol, **options):
         self.asked |= {"profile": profile, "protocol": protocol, **options}
@@ -246,26 +246,32 @@ def test_run_goes_through_all_notebooks_and_shows_the_table(home, monkeypatch, c
 
 def test_run_on_a_data_root_leaves_the_embedded_set_s_results_alone(home, monkeypatch, tmp_path, capsys):
     stage, root = Stage(monkeypatch), tmp_path / "mine"
-    run = ["run", "--home", str(home), "--data", str(root), "--protocol", "given"]
-    assert cli.main(run) == 0
+    assert cli.main(["run", "--home", str(home), "--data", str(root), "--protocol", "given"]) == 0
     assert stage.asked["env"]["LABKIT_DATA"] == str(root) and stage.asked["protocol"] == "given"
     assert stage.asked["parameters"]["protocol"] == "given"
     assert stage.asked["out_dir"] == home / "runs" / "notebooks" / "mini-mine"
-    assert (home / "runs" / "results-mini-mine.csv").is_file()
-    assert cli.main([*run, "--refresh"]) == 2
-    assert "--refresh" in capsys.readouterr().err
+    assert (home / "runs" / "results-mini-mine.csv").is_file() and not (home / "figures").exists()
 
 
-@pytest.mark.parametrize("other", [("--profile", "smoke"), ("--protocol", "cross-view"), ("--seeds", "2")])
-def test_only_what_the_parameters_cells_say_is_kept_in_the_notebooks(home, monkeypatch, capsys, other):
-    stage, kept = Stage(monkeypatch), []
-    monkeypatch.setattr(notebooks, "read_notebook", lambda path: path)
-    monkeypatch.setattr(notebooks, "adopt_outputs", lambda source, executed: kept.append((source.name, executed.name)))
-    assert cli.main(["run", "--home", str(home), "--refresh", *other]) == 2
-    assert "--refresh" in capsys.readouterr().err and kept == [] and "notebooks" not in stage.asked
-    assert cli.main(["run", "--home", str(home), "--refresh"]) == 0
-    assert kept == [("00_a.ipynb", "00.ipynb"), ("10_b.ipynb", "01.ipynb")]
-    assert (home / "figures" / "tidy.csv").read_text(encoding="utf-8") == "target\nmini\n"
+def test_publish_replaces_all_or_nothing(home, monkeypatch, capsys):
+    stage, done = Stage(monkeypatch), []
+    monkeypatch.setattr(published, "check", lambda bench: done.append("check"))
+    monkeypatch.setattr(published, "draw", lambda labs, base: done.append(committed.publishing()) or {"README.md": ""})
+    monkeypatch.setattr(published, "put", lambda bench, base, found, pages: done.append((len(found), *pages)))
+    assert cli.main(["publish", "--home", str(home)]) == 0
+    assert done == ["check", True, (2, "README.md")] and not committed.publishing()
+    assert stage.asked["out_dir"] == home / "runs" / "notebooks" / "published" and stage.asked["force"] is True
+    assert stage.asked["parameters"]["seeds"] == 1, "each notebook takes all that there are"
+    stage.states = ("ok", "failed")
+    assert cli.main(["publish", "--home", str(home)]) == 1 and done[3:] == ["check", True]
+
+
+def test_only_the_embedded_set_at_mini_is_published(home, monkeypatch, capsys):
+    stage = Stage(monkeypatch)
+    monkeypatch.setattr(opening, "open_labs", lambda *_, home: [stage.open_lab("mini", None, home=home, data="mine")])
+    assert cli.main(["publish", "--home", str(home)]) == 2
+    assert "expected the embedded set and profile mini, found mini-mine" in capsys.readouterr().err
+    assert "notebooks" not in stage.asked and not (home / "figures").exists()
 
 
 @pytest.mark.quick

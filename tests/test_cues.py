@@ -40,7 +40,7 @@ def a_lab(subjects=(3, 6)):
 
 @pytest.fixture
 def answered(monkeypatch):
-    """Row 1 slips as in SLIPS, row 2 is always right; seed 1 makes no slips at all."""
+    """Row 1 slips as in SLIPS, row 2 is always right; seed 1 makes no slips at all. Seed 0 alone is finished."""
 
     def predictions(lab, name):
         labels = lab.clips.labels
@@ -49,6 +49,8 @@ def answered(monkeypatch):
 
     monkeypatch.setattr(cues, "predictions", predictions)
     monkeypatch.setattr(targets, "predictions", predictions)
+    for module in (cues, targets):
+        monkeypatch.setattr(module, "complete_seeds", lambda lab, trainings: [0])
     return a_lab()
 
 
@@ -82,27 +84,28 @@ def test_outcomes_counted_by_hand(answered):
     assert (table["clips"] == 8).all()
 
 
-def test_outcomes_count_every_seed(answered):
-    table = cues.outcomes(answered, ["table2:1"], seeds=2).set_index("cue")
-    assert table.loc["colour", "partner"] == 12.5
-    assert cues.confusions(answered, "table2:1", 2).sum() == 48
-    mean, low, high = seed_interval([0.75, 1.0])
-    assert table.loc["colour", ["right", "low", "high"]].tolist() == [100 * mean, 100 * low, 100 * high]
+def test_outcomes_count_every_seed(answered, monkeypatch):
     one = cues.outcomes(answered, ["table2:1"]).set_index("cue").loc["colour", ["low", "high"]].tolist()
     assert one == [100 * end for end in wilson_interval(6, 8)]
+    monkeypatch.setattr(cues, "complete_seeds", lambda lab, trainings: [0, 1])
+    table = cues.outcomes(answered, ["table2:1"]).set_index("cue")
+    assert table.loc["colour", "partner"] == 12.5 and set(table["seeds"]) == {2}
+    assert cues.confusions(answered, "table2:1").sum() == 48
+    mean, low, high = seed_interval([0.75, 1.0])
+    assert table.loc["colour", ["right", "low", "high"]].tolist() == [100 * mean, 100 * low, 100 * high]
 
 
 def test_headline_rows_take_every_seed_that_they_have(answered, monkeypatch):
     """Each row its own: row 1 has two seeds, row 2 the second alone; rows without a run are left out."""
     there = {"depth": [0, 1], "rgb": [1]}
-    monkeypatch.setattr(cues, "complete_seeds", lambda lab, trainings, seeds: there.get(trainings[0], []))
-    table = cues.headlines(answered, 10)
+    monkeypatch.setattr(cues, "complete_seeds", lambda lab, trainings: there.get(trainings[0], []))
+    table = cues.headlines(answered)
     assert table.drop_duplicates("target").set_index("target")["seeds"].to_dict() == {"table2:1": 2, "table2:2": 1}
     figure = figures.cue_outcomes(table)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["depth stream", "RGB stream"]
     monkeypatch.setattr(cues, "complete_seeds", lambda *_: [])
     with pytest.raises(LabError, match="labkit reproduce cues"):
-        cues.headlines(answered, 10)
+        cues.headlines(answered)
 
 
 def test_headlines_are_targets_and_the_figure_rests_on_all_of_them():

@@ -290,7 +290,7 @@ def test_the_command_names_what_is_not_the_default(tmp_path):
 
 def test_tidy_results_have_a_row_a_protocol_target_and_seed(local):
     lab, _ = local
-    table = targets.tidy([lab], 2, targets.get_targets(["table2:1", "table2:15"]))
+    table = targets.tidy([lab], targets.get_targets(["table2:1", "table2:15"]))
     assert list(table["target"]) == ["table2:1", "table2:15"] and set(table["seed"]) == {0}
     row = table.iloc[1]
     test = make("rgb_only", replace(lab, dry=True)).result["outputs"]["fused"]["test"]
@@ -303,9 +303,9 @@ def test_a_run_is_looked_at_once_however_many_targets_read_it(local, monkeypatch
     asked, real = [], Run.is_finished
     monkeypatch.setattr(Run, "is_finished", lambda run: asked.append(run.id) or real(run))
     chosen = targets.get_targets(["table2:6", "table2:7", "table2:8"])
-    for table in (targets.tidy([lab], 1, chosen), targets.results_table(lab, 1, chosen)):
+    for table in (targets.tidy([lab], chosen), targets.results_table(lab, 1, chosen)):
         assert len(table) == 3 and table["target"].is_unique
-    assert len(asked) == 2
+    assert len({*asked}) == targets.MAX_SEEDS and len(asked) == 2 * targets.MAX_SEEDS, "once for each table"
 
 
 # -- interruptions and other processes -------------------------------------------------------------

@@ -495,7 +495,7 @@ def test_tables_and_figures_come_from_finished_runs(reproduced):
     assert table["paper"].tolist() == [81.43, 81.34, 81.12, 76.85, 62.47, 51.43, 14.24]
     assert table["ours"].between(0, 100).all() and set(table["state"]) == {"done"}
     rivals = results_table(reproduced, 1, [TARGETS[name] for name in noise_curves.RIVALS])
-    crossings = noise_curves.crossings_table(reproduced, 1, ("speckle", "holes"))
+    crossings = noise_curves.crossings_table(reproduced, ("speckle", "holes"))
     pairs = [[kind, rival] for kind in ("speckle", "holes") for rival in noise_curves.RIVALS]
     assert crossings[["kind", "rival"]].values.tolist() == pairs
     drawn = figures.noise_curves({"speckle": table}, rivals, crossings)

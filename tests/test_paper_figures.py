@@ -63,7 +63,7 @@ def test_both_protocols_stand_beside_the_paper_and_are_readable(tmp_path):
     lab.split.name = "cross-subject"
     other = replace(lab, split=SimpleNamespace(**{**vars(lab.split), "name": "cross-view"}))
     chosen = targets.get_targets(["table2:1", "table2:3"])
-    table = paper.beside_paper([lab, other], 2, chosen)
+    table = paper.beside_paper([lab, other], chosen)
     assert list(table.index) == ["table2:1", "table2:3"] and (table["cross-view", "seeds"] == 0).all()
     assert table.loc["table2:1", [("cross-subject", "paper"), ("cross-view", "paper")]].tolist() == [70.44, 75.16]
     shown = readable(table)
@@ -97,14 +97,15 @@ def test_fig3_shows_frames_of_test_clips(tmp_path):
 def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
     lab = tiny_lab(tmp_path)
     with pytest.raises(LabError, match="rows 13 and 14"):
-        save(TABLES_AND_FIGURES["fig4"], lab, seeds=2)
+        save(TABLES_AND_FIGURES["fig4"], lab)
 
     def look(lab, names):
         curve = [{"step": step, "hall": float((1 + lab.seed) * np.exp(-0.1 * step))} for step in range(40)]
         return {name: SimpleNamespace(done=lab.seed < 2, load_json=lambda _: {"curve": curve}) for name in names}
 
     monkeypatch.setattr(verdicts, "look", look)
-    figure, table = TABLES_AND_FIGURES["fig4"].draw(lab, 3)
+    monkeypatch.setattr(targets, "look", look)
+    figure, table = TABLES_AND_FIGURES["fig4"].draw(lab)
     assert set(table["seed"]) == {0, 1} and len(table) == 2 * 2 * 40
     label = "with connections (row 13)"
     mean = next(line for line in figure.axes[0].lines if line.get_label() == label)
@@ -116,7 +117,7 @@ def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
 def test_the_caption_of_fig4_tells_where_the_curves_start(tmp_path, monkeypatch):
     """Two curves of one rate, the connected one a quarter of the other: all of its lead is there at the start."""
     lab = tiny_lab(tmp_path)
-    assert "first iteration" not in paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 2)
+    assert "first iteration" not in paper.caption_of(TABLES_AND_FIGURES["fig4"], lab)
 
     def look(lab, names):
         start = {"hallucination": 25, "hallucination_unconnected": 100}
@@ -125,24 +126,29 @@ def test_the_caption_of_fig4_tells_where_the_curves_start(tmp_path, monkeypatch)
         return {name: SimpleNamespace(done=True, load_json=lambda _, name=name: curves[name]) for name in names}
 
     monkeypatch.setattr(verdicts, "look", look)
-    caption = paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 2)
+    monkeypatch.setattr(targets, "look", look)
+    caption = paper.caption_of(TABLES_AND_FIGURES["fig4"], lab)
     smoothed = [start * np.exp(-0.045) for start in (25, 100)]  # the median of the first ten
     assert f"the loss is {smoothed[0]:.3g} with connections and {smoothed[1]:.3g} without" in caption
     saved = [int(number) for number in re.findall(r"(-?\d+) % fewer", caption)]
     assert saved == [pytest.approx(100 * np.log(4) / 4, abs=2), pytest.approx(0, abs=2)]
 
 
-def test_a_caption_tells_that_seeds_may_be_missing(tmp_path, monkeypatch):
+def test_a_caption_tells_on_how_many_seeds_its_rows_rest(tmp_path, monkeypatch):
     lab = tiny_lab(tmp_path)
 
     def look(lab, names):
         curve = {"curve": [{"step": 0, "hall": 1.0}, {"step": 1, "hall": 0.5}]}
-        return {name: SimpleNamespace(done=lab.seed < 2, load_json=lambda _: curve) for name in names}
+        there = {"depth": 3, "rgb": 5}
+        return {name: SimpleNamespace(done=lab.seed < there.get(name, 2), load_json=lambda _: curve) for name in names}
 
     monkeypatch.setattr(verdicts, "look", look)
-    assert paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 2).endswith(", seeds: 2.")
-    assert paper.caption_of(TABLES_AND_FIGURES["fig4"], lab, 3).endswith(", seeds: up to 3.")
-    assert "seeds" not in paper.caption_of(TABLES_AND_FIGURES["fig3"], lab, 3)
+    monkeypatch.setattr(targets, "look", look)
+    assert paper.caption_of(TABLES_AND_FIGURES["fig4"], lab).endswith(", seeds: 2.")
+    told = paper.caption_of(TABLES_AND_FIGURES["overview"], lab)
+    assert told.endswith(", seeds: 2 to 5.") and style.seeds_in(told) == 5
+    told = paper.caption_of(TABLES_AND_FIGURES["fig3"], lab)
+    assert "seeds" not in told and style.seeds_in(told) == 0
 
 
 def test_what_is_not_run_is_drawn_as_such_and_written(tmp_path):

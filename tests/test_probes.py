@@ -135,17 +135,19 @@ def test_source_may_see_other_clips(trained):
 
 def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):
     labels, people = np.repeat([0, 2], 20), np.tile(np.repeat(np.arange(10), 2), 2)
-    right = {"a": np.ones(40, bool), "b": labels == 0}  # b misses class 2 altogether; class 1 has no test clip
+    # row 2 misses class 2 altogether; class 1 has no test clip
+    right = {"table2:1": np.ones(40, bool), "table2:2": labels == 0}
     clips = SimpleNamespace(labels=labels, class_names=["walk", "kick", "wave"], rows=lambda ids: np.array(ids))
     split = SimpleNamespace(test=list(range(40)))
     lab = SimpleNamespace(clips=clips, data_name="made up", split=split, with_seed=lambda seed: lab,
                           people=lambda: people)  # fmt: skip
     monkeypatch.setattr(targets, "answers", lambda lab, name: right[name])
-    table = probes.gains_by_class(lab, "a", "b", seeds=2).set_index("class")
+    monkeypatch.setattr(targets, "look", lambda lab, names: dict.fromkeys(names, SimpleNamespace(done=True)))
+    table = probes.gains_by_class(lab, "table2:1", "table2:2").set_index("class")
     assert list(table.index) == ["walk", "wave"]
     assert table["difference"].tolist() == [0, 100]
     assert table["clips"].tolist() == [20, 20]
-    assert table.loc["wave", ["target", "minus", "low", "high"]].tolist() == ["a", "b", 100, 100]
+    assert table.loc["wave", ["target", "minus", "low", "high"]].tolist() == ["table2:1", "table2:2", 100, 100]
 
 
 def test_unit_sums_are_what_the_signals_are_the_relu_of(clip):

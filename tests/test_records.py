@@ -14,7 +14,9 @@ from PIL import Image
 
 from labkit.config import PROFILES
 from labkit.errors import LabError
+from labkit.experiments import committed
 from labkit.figures.gallery import method_diagram
+from labkit.figures.style import save_figure
 from labkit.lab import Lab
 from labkit.notebook import records
 from labkit.runs import RunStore
@@ -25,9 +27,8 @@ def a_lab(home, profile: str = "mini", protocol: str = "cross-subject", seed: in
     return Lab(None, SimpleNamespace(name=protocol), RunStore(home / "runs"), PROFILES[profile], seed)
 
 
-def test_only_mini_publishes_where_figures_are_committed(tmp_path):
-    assert records.figures_folder(a_lab(tmp_path)) == tmp_path / "figures"
-    for profile in set(PROFILES) - {"mini"}:
+def test_nothing_of_a_notebook_lands_where_figures_are_committed(tmp_path):
+    for profile in PROFILES:
         inside = tmp_path / "runs" / "notebooks" / profile
         assert records.figures_folder(a_lab(tmp_path, profile)) == inside / "figures"
         assert records.records_folder(a_lab(tmp_path, profile)) == inside
@@ -35,7 +36,10 @@ def test_only_mini_publishes_where_figures_are_committed(tmp_path):
 
 def test_another_protocol_or_seed_overwrites_no_figure(tmp_path):
     labs = [a_lab(tmp_path), a_lab(tmp_path, protocol="cross-view"), a_lab(tmp_path, seed=1)]
-    assert len({records.figures_folder(lab) for lab in labs}) == 3
+    folders = [records.figures_folder(lab) for lab in labs]
+    assert len({*folders}) == 3 and folders[1].name == "cross-view"
+    with committed.being_made():
+        assert not {*folders} & {records.figures_folder(lab) for lab in labs}
 
 
 def test_a_changed_profile_of_that_name_is_still_that_profile(tmp_path):
@@ -49,14 +53,63 @@ def test_publish_writes_the_figure_its_numbers_and_shows_the_caption(tmp_path, m
     monkeypatch.setattr(records, "display", lambda *things: shown.extend(things))
     data = pd.DataFrame({"a": [1.5]})
     records.publish(a_lab(tmp_path), method_diagram(), "method", data, caption="After the paper.")
-    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    folder = tmp_path / "runs" / "notebooks" / "mini" / "figures"
+    names = {path.name for path in folder.iterdir()}
     assert names == {"method.svg", "method.pdf", "method.png", "method.csv"}
     image, caption = shown
-    written = tmp_path / "figures" / "method.png"
+    written = folder / "method.png"
     saved, seen = (np.asarray(Image.open(file).convert("RGB"), dtype=int) for file in (written, BytesIO(image.data)))
     assert seen.shape == saved.shape and np.abs(seen - saved).mean() < 1, "the same picture"
     assert len(image.data) < 0.6 * written.stat().st_size
     assert image.alt == "After the paper." and "After the paper." in caption.data
+
+
+@pytest.fixture
+def in_a_notebook(monkeypatch):
+    monkeypatch.setattr(committed, "in_notebook", lambda: True)
+
+
+def published(lab, caption: str, monkeypatch, data=None) -> str:
+    """The caption that a notebook shows."""
+    shown = []
+    monkeypatch.setattr(records, "display", lambda *things: shown.extend(things))
+    records.publish(lab, method_diagram(), "method", data, caption=caption)
+    return shown[0].alt
+
+
+def test_a_notebook_shows_the_figure_of_more_seeds_and_says_which(tmp_path, monkeypatch, capsys, in_a_notebook):
+    save_figure(method_diagram(), "method", tmp_path / "figures", caption="Of puppets (seeds: 3 to 10).")
+    lab, mine = a_lab(tmp_path), "Mine, of puppets (seeds: 1)."
+    assert published(lab, mine, monkeypatch) == "Of puppets (seeds: 3 to 10)."
+    told = capsys.readouterr()
+    assert "method: committed, seeds: 10; yours, in " in told.out + told.err and "method.png: 1" in told.out + told.err
+    own = tmp_path / "runs" / "notebooks" / "mini" / "figures" / "method.png"
+    assert Image.open(own).info["Description"] == mine, "one's own lies among the runs"
+    assert Image.open(tmp_path / "figures" / "method.png").info["Description"] == "Of puppets (seeds: 3 to 10)."
+    for caption in ("Of puppets (seeds: 10).", "One clip of puppets."):  # as many, or what rests on no seeds
+        assert published(lab, caption, monkeypatch) == caption
+    counts = pd.DataFrame({"seeds": [12, 5]})
+    assert published(lab, mine, monkeypatch, counts) == "Mine, of puppets (seeds: 5 to 12).", "rows tell how many"
+    with committed.being_made():
+        assert published(lab, mine, monkeypatch) == mine
+    assert published(a_lab(tmp_path, "smoke"), mine, monkeypatch) == mine
+
+
+def test_a_committed_table_stands_in_a_notebook_alone(tmp_path, monkeypatch, in_a_notebook):
+    (tmp_path / "figures").mkdir()
+    rows = {"protocol": "cross-subject", "target": "table2:1", "seed": [0, 1], "accuracy": [50.0, 60.0],
+            "correct": [5, 6], "total": 10}  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "figures" / "tidy.csv", index=False)
+    named = {"protocol": "cross-subject", "name": "15 > 2", "value": 3.0, "seeds": 2, "note": None}
+    pd.DataFrame([named]).to_csv(tmp_path / "figures" / "comparisons.csv", index=False)
+    lab = a_lab(tmp_path)
+    assert committed.tests(lab)["table2:1"][1] == {"accuracy": 0.6, "correct": 6, "total": 10}
+    assert committed.comparison(lab, "15 > 2", 1)["value"] == 3 and committed.comparison(lab, "15 > 2", 1)["note"] == ""
+    assert committed.comparison(lab, "15 > 2", 2) is None and committed.comparison(lab, "1 > 2", 0) is None
+    other = a_lab(tmp_path, protocol="cross-view")
+    assert committed.tests(other) == {} and committed.comparison(other, "15 > 2", 0) is None
+    monkeypatch.setattr(committed, "in_notebook", lambda: False)
+    assert committed.tests(lab) == {} and committed.comparison(lab, "15 > 2", 0) is None
 
 
 def test_record_writes_numbers_and_gives_them_back(tmp_path):

@@ -6,7 +6,7 @@ means that the cue was missed; any other wrong answer, that more than the cue wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,16 @@ import pandas as pd
 from ..data.sets import NTU_ACTIONS
 from ..errors import LabError
 from ..experiments.statistics import confusion
-from ..experiments.targets import TARGETS, comparison_table, over_seeds, predictions
+from ..experiments.targets import (
+    TARGETS,
+    comparison_table,
+    complete_seeds,
+    over_seeds,
+    predictions,
+    trainings_of,
+)
 from ..lab import Lab
 from ..puppets.actions import BY_NUMBER, Action
-from .verdicts import complete_seeds
 
 CUES = ("colour", "depth", "order")
 HEADLINES = (
@@ -64,19 +70,20 @@ def cue_of_clips(lab: Lab) -> np.ndarray:
     return cues[lab.clips.labels[lab.clips.rows(lab.split.test)]]
 
 
-def confusions(lab: Lab, name: str, seeds: int | Sequence[int] = 1) -> np.ndarray:
-    """A target's counts on the test clips of that many seeds, or of these, (seed, true class, predicted class)."""
-    chosen = range(seeds) if isinstance(seeds, int) else seeds
-    return np.stack([confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in chosen])
+def confusions(lab: Lab, name: str) -> np.ndarray:
+    """A target's counts on the test clips, (seed, true class, predicted class), of every finished seed."""
+    have = complete_seeds(lab, trainings_of([name])) or [0]  # whose missing run is then named
+    return np.stack([confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in have])
 
 
-def outcomes(lab: Lab, names: Iterable[str], seeds: int | Sequence[int] = 1) -> pd.DataFrame:
+def outcomes(lab: Lab, names: Iterable[str]) -> pd.DataFrame:
     """For each cue and target, the shares in % of answers that are right, name the partner, or a third class.
 
-    Means over seeds; "low" and "high" are the 95 % interval of the right answers, as in `targets.results_table`.
+    Means over all finished seeds; "low" and "high" are the 95 % interval of the right answers, as in
+    `targets.results_table`.
     """
     cues, partner = np.array([action.cue for action in actions_of(lab)]), partners(lab)
-    counts = {name: confusions(lab, name, seeds) for name in names}
+    counts = {name: confusions(lab, name) for name in names}
     rows = []
     for cue in CUES:
         own = np.flatnonzero(cues == cue)
@@ -91,22 +98,21 @@ def outcomes(lab: Lab, names: Iterable[str], seeds: int | Sequence[int] = 1) -> 
     return pd.DataFrame(rows)
 
 
-def headlines(lab: Lab, seeds: int = 1) -> pd.DataFrame:
-    """`outcomes` of the rows that decide, cue by cue, each over those of the first `seeds` seeds that it has.
+def headlines(lab: Lab) -> pd.DataFrame:
+    """`outcomes` of the rows that decide, cue by cue. Rows without a finished run are left out.
 
-    Rows without a finished run are left out. Raises LabError where no row has one.
+    Raises LabError where no row has one.
     """
-    have = {name: complete_seeds(lab, [TARGETS[name].training], seeds) for name in HEADLINES}
-    found = [outcomes(lab, [name], chosen) for name, chosen in have.items() if chosen]
+    found = [name for name in HEADLINES if complete_seeds(lab, trainings_of([name]))]
     if not found:
         raise LabError.mismatch(None, "finished runs of the headline rows", "none", "make them: labkit reproduce cues")
-    return pd.concat(found, ignore_index=True)
+    return outcomes(lab, found)
 
 
-def comparison_by_cue(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:
+def comparison_by_cue(lab: Lab, better: str, worse: str) -> pd.DataFrame:
     """`targets.comparison_table` of one pair of targets, cue by cue: three intervals, so each is a hint."""
     pair = ((better, worse),)
-    tables = {cue: comparison_table(lab, seeds, pair, where=cue_of_clips(lab) == cue) for cue in CUES}
+    tables = {cue: comparison_table(lab, pair, where=cue_of_clips(lab) == cue) for cue in CUES}
     return pd.concat(tables, names=["cue"]).reset_index("cue")
 
 

@@ -17,11 +17,11 @@ from .claims import Claim
 from .verdicts import judge
 
 
-def differences_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
+def differences_table(lab: Lab) -> pd.DataFrame:
     """Every comparison of the lab: what differs, and the paired difference in points as `verdicts.judge` has it."""
     rows = []
     for (one, other), difference in DIFFERS.items():
-        found = judge(Claim(one, "", difference, (one,), (other,), by="ours"), lab, seeds)
+        found = judge(Claim(one, "", difference, (one,), (other,), by="ours"), lab)
         rows.append({"differs": difference, "target": one, "minus": other, "difference": found.effect,
                      "low": found.low, "high": found.high, "p": found.p, "seeds": found.seeds, "data": found.data,
                      "protocol": found.protocol})  # fmt: skip
@@ -30,11 +30,11 @@ def differences_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
 
 def as_claim(point: Discrepancy, base: str, other: str) -> Claim:
     """That deciding the point otherwise is better: "holds" or "fails" means that it matters."""
-    return Claim(f"point {point.number}", "method", f"{point.point}: the other way is better", (other,), (base,),
-                 by="ours")  # fmt: skip
+    statement = f"{point.point}: the other way is better"
+    return Claim(f"point {point.number} on {base}", "method", statement, (other,), (base,), by="ours")
 
 
-def effects_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
+def effects_table(lab: Lab) -> pd.DataFrame:
     """All 32 points with what the profile has, what was tried, and the paired difference in points.
 
     A point has a row for each target that it is measured on. Interval, seeds and words as in `verdicts.judge`:
@@ -43,13 +43,13 @@ def effects_table(lab: Lab, seeds: int = 1) -> pd.DataFrame:
     """
     rows = []
     for point in DISCREPANCIES:
-        measured = [_effect(point, *pair, lab, seeds) for pair in point.pairs]
+        measured = [_effect(point, *pair, lab) for pair in point.pairs]
         rows += [{"number": point.number, **row} for row in measured or [{"measured on": "", "effect": "not measured"}]]
     return discrepancies_table(lab.profile).merge(pd.DataFrame(rows), on="number")
 
 
-def _effect(point: Discrepancy, base: str, other: str, lab: Lab, seeds: int) -> dict[str, Any]:
-    found = judge(as_claim(point, base, other), lab, seeds)
+def _effect(point: Discrepancy, base: str, other: str, lab: Lab) -> dict[str, Any]:
+    found = judge(as_claim(point, base, other), lab)
     return {"base": base, "other": other, "measured on": TARGETS[base].short, "difference": found.effect,
             "low": found.low, "high": found.high, "p": found.p, "effect": _WORDS[found.verdict],
             "seeds needed": found.seeds_needed, "seeds": found.seeds, "data": found.data,

@@ -15,7 +15,7 @@ import pandas as pd
 from ..errors import LabError
 from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.statistics import paired_difference
-from ..experiments.targets import TARGETS, Target, answers_of_seeds, results_table
+from ..experiments.targets import TARGETS, Target, complete_seeds, paired_answers, results_table, trainings_of
 from ..lab import Lab
 
 # What a reader of Table 3 would take instead: the paper's RGB-only model, its twin without depth, one RGB stream.
@@ -77,15 +77,14 @@ def severity_table(lab: Lab, seeds: int = 1, kind: str = "speckle") -> pd.DataFr
     return results_table(lab, seeds, chosen).assign(kind=kind, severity=severities)
 
 
-def crossing(lab: Lab, seeds: int | Sequence[int] = 1, kind: str = "speckle", rival: str = "table2:15") -> Crossing:
-    """Where the curve of a kind crosses a rival's accuracy, from kept predictions of all seeds.
+def crossing(lab: Lab, kind: str = "speckle", rival: str = "table2:15") -> Crossing:
+    """Where the curve of a kind crosses a rival's accuracy, from kept predictions of all seeds that both have.
 
     Between severities the curve is taken as straight, on a logarithmic axis for speckle, and so are the ends of
     the interval of its difference to the rival. What it covers is told in `statistics.paired_difference`.
     """
-    curve = np.stack([answers_of_seeds(lab, target.name, seeds) for target in targets_of(kind)])
-    found = find_crossing(curve, answers_of_seeds(lab, rival, seeds), CORRUPTIONS[kind], lab.people())
-    return Crossing(kind, rival, *found)
+    _, (right, *curve) = paired_answers(lab, rival, *(target.name for target in targets_of(kind)))
+    return Crossing(kind, rival, *find_crossing(np.stack(curve), right, CORRUPTIONS[kind], lab.people()))
 
 
 def find_crossing(
@@ -115,10 +114,10 @@ def _first_crossing(differences: Sequence[float], places: Sequence[float]) -> fl
     return places[after - 1] + here / (here - there) * (places[after] - places[after - 1])
 
 
-def crossings_table(
-    lab: Lab, seeds: int = 1, kinds: Iterable[str] = GRADED, rivals: Sequence[str] = RIVALS
-) -> pd.DataFrame:
+def crossings_table(lab: Lab, kinds: Iterable[str] = GRADED, rivals: Sequence[str] = RIVALS) -> pd.DataFrame:
     """`crossing` of every kind with every rival, a row each, in words, too."""
-    found = [crossing(lab, seeds, kind, rival) for kind in kinds for rival in rivals]
-    rows = [{**asdict(one), "unit": CORRUPTIONS[one.kind].unit, "in words": str(one)} for one in found]
-    return pd.DataFrame(rows).assign(seeds=seeds, data=lab.data_name, protocol=lab.split.name)
+    found = [crossing(lab, kind, rival) for kind in kinds for rival in rivals]
+    seeds = {rival: len(complete_seeds(lab, trainings_of(("table3:none", rival)))) for rival in rivals}
+    rows = [{**asdict(one), "unit": CORRUPTIONS[one.kind].unit, "in words": str(one), "seeds": seeds[one.rival]}
+            for one in found]  # fmt: skip
+    return pd.DataFrame(rows).assign(data=lab.data_name, protocol=lab.split.name)

@@ -183,14 +183,14 @@ def largest_drops(before: np.ndarray, after: np.ndarray, labels: np.ndarray, cou
     return order[np.sort(first)][:count]
 
 
-def gains_by_class(lab: Lab, better: str, worse: str, seeds: int = 1) -> pd.DataFrame:
+def gains_by_class(lab: Lab, better: str, worse: str) -> pd.DataFrame:
     """Where one target beats another: `targets.comparison_table` class by class, with the test clips of each.
 
     A class has few clips, so its interval is wide; of a dozen intervals one may well miss zero by chance alone.
     """
     labels = lab.clips.labels[lab.clips.rows(lab.split.test)]
     pair, present = ((better, worse),), np.unique(labels)
-    tables = [comparison_table(lab, seeds, pair, where=labels == label) for label in present]
+    tables = [comparison_table(lab, pair, where=labels == label) for label in present]
     table = pd.concat(tables, ignore_index=True)
     table.insert(0, "class", [lab.clips.class_names[label] for label in present])
     table["clips"] = np.bincount(labels)[present]

@@ -19,10 +19,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import LabError
+from ..experiments import committed
 from ..experiments.comparisons import what_differs
 from ..experiments.statistics import clip_spread, gap_closed, holm, paired_difference, seed_interval, seeds_needed
-from ..experiments.targets import TARGETS, UPPER, answers_of_seeds, look
+from ..experiments.targets import complete_seeds, look, paired_answers, trainings_of
 from ..lab import Lab
 from .claims import CLAIMS, Claim
 from .noise_curves import crossing
@@ -50,23 +50,17 @@ class Verdict:
 NOTHING = (math.nan, math.nan, math.nan, math.nan)
 
 
-def judge(claim: Claim, lab: Lab, seeds: int = 1) -> Verdict:
-    """The verdict over those of the first `seeds` seeds that have all its runs; nothing is trained."""
-    have = complete_seeds(lab, claim.trainings, seeds)
+def judge(claim: Claim, lab: Lab) -> Verdict:
+    """The verdict over all seeds that have all its runs; nothing is trained. In a notebook: see `committed`."""
+    have = complete_seeds(lab, claim.trainings)
     about = {"data": lab.data_name, "protocol": lab.split.name, "seeds": len(have)}
+    if theirs := committed.comparison(lab, claim.name, len(have)):
+        found = (theirs[name] for name in ("value", "low", "high", "p", "verdict", "seeds needed", "note"))
+        return Verdict(*found, **{**about, "seeds": theirs["seeds"]})
     if not have:
         return Verdict(*NOTHING, "not run", None, "", **about)
     judged = {"faster": _judge_curves, "crosses": _judge_crossing}.get(claim.kind, _judge_answers)
     return Verdict(*judged(claim, lab, have), **about)
-
-
-def complete_seeds(lab: Lab, trainings: Iterable[str], seeds: int) -> list[int]:
-    """Which of the first `seeds` seeds have finished runs of all these trainings: what a paired comparison rests on.
-
-    Whatever the runs say: a seed counts as soon as both sides have it, and no seed is left out.
-    """
-    looks = {seed: look(lab.with_seed(seed), trainings).values() for seed in range(seeds)}
-    return [seed for seed, runs in looks.items() if all(not isinstance(run, LabError) and run.done for run in runs)]
 
 
 def word(claim: Claim, low: float, high: float) -> str:
@@ -84,10 +78,9 @@ def word(claim: Claim, low: float, high: float) -> str:
 
 def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
     """Effect, low, high, p, word, seeds needed and note, from the answers to each test clip."""
-    plus, minus = (
-        np.sum([answers_of_seeds(lab, name, have) for name in side], axis=0, dtype=float)
-        for side in (claim.plus, claim.minus)
-    )
+    _, right = paired_answers(lab, *claim.plus, *claim.minus)
+    sides = right[: len(claim.plus)], right[len(claim.plus) :]
+    plus, minus = (np.sum(side, axis=0, dtype=float) for side in sides)
     people = lab.people()
     found = paired_difference(plus, minus, groups=people)
     effect, low, high = 100 * found.value, 100 * found.low, 100 * found.high
@@ -108,7 +101,7 @@ def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
 
 
 def _judge_crossing(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
-    found = crossing(lab, have, rival=claim.plus[0])
+    found = crossing(lab, rival=claim.plus[0])
     value, low, high = (math.inf if place is None else place for place in (found.severity, found.low, found.high))
     return value, low, high, math.nan, word(claim, low, high), None, str(found)
 
@@ -177,7 +170,7 @@ def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def claims_table(labs: Lab | Iterable[Lab], seeds: int = 1, claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
+def claims_table(labs: Lab | Iterable[Lab], claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
     """Every claim on every bench, one row each: the paper's effect, ours with its interval, the verdict.
 
     "p (Holm)" is adjusted over all rows of the table that have a p. Nothing is trained; a claim whose
@@ -185,7 +178,7 @@ def claims_table(labs: Lab | Iterable[Lab], seeds: int = 1, claims: Iterable[Cla
     """
     table = pd.DataFrame([
         {"claim": claim.name, "by": claim.by, "section": claim.section, "statement": claim.statement,
-         "paper": claim.in_paper(bench.split.name), **vars(judge(claim, bench, seeds)), "level": claim.level,
+         "paper": claim.in_paper(bench.split.name), **vars(judge(claim, bench)), "level": claim.level,
          "unit": UNITS.get(claim.kind, "points"), "chain": claim.chain, "differs": claim.differs}
         for bench in ([labs] if isinstance(labs, Lab) else labs) for claim in claims
     ])  # fmt: skip
@@ -208,6 +201,8 @@ def chains(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+UPPER = "table2:8"  # RGB and depth, in training and at test
+
 # An RGB-only model, and what it must beat: one RGB stream, its own twin without depth, and depth's weights alone.
 GAPS = (
     ("table2:13", "table2:2"),
@@ -220,29 +215,25 @@ GAPS = (
 )
 
 
-def gaps_table(lab: Lab, seeds: int = 1, gaps=GAPS) -> pd.DataFrame:
+def gaps_table(lab: Lab, gaps=GAPS) -> pd.DataFrame:
     """(student - baseline) / (RGB+D - baseline) in %, a row each of `gaps`.
 
     Against one RGB stream it credits depth with all that a second stream and longer training add; against
     the control of equal capacity, budget and starting point it does not, and against depth's weights trained
-    on labels alone it counts what the teaching adds to them. Each rests on those of the first `seeds` seeds
-    that have its three models, in "seeds". Empty where row 8 is not above the baseline. Raises LabError
-    where no seed has them.
+    on labels alone it counts what the teaching adds to them. Each rests on all seeds that have its three models,
+    how many is in "seeds". Empty where row 8 is not above the baseline. Raises LabError where no seed has them.
     """
     rows = []
     for student, baseline in gaps:
-        names = (student, baseline, UPPER)
-        have = complete_seeds(lab, trainings_of(names), seeds) or [0]  # whose missing run is then named
-        right = [answers_of_seeds(lab, name, have) for name in names]
-        shares: list[float | None] = [None, None, None]
-        if right[2].mean() > right[1].mean():
-            shares = [None if share is None else 100 * share for share in gap_closed(*right, groups=lab.people())]
+        seeds = len(complete_seeds(lab, trainings_of((student, baseline, UPPER))))
+        if theirs := committed.comparison(lab, f"gap {student} - {baseline}", seeds):
+            shares, seeds = [theirs[name] for name in ("value", "low", "high")], theirs["seeds"]
+        else:
+            _, right = paired_answers(lab, student, baseline, UPPER)
+            shares = [None, None, None]
+            if right[2].mean() > right[1].mean():
+                shares = [None if share is None else 100 * share for share in gap_closed(*right, groups=lab.people())]
         closed = dict(zip(("gap closed", "low", "high"), shares, strict=True))
-        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": len(have),
+        rows.append({"student": student, "baseline": baseline, "upper": UPPER, **closed, "seeds": seeds,
                      "differs": what_differs(student, baseline)})  # fmt: skip
     return pd.DataFrame(rows).assign(data=lab.data_name, protocol=lab.split.name)
-
-
-def trainings_of(names: Iterable[str]) -> tuple[str, ...]:
-    """The trainings that these targets read, each once."""
-    return tuple(dict.fromkeys(TARGETS[name].training for name in names))

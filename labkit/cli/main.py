@@ -37,22 +37,20 @@ def run(
     profile: str = "mini",
     seeds: int = 1,
     force: bool = False,
-    refresh: bool = False,
     jobs: int | None = None,
     data: Path | None = None,
     protocol: str | None = None,
     home: Path | None = None,
 ) -> int:
-    """Make the embedded set, execute all notebooks in order, write the results table.
+    """Make the embedded set, execute all notebooks in order, write the results table; all of it into runs/.
 
-    With --data, the notebooks see that data root in place of the embedded set, and what they leave stays
-    in runs/. What is up to date is not done again. The exit status is 1 when a notebook failed.
+    With --data, the notebooks see that data root in place of the embedded set. What is up to date is not done again.
+    The exit status is 1 when a notebook failed.
 
     Args:
         profile: Size of the experiment: smoke, mini or paper.
         seeds: How many seeds each result rests on.
         force: Execute notebooks that are up to date, too.
-        refresh: Keep the outputs in the notebooks themselves, too, as they are committed.
         jobs: Notebooks executed at the same time; by default one a core, as far as memory goes.
         data: A data root that the lab knows (`labkit data check ROOT`); by default the embedded set.
         protocol: Which clips are held out for the test, by name; by default cross-subject, or else the set's own.
@@ -60,34 +58,45 @@ def run(
     """
     at_least_one(seeds=seeds, jobs=jobs)
     from .. import lab
-    from ..tools import machine
     from ..tools.home import find_home, find_notebooks
 
     base = find_home(home)
     notebooks = find_notebooks(base)
-    from ..experiments import targets  # seconds: only now that there is something to do
-    from ..puppets import opening
-
     bench = lab.open_lab(profile, protocol, home=base, data=data)
-    if refresh:
-        _check_shown(bench, seeds, data)
     _make_ahead(bench, seeds)
-    jobs = machine.trainings_at_once() if jobs is None else jobs  # a notebook takes what a training takes
-    succeeded = _execute(notebooks, bench, seeds, jobs=jobs, force=force, refresh=refresh, elsewhere=data is not None)
+    env = {} if data is None else {lab.DATA_VARIABLE: str(bench.root)}
+    succeeded = _execute(notebooks, bench, seeds, jobs, force, env)
     _keep_results(bench, seeds)
-    if refresh:
-        write_tidy(opening.open_labs(profile, "all", home=base), targets.MAX_SEEDS, base / "figures" / "tidy.csv")
     return 0 if succeeded else 1
 
 
-def _check_shown(bench: Lab, seeds: int, data: Path | None) -> None:
-    """LabError where the notebooks would keep outputs that are not those which are committed."""
-    from ..figures.style import SHOWN
+def publish(jobs: int | None = None, home: Path | None = None) -> int:
+    """Write what is committed anew from the runs that are there: figures/, README, findings, outputs of notebooks.
 
-    asked, committed = (bench.series_name, bench.split.name, seeds), (SHOWN, "cross-subject", 1)
-    if asked != committed:
-        fix = "leave --refresh out: what is committed shows the embedded set, as the parameters cells say"
-        raise LabError.mismatch(data, f"--refresh with {committed}", asked, fix)
+    Everything rests on the embedded set, profile mini, every seed and both protocols of the paper. Runs that are
+    missing are named: `labkit reproduce` makes them. Nothing is replaced where a notebook fails (status 1) or a page
+    asks for a number that there is not.
+
+    Args:
+        jobs: Notebooks executed at the same time; by default one a core, as far as memory goes.
+        home: Folder of README, notebooks/, figures/ and runs/; by default the one that holds notebooks/.
+    """
+    at_least_one(jobs=jobs)
+    from ..course import published
+    from ..experiments import committed
+    from ..puppets import opening
+    from ..tools.home import find_home, find_notebooks
+
+    base = find_home(home)
+    labs = opening.open_labs(committed.SHOWN, "all", home=base)
+    notebooks = find_notebooks(base)
+    published.check(labs[0])
+    with committed.being_made():
+        pages = published.draw(labs, base)
+        if not _execute(notebooks, labs[0], 1, jobs, force=True, env={}):
+            return 1
+        published.put(labs[0], base, notebooks, pages)
+    return 0
 
 
 def _make_ahead(bench: Lab, seeds: int) -> None:
@@ -98,28 +107,22 @@ def _make_ahead(bench: Lab, seeds: int) -> None:
     graph.run_graph(targets.needs(possible, [bench], seeds), workers=None)
 
 
-def _execute(notebooks: Sequence[Path], bench: Lab, seeds: int, *, jobs: int, force: bool, refresh: bool,
-             elsewhere: bool) -> bool:  # fmt: skip
-    """Run the series on this bench, whose data lie `elsewhere` than the lab's own; whether all succeeded."""
-    from .. import lab
+def _execute(notebooks: Sequence[Path], bench: Lab, seeds: int, jobs: int | None, force: bool,
+             env: dict[str, str]) -> bool:  # fmt: skip
+    """Run the series on this bench, in an environment with `env` added; whether all succeeded."""
     from ..course import series
-    from ..course.notebooks import adopt_outputs, read_notebook
+    from ..figures.style import records_folder
     from ..tools import machine
 
-    runs = bench.runs.root
-    folder, env = runs / "notebooks" / bench.series_name, {"LABKIT_HOME": str(runs.parent)}
-    if elsewhere:
-        env[lab.DATA_VARIABLE] = str(bench.root)
+    jobs = machine.trainings_at_once() if jobs is None else jobs  # a notebook takes what a training takes
+    env = {"LABKIT_HOME": str(bench.runs.root.parent), **env}
     if jobs > 1:  # kernels share the cores
         env["OMP_NUM_THREADS"] = str(max(machine.available_cores() // jobs, 1))
     parameters = {"profile": bench.profile.name, "protocol": bench.split.name, "seeds": seeds}
     records = series.run_series(
-        notebooks, folder, parameters, timeout=NOTEBOOK_SECONDS, jobs=jobs, force=force,
+        notebooks, records_folder(bench), parameters, timeout=NOTEBOOK_SECONDS, jobs=jobs, force=force,
         data_fingerprint=bench.clips.fingerprint, env=env,
     )  # fmt: skip
-    for path, record in zip(notebooks, records, strict=True):
-        if refresh and record.succeeded:
-            adopt_outputs(read_notebook(path), folder / f"{record.name}.ipynb")
     return all(record.succeeded for record in records)
 
 
@@ -132,7 +135,7 @@ def _keep_results(bench: Lab, seeds: int) -> None:
     path = bench.runs.root / f"results-{bench.series_name}.csv"
     files.write_text(path, table.to_csv(index=False))
     show_table(table)
-    write_tidy([bench], seeds)
+    write_tidy([bench])
     print(f"this table: {path}; notebooks: {path.parent / 'notebooks' / bench.series_name}", file=sys.stderr)
 
 
@@ -160,6 +163,7 @@ def doctor(home: Path | None = None) -> None:
 
 
 app.command(run)
+app.command(publish)
 app.command(reproduce)
 app.command(list_targets, name="targets")
 app.command(settings)

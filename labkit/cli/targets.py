@@ -43,8 +43,7 @@ def reproduce(
         names: Targets such as table2:15, a group such as table2, all, or everything; and tables and figures: table1,
             fig3, fig4, claims, gaps, discrepancies, differences, cues, overview.
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
-        seeds: How many seeds each result rests on; claims, gaps, discrepancies and cues take more where all
-            sides of a comparison have them.
+        seeds: How many seeds to train; what is printed and drawn rests on all that there are.
         profile: Size of the experiment: smoke, mini or paper; any of its settings may follow, such as
             --step3.lr 1e-3 (`labkit settings` lists them).
         workers: Trainings made at the same time, in processes that share the cores; by default one a core,
@@ -82,7 +81,7 @@ def list_targets(
 
     Args:
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
-        seeds: How many seeds each result rests on.
+        seeds: How many seeds are to be there; what is printed rests on all that are.
         profile: Size of the experiment: smoke, mini or paper.
         data: A data root that the lab knows; by default the embedded set.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
@@ -154,17 +153,17 @@ def _show(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[L
     """The targets as tables, all results as a file, and what is to be drawn; whether all of that was drawn."""
     if names:
         _show_targets(labs, seeds, names)
-    write_tidy(labs, seeds)
-    missed = [one for one in drawn for bench in labs if not _draw(one, bench, seeds)]
+    write_tidy(labs)
+    missed = [one for one in drawn for bench in labs if not _draw(one, bench)]
     return not missed
 
 
-def _draw(one: TableOrFigure, bench: Lab, seeds: int) -> bool:
+def _draw(one: TableOrFigure, bench: Lab) -> bool:
     """Draw one from what is there and tell where it lies, or what it misses; whether it was drawn."""
     from ..figures import paper
 
     try:
-        print(*paper.save(one, bench, seeds), sep="\n")
+        print(*paper.save(one, bench), sep="\n")
     except LabError as error:
         print(f"labkit: {one.name}, {bench.split.name}: {error}", file=sys.stderr)
         return False
@@ -203,10 +202,10 @@ def show_table(table: pd.DataFrame) -> None:
     print(shown.to_string(index=False, float_format="{:.1f}".format))
 
 
-def write_tidy(labs: Sequence[Lab], seeds: int, path: Path | None = None) -> None:
-    """Every finished result of these protocols and seeds, one a row, beside the runs or in `path`."""
+def write_tidy(labs: Sequence[Lab]) -> None:
+    """Every finished result of these protocols, one a row, beside the runs."""
     from .. import files
     from ..experiments import targets
 
-    path = path or labs[0].runs.root / f"results-{labs[0].series_name}-tidy.csv"
-    files.write_text(path, targets.tidy(labs, seeds).to_csv(index=False, float_format="%.6g"))
+    path = labs[0].runs.root / f"results-{labs[0].series_name}-tidy.csv"
+    files.write_text(path, targets.tidy(labs).to_csv(index=False, float_format="%.6g"))

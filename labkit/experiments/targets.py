@@ -18,18 +18,19 @@ from filelock import FileLock, Timeout
 
 from ..errors import LabError
 from ..lab import EMBEDDED, Lab
-from ..runs import LOCK, PREDICTIONS, RECORD, Run
+from ..runs import LOCK, PREDICTIONS, RECORD, TRAINING_VERSION, Run
+from . import committed
 from .comparisons import what_differs
 from .graph import run_graph
-from .statistics import Interval, gap_closed, paired_difference, seed_interval, wilson_interval
+from .statistics import paired_difference, seed_interval, wilson_interval
 from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
 from .trainings import make
 
 __all__ = [
-    "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "UPPER", "Target",
-    "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "gap_closed_by_depth",
-    "get_targets", "in_words", "look", "make", "needs", "possible", "predictions", "reproduce",
-    "results_table", "seeds_there", "state_of", "tidy",
+    "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "Target",
+    "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "complete_seeds", "get_targets",
+    "in_words", "look", "make", "needs", "paired_answers", "possible", "predictions", "reproduce",
+    "results_table", "seeds_there", "state_of", "tidy", "trainings_of",
 ]  # fmt: skip
 
 # Differences that carry the paper's claim and their honest twins: (better, than what).
@@ -66,36 +67,47 @@ def possible(lab: Lab, names: Sequence[str]) -> list[Target]:
     return [target for target in chosen if not isinstance(found[target.training], LabError)]
 
 
-MAX_SEEDS = 10  # of a target are looked for, where all that are there are to be shown
+MAX_SEEDS = 10  # of a target are looked for
+
+
+def complete_seeds(lab: Lab, trainings: Iterable[str]) -> list[int]:
+    """The seeds that have finished runs of all these trainings: what every comparison rests on.
+
+    Whatever the runs say: a seed counts as soon as all sides have it, and no seed is left out. Nothing is trained.
+    """
+    looks = {seed: look(lab.with_seed(seed), trainings).values() for seed in range(MAX_SEEDS)}
+    return [seed for seed, runs in looks.items() if all(not isinstance(run, LabError) and run.done for run in runs)]
+
+
+def trainings_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The trainings that these targets read, each once."""
+    return tuple(dict.fromkeys(TARGETS[name].training for name in names))
 
 
 def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
-    """How many seeds, from 0 on, have all trainings of the named targets finished; `at_least`, if fewer have.
-
-    Nothing is trained. A notebook trains what its parameters say and shows all there is.
-    """
-    trainings = {target.training for target in get_targets(names)}
-    for seed in range(MAX_SEEDS):
-        runs = look(lab.with_seed(seed), trainings).values()
-        if not all(isinstance(run, Run) and run.done for run in runs):  # one that this lab cannot have never is
-            return max(seed, at_least)
-    return MAX_SEEDS
+    """How many seeds, from 0 on, are complete for the named targets or groups; `at_least`, if fewer are."""
+    have = complete_seeds(lab, trainings_of(target.name for target in get_targets(names)))
+    return max(at_least, next(seed for seed in range(MAX_SEEDS + 1) if seed not in have))
 
 
 def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
     """One row a target: the paper's figure, ours in % with a 95 % interval, and how far it has come.
 
-    With one seed the interval is Wilson's over test clips; with several it is the t interval over
-    seeds. Nothing is trained; what is missing stays empty. `attrs["made on"]` of the table counts the
+    Ours rests on every finished seed, in a notebook on committed ones where those are more (`committed`); the state is
+    that of the `seeds` asked for. With one seed the interval is Wilson's over test clips; with several it is the t
+    interval over seeds. Nothing is trained; what is missing stays empty. `attrs["made on"]` of the table counts the
     trainings behind it by where they were made, such as "bf16 on AMD EPYC".
     """
-    chosen = list(targets or TARGETS.values())
-    looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], seeds)]
+    chosen, theirs, more = list(targets or TARGETS.values()), committed.tests(lab), []
+    looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], max(seeds, MAX_SEEDS))]
     found = [_states(runs) for runs in looks]
     rows = []
     for target in chosen:
         seen = [by_training[target.training] for by_training in found]
         done = [outputs[target.reading]["test"] for outputs, _ in seen if outputs]
+        if len(kept := theirs.get(target.name, ())) > len(done):
+            more.append((len(kept), len(done)))
+            done = kept
         rows.append(
             {
                 "target": target.name,
@@ -106,9 +118,11 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
                 "seeds": len(done),
                 "data": lab.data_name,
                 **({"profile": lab.profile.name} if "+" in lab.profile.name else {}),  # with settings changed
-                "state": combined([state for _, state in seen]),
+                "state": combined([state for _, state in seen[:seeds]]),
             }
         )
+    if more:
+        committed.told(f"{len(more)} of {len(rows)} rows", *map(max, zip(*more, strict=True)))
     table = pd.DataFrame(rows).astype(dict.fromkeys(("paper", "ours", "low", "high"), float))  # NaN, not None
     finished = {runs[name].id: runs[name] for runs, states in zip(looks, found, strict=True)
                 for name, (outputs, _) in states.items() if outputs}  # fmt: skip
@@ -116,13 +130,13 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     return table
 
 
-TIDY = ("protocol", "target", "seed", "accuracy", "correct", "total", "run", "paper", "data", "profile")
+TIDY = ("protocol", "target", "seed", "accuracy", "correct", "total", "run", "paper", "data", "profile", "version")
 
 
-def tidy(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
+def tidy(labs: Iterable[Lab], targets: Iterable[Target] | None = None) -> pd.DataFrame:
     """One row a protocol, target and seed, finished ones only; accuracies in %. Nothing is trained."""
     chosen, rows = list(targets or TARGETS.values()), []
-    for lab, trainings in needs(chosen, labs, seeds):
+    for lab, trainings in needs(chosen, labs, MAX_SEEDS):
         runs = look(lab, trainings)
         found = _states(runs)
         for target in chosen:
@@ -131,7 +145,7 @@ def tidy(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None =
                 test, run = outputs[target.reading]["test"], runs[target.training].id
                 rows.append((lab.split.name, target.name, lab.seed, 100 * test["accuracy"], test["correct"],
                              test["total"], run, target.paper.get(lab.split.name), lab.data_name,
-                             lab.profile.name))  # fmt: skip
+                             lab.profile.name, TRAINING_VERSION))  # fmt: skip
     return pd.DataFrame(rows, columns=TIDY)
 
 
@@ -160,20 +174,33 @@ def answers_of_seeds(lab: Lab, name: str, seeds: int | Sequence[int]) -> np.ndar
     return np.stack([answers(lab.with_seed(seed), name) for seed in chosen])
 
 
-def comparison_table(lab: Lab, seeds: int = 1, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
-    """Paired differences in points over the test clips of all seeds, with 95 % intervals, p and what differs.
+def paired_answers(lab: Lab, *names: str) -> tuple[list[int], list[np.ndarray]]:
+    """The seeds that all these targets have, and each target's answers in them, (seeds, N) bool.
+
+    Raises LabError, which names what is missing, where no seed has all of them.
+    """
+    have = complete_seeds(lab, trainings_of(names)) or [0]  # whose missing run is then named
+    return have, [answers_of_seeds(lab, name, have) for name in names]
+
+
+def comparison_table(lab: Lab, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
+    """Paired differences in points over the test clips of all seeds that both have, 95 % intervals, p, what differs.
 
     From two seeds on the interval covers other people and other seeds. With one seed it covers other people and
-    this very training (`statistics.paired_difference`). `where` (N,) bool keeps some of the test clips.
+    this very training (`statistics.paired_difference`). `where` (N,) bool keeps some of the test clips. In a notebook
+    a committed row stands where it rests on more seeds (`committed`).
     """
     kept = np.full(len(lab.split.test), True) if where is None else where
-    people = lab.people()[kept]
-    rows = []
+    people, rows = lab.people()[kept], []
     for better, worse in pairs:
-        right = [answers_of_seeds(lab, name, seeds)[:, kept] for name in (better, worse)]
-        value, low, high, p = paired_difference(*right, groups=people)
-        points = {"difference": 100 * value, "low": 100 * low, "high": 100 * high, "p": p}
-        rows.append({"target": better, "minus": worse, **points, "seeds": seeds, "data": lab.data_name,
+        seeds = len(complete_seeds(lab, trainings_of((better, worse))))
+        found = committed.comparison(lab, f"{better} - {worse}", seeds) if where is None else None
+        if found is None:
+            have, right = paired_answers(lab, better, worse)
+            value, low, high, p = paired_difference(*(answer[:, kept] for answer in right), groups=people)
+            found = {"value": 100 * value, "low": 100 * low, "high": 100 * high, "p": p, "seeds": len(have)}
+        points = {name: found[name] for name in ("low", "high", "p", "seeds")}
+        rows.append({"target": better, "minus": worse, "difference": found["value"], **points, "data": lab.data_name,
                      "differs": what_differs(better, worse)})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -187,21 +214,6 @@ def in_words(comparisons: pd.DataFrame) -> list[str]:
         one = " (one seed: other trainings are not covered)" if row.seeds == 1 else ""
         sentences.append(f"{names}: {row.difference:+.1f} points, {row.low:+.1f} to {row.high:+.1f}: {place}{one}")
     return sentences
-
-
-UPPER = "table2:8"  # RGB and depth, in training and at test
-
-
-def gap_closed_by_depth(
-    lab: Lab, seeds: int = 1, baseline: str = "control:15", student: str = "table2:15"
-) -> Interval:
-    """How much of the way from a baseline to RGB+D (row 8) an RGB-only model, by default row 15, goes.
-
-    The interval covers what that of `comparison_table` does. Raises LabError where row 8 is not above
-    the baseline: there is no gap.
-    """
-    right = [answers_of_seeds(lab, name, seeds) for name in (student, baseline, UPPER)]
-    return gap_closed(*right, groups=lab.people())
 
 
 # -- how far runs have come ----------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """The paper's tables and figures, and ours beside them, by name, as `labkit reproduce fig4` makes them.
 
 Each tells which trainings it rests on and draws from finished runs; `save` writes the figure as SVG, PDF and PNG and
-its numbers as CSV. Seeds whose runs are missing are left out. Where models are compared, each comparison rests on
-every seed that all of its sides have, asked for or not, and its row says how many.
+its numbers as CSV. Everything rests on all seeds that there are, and a comparison on all that its sides share.
 """
 
 from __future__ import annotations
@@ -21,27 +20,34 @@ from ..analysis.cues import HEADLINES, headlines
 from ..analysis.effects import differences_table, effects_table
 from ..analysis.verdicts import (
     GAPS,
+    UPPER,
     claims_table,
-    complete_seeds,
     curves_of,
     gaps_table,
     iterations_saved,
     running_median,
     starts,
-    trainings_of,
 )
 from ..clips import colorize_depth
 from ..errors import LabError
 from ..experiments.comparisons import DIFFERS
 from ..experiments.discrepancies import DISCREPANCIES
-from ..experiments.targets import ALL_GROUPS, MAX_SEEDS, TARGETS, UPPER, Target, get_targets, results_table
+from ..experiments.targets import (
+    ALL_GROUPS,
+    TARGETS,
+    Target,
+    complete_seeds,
+    get_targets,
+    results_table,
+    trainings_of,
+)
 from ..files import write_text
 from ..lab import Lab
 from .curves import hallucination_curves
 from .gallery import cue_outcomes
 from .pictures import strips
 from .results import claims_figure, effects_figure, results
-from .style import figures_folder, save_figure
+from .style import figures_folder, in_seeds, save_figure
 
 Drawing = tuple[Figure | None, pd.DataFrame | None]
 
@@ -52,18 +58,13 @@ class TableOrFigure:
 
     name: str
     caption: str  # its data are named when it is saved
-    from_runs: Callable[[Lab, int], Drawing]
-    sides: tuple[tuple[str, ...], ...] = ()  # the trainings of each comparison in it, or all of them as one
-    comparing: bool = False  # then it takes every seed that all sides have: what the runs say chooses none of them
-    remark: Callable[[Lab, int], str] = lambda lab, seeds: ""  # what the runs add to its caption
+    draw: Callable[[Lab], Drawing]  # the figure and its numbers; LabError without runs that it cannot do without
+    sides: tuple[tuple[str, ...], ...] = ()  # the trainings of each row or comparison in it
+    remark: Callable[[Lab], str] = lambda lab: ""  # what the runs add to its caption
 
     @property
     def trainings(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(sum(self.sides, ())))
-
-    def draw(self, lab: Lab, seeds: int = 1) -> Drawing:
-        """The figure and its numbers; LabError where runs that it cannot do without are missing."""
-        return self.from_runs(lab, max(seeds, MAX_SEEDS) if self.comparing else seeds)
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
@@ -89,14 +90,14 @@ TABLE1 = (
 )
 
 
-def table1(lab: Lab, seeds: int = 1) -> pd.DataFrame:
+def table1(lab: Lab) -> pd.DataFrame:
     """Table 1: what the paper cites, on NTU RGB+D, and its own rows beside ours on the lab's data and protocol.
 
     Where we re-made a row, "ours" with its interval and seeds stands beside the paper's figures; rows that
     are only cited have none. Accuracies in %.
     """
     made = [TARGETS[name] for _, name, *cited in TABLE1 if not cited]
-    ours = results_table(lab, seeds, made).set_index("target")
+    ours = results_table(lab, targets=made).set_index("target")
     rows = []
     for kind, name, *cited in TABLE1:
         if cited:
@@ -111,12 +112,12 @@ def table1(lab: Lab, seeds: int = 1) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def table1_by_protocol(labs: Iterable[Lab], seeds: int = 1) -> pd.DataFrame:
+def table1_by_protocol(labs: Iterable[Lab]) -> pd.DataFrame:
     """`table1` under every protocol, with the columns of `beside_paper`, but ("", "method" | "kind" | "tested on").
 
     What is only cited, and under none of these protocols, is left out.
     """
-    tables = {lab.split.name: table1(lab, seeds) for lab in labs}
+    tables = {lab.split.name: table1(lab) for lab in labs}
     parts = {"": next(iter(tables.values()))[["method", "kind", "tested on"]]}
     for name, table in tables.items():
         columns = [f"paper {name}", "ours", "low", "high", "seeds"]
@@ -128,14 +129,14 @@ def table1_by_protocol(labs: Iterable[Lab], seeds: int = 1) -> pd.DataFrame:
 # -- Table 2 and the supplement --------------------------------------------------------------------
 
 
-def beside_paper(labs: Iterable[Lab], seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
+def beside_paper(labs: Iterable[Lab], targets: Iterable[Target] | None = None) -> pd.DataFrame:
     """Each target under every protocol, the paper's figure beside ours; nothing is trained.
 
     Rows by target; columns ("", "model"), then for each protocol (protocol, "paper" | "ours" | "low" | "high" |
     "seeds"), where seeds are those that are finished.
     """
     chosen = list(targets or TARGETS.values())
-    tables = {lab.split.name: results_table(lab, seeds, chosen).set_index("target") for lab in labs}
+    tables = {lab.split.name: results_table(lab, targets=chosen).set_index("target") for lab in labs}
     parts = {"": next(iter(tables.values()))[["model"]]}
     parts |= {name: table[["paper", "ours", "low", "high", "seeds"]] for name, table in tables.items()}
     return pd.concat(parts, axis=1)
@@ -153,7 +154,7 @@ def example_frames(lab: Lab, count: int = 6) -> tuple[np.ndarray, np.ndarray, li
     return lab.clips.rgb(clips)[:, middle], colorize_depth(lab.clips.depth(clips)[:, [middle]])[:, 0], names
 
 
-def _fig3(lab: Lab, seeds: int) -> Drawing:
+def _fig3(lab: Lab) -> Drawing:
     rgb, depth, names = example_frames(lab)
     return strips({"RGB": rgb, "depth": depth}, [textwrap.fill(name, 16) for name in names]), None
 
@@ -161,10 +162,10 @@ def _fig3(lab: Lab, seeds: int) -> Drawing:
 FIG4 = {"with connections (row 13)": "hallucination", "without (row 14)": "hallucination_unconnected"}
 
 
-def _fig4(lab: Lab, seeds: int) -> Drawing:
+def _fig4(lab: Lab) -> Drawing:
     curves: dict[str, list] = {label: [] for label in FIG4}
     rows = []
-    for seed, pair in _fig4_curves(lab, seeds).items():
+    for seed, pair in _fig4_curves(lab).items():
         for label, curve in zip(FIG4, pair, strict=True):
             curves[label].append(curve)
             smooth = running_median(curve)
@@ -176,14 +177,14 @@ def _fig4(lab: Lab, seeds: int) -> Drawing:
     return hallucination_curves(curves), pd.concat(rows)
 
 
-def _fig4_curves(lab: Lab, seeds: int) -> dict[int, list[list[dict]]]:
+def _fig4_curves(lab: Lab) -> dict[int, list[list[dict]]]:
     trainings = tuple(FIG4.values())
-    return curves_of(lab, trainings, complete_seeds(lab, trainings, seeds))
+    return curves_of(lab, trainings, complete_seeds(lab, trainings))
 
 
-def _fig4_remark(lab: Lab, seeds: int) -> str:
+def _fig4_remark(lab: Lab) -> str:
     """How much of the lead is there at the first iteration."""
-    pairs = list(_fig4_curves(lab, seeds).values())
+    pairs = list(_fig4_curves(lab).values())
     if not pairs:
         return ""
     start, saved = starts(pairs), np.mean([iterations_saved(*pair) for pair in pairs])
@@ -195,51 +196,51 @@ def _fig4_remark(lab: Lab, seeds: int) -> str:
 # -- ours ------------------------------------------------------------------------------------------
 
 
-def _claims(lab: Lab, seeds: int) -> Drawing:
-    table = claims_table(lab, seeds)
+def _claims(lab: Lab) -> Drawing:
+    table = claims_table(lab)
     return claims_figure(table), table
 
 
-def _discrepancies(lab: Lab, seeds: int) -> Drawing:
-    table = effects_table(lab, seeds)
+def _discrepancies(lab: Lab) -> Drawing:
+    table = effects_table(lab)
     measured = "difference" in table and table["difference"].notna().any()
     return effects_figure(table) if measured else None, table
 
 
-def _overview(lab: Lab, seeds: int) -> Drawing:
-    table = results_table(lab, seeds, get_targets(["all"]))
+def _overview(lab: Lab) -> Drawing:
+    table = results_table(lab, targets=get_targets(["all"]))
     return results(table), table
 
 
-def _cues(lab: Lab, seeds: int) -> Drawing:
-    table = headlines(lab, seeds)
+def _cues(lab: Lab) -> Drawing:
+    table = headlines(lab)
     return cue_outcomes(table), table
 
 
-_OURS = trainings_of(name for name, target in TARGETS.items() if target.group in ALL_GROUPS)
+def _each(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple((training,) for training in trainings_of(names))
+
+
+_OURS = _each(name for name, target in TARGETS.items() if target.group in ALL_GROUPS)
 TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
     one.name: one
     for one in (
-        TableOrFigure("table1", "Table 1 of the paper with our rows", lambda lab, seeds: (None, table1(lab, seeds)),
-                      (trainings_of(name for _, name, *cited in TABLE1 if not cited),)),
+        TableOrFigure("table1", "Table 1 of the paper with our rows", lambda lab: (None, table1(lab)),
+                      _each(name for _, name, *cited in TABLE1 if not cited)),
         TableOrFigure("fig3", "Fig. 3 of the paper: aligned RGB and depth frames, one test clip each", _fig3),
         TableOrFigure("fig4", "Fig. 4 of the paper: hallucination loss (eq. 3) in step 3 with and without connections; "
                       "the paper lowered the learning rate of the run without by ten on the way, here both follow one "
                       "schedule", _fig4, (tuple(FIG4.values()),), remark=_fig4_remark),
         TableOrFigure("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
-                      tuple(claim.trainings for claim in CLAIMS), comparing=True),
+                      tuple(claim.trainings for claim in CLAIMS)),
         TableOrFigure("gaps", "Share of the gap to RGB and depth, row 8 of the paper, that RGB-only models close",
-                      lambda lab, seeds: (None, gaps_table(lab, seeds)),
-                      tuple(trainings_of((*pair, UPPER)) for pair in GAPS), comparing=True),
+                      lambda lab: (None, gaps_table(lab)), tuple(trainings_of((*pair, UPPER)) for pair in GAPS)),
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
-                      _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs),
-                      comparing=True),
+                      _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs)),
         TableOrFigure("differences", "Every comparison of the lab on the puppets, and the one thing that differs",
-                      lambda lab, seeds: (None, differences_table(lab, seeds)), tuple(map(trainings_of, DIFFERS)),
-                      comparing=True),
-        TableOrFigure("cues", "Answers to the puppets by the cue that sets two actions apart", _cues,
-                      tuple(trainings_of([name]) for name in HEADLINES), comparing=True),
-        TableOrFigure("overview", "Every number of the paper beside ours", _overview, (_OURS,)),
+                      lambda lab: (None, differences_table(lab)), tuple(map(trainings_of, DIFFERS))),
+        TableOrFigure("cues", "Answers to the puppets by the cue that sets two actions apart", _cues, _each(HEADLINES)),
+        TableOrFigure("overview", "Every number of the paper beside ours", _overview, _OURS),
     )
 }  # fmt: skip
 
@@ -250,30 +251,22 @@ def needs(chosen: Iterable[TableOrFigure], labs: Iterable[Lab], seeds: int = 1) 
     return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)] if trainings else []
 
 
-def caption_of(one: TableOrFigure, lab: Lab, seeds: int = 1) -> str:
+def caption_of(one: TableOrFigure, lab: Lab) -> str:
     """What stands under it: what it shows, whose data, and how many seeds, where it rests on trainings."""
-    rests_on = f", seeds: {_how_many(one, lab, seeds)}" if one.sides else ""
-    return f"{one.caption}{one.remark(lab, seeds)}. Ours: {lab.data_name}, {lab.split.name}{rests_on}."
+    counts = [len(complete_seeds(lab, trainings)) for trainings in one.sides]
+    rests_on = f", {in_seeds(counts)}" if counts else ""
+    return f"{one.caption}{one.remark(lab)}. Ours: {lab.data_name}, {lab.split.name}{rests_on}."
 
 
-def _how_many(one: TableOrFigure, lab: Lab, seeds: int) -> str:
-    """Seeds: of a comparison, all that its sides have; else those asked for, "up to" where runs are missing."""
-    asked = max(seeds, MAX_SEEDS) if one.comparing else seeds
-    counts = {len(complete_seeds(lab, trainings, asked)) for trainings in one.sides}
-    if one.comparing:
-        return f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}, all that each row has"
-    return f"{seeds}" if counts == {seeds} else f"up to {seeds}"
-
-
-def save(one: TableOrFigure, lab: Lab, seeds: int = 1) -> list[Path]:
+def save(one: TableOrFigure, lab: Lab) -> list[Path]:
     """Draw it from finished runs into the lab's folder of figures; the paths written.
 
     Raises LabError where runs that it cannot do without are missing.
     """
-    figure, table = one.draw(lab, seeds)
+    figure, table = one.draw(lab)
     folder = figures_folder(lab)
     if figure is not None:
-        caption = caption_of(one, lab, seeds)
+        caption = caption_of(one, lab)
         return save_figure(figure, one.name, folder, table, caption=caption, data_name=lab.data_name)
     path = folder / f"{one.name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

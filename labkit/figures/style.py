@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import LabError
+from ..experiments.committed import publishing
 from ..files import write_bytes, write_text
 from ..lab import Lab
 
@@ -148,23 +150,26 @@ def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.D
     return paths
 
 
+def in_seeds(counts: Iterable[int]) -> str:
+    """How many seeds the rows of a figure or table rest on, as its caption says it: "seeds: 3 to 10"."""
+    counts = sorted(set(counts))
+    return "seeds: " + " to ".join(str(int(count)) for count in dict.fromkeys((counts[0], counts[-1])))
+
+
+def seeds_in(caption: str) -> int:
+    """The most seeds that a caption tells of; 0 for what rests on none, as the picture of one clip or one training."""
+    return max((int(count) for count in re.findall(r"seeds: (?:\d+ to )?(\d+)", caption)), default=0)
+
+
 # -- where figures and numbers go --------------------------------------------------------------------
-
-SHOWN = "mini"  # the profile whose figures are committed
-
-
-def home_of(lab: Lab) -> Path:
-    return lab.runs.root.parent
 
 
 def records_folder(lab: Lab) -> Path:
-    """HOME/runs/notebooks/PROFILE, with the data's name where it is not the embedded set."""
-    return lab.runs.root / "notebooks" / lab.series_name
+    """HOME/runs/notebooks/PROFILE, with the data's name where it is not the embedded set; no place that git sees."""
+    return lab.runs.root / "notebooks" / ("published" if publishing() else lab.series_name)
 
 
 def figures_folder(lab: Lab) -> Path:
-    """HOME/figures for the committed figures; other profiles, data, protocols and seeds keep theirs elsewhere."""
-    if lab.series_name != SHOWN:
-        return records_folder(lab) / "figures"
-    usual = lab.split.name == "cross-subject" and lab.seed == 0
-    return home_of(lab) / "figures" / ("" if usual else f"{lab.split.name}-seed{lab.seed}")
+    """`figures` in the folder of records, and in it a folder for each protocol and seed that is not the usual one."""
+    other = [lab.split.name] * (lab.split.name != "cross-subject") + [f"seed{lab.seed}"] * (lab.seed > 0)
+    return records_folder(lab) / "figures" / "-".join(other)

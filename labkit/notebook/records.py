@@ -1,11 +1,12 @@
 """What a notebook shows and leaves behind: tables to read, its numbers as JSON, its figures as files.
 
-A number of the smoke profile is never shown as a result, so its figures stay among the runs.
+All of it stays among the runs, which git ignores: `labkit publish` makes what is committed.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image as Picture
 
 from ..errors import LabError
-from ..figures.style import figures_folder, records_folder, save_figure
+from ..experiments import committed
+from ..figures.style import figures_folder, in_seeds, records_folder, save_figure, seeds_in
 from ..files import write_json
 from ..lab import Lab
 
@@ -25,9 +27,21 @@ SCREEN = 120  # pixels an inch: letters in a figure are then about as large as t
 
 
 def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
-    """Save a figure with its numbers (see `style.save_figure`), and show it with its caption."""
+    """Save a figure with its numbers (see `style.save_figure`), and show it with its caption.
+
+    Where the same figure is committed with more seeds, that one is shown. How many a figure rests on stands in its
+    caption, as "seeds: 3", and where the numbers tell it by row, those count.
+    """
+    if data is not None and "seeds" in data:
+        caption = re.sub(r"seeds: \d+", in_seeds(data["seeds"]), caption)
     _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption, data_name=lab.data_name)
-    width = round(SCREEN * figure.get_figwidth())
+    width, kept = round(SCREEN * figure.get_figwidth()), committed.folder(lab)
+    if kept and (theirs := kept / png.relative_to(records_folder(lab) / "figures")).exists():
+        with Picture.open(theirs) as picture:
+            told = str(picture.info.get("Description", ""))
+        if seeds_in(told) > seeds_in(caption) > 0:
+            committed.told(name, seeds_in(told), seeds_in(caption), f", in {png}")
+            png, caption = theirs, told
     display(Image(for_screen(png), width=width, alt=caption), Markdown(f"*{caption}*"))
 
 

@@ -1,0 +1,189 @@
+"""What is committed of results, made from the runs there are: figures, two tables, and the numbers that pages say.
+
+`figures/tidy.csv` has a row a protocol, target and seed. `figures/comparisons.csv` has a row a protocol and comparison,
+by name: a difference "table2:15 - control:15", a share of the gap to RGB and depth "gap table2:15 - control:15", a
+claim "15 > twin", a point of `discrepancies` "point 3 on table2:14". On a page a number stands between marks that name
+it, and so do counts of the paper's claims and of points measured:
+
+    row 15 beats its control by <!--= table2:15 - control:15 -->11.2 points (5.6 to 16.7; 5 seeds)<!--/-->
+    it reaches <!--= table2:15 @ cross-view -->87.4 % (84.7 to 90.0; 3 seeds)<!--/-->; <!--= claims holds -->16<!--/-->
+
+No mark begins a line, where Markdown would take it for a block of HTML.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from ..analysis.claims import CLAIMS
+from ..analysis.effects import as_claim
+from ..analysis.verdicts import GAPS, UPPER, claims_table, gaps_table
+from ..data.splits import PUPPETS
+from ..errors import LabError
+from ..experiments.committed import SHOWN
+from ..experiments.comparisons import DIFFERS
+from ..experiments.discrepancies import DISCREPANCIES
+from ..experiments.targets import (
+    IN_NOTEBOOKS,
+    TARGETS,
+    command_for,
+    comparison_table,
+    complete_seeds,
+    over_seeds,
+    seeds_there,
+    tidy,
+    trainings_of,
+)
+from ..figures import paper
+from ..figures.style import records_folder
+from ..files import atomic_folder, write_text
+from ..lab import Lab
+from .notebooks import adopt_outputs, read_notebook
+
+PAGES = ("README.md", "labkit/course/site/findings.md")
+COLUMNS = ("protocol", "name", "value", "low", "high", "unit", "p", "seeds", "verdict", "seeds needed", "note", "by",
+           "differs")  # fmt: skip
+
+# The rows of README's table, in their order.
+ROWS = (
+    "table2:1", "table2:2", "table2:3", "table2:4", "table2:5", "reading:3-frozen", "reading:3-weighted", "table2:7",
+    "reading:7", "table2:8", "table2:9", "control:8", "table2:13", "oracle:13", "table2:14", "control:13",
+    "untaught:13", "table2:15", "control:15", "untaught:15", "start:flow-15", "recipe:best", "recipe:late-fusion",
+    "recipe:self", "recipe:seen-start", "system:generalized", "system:generalized-rgb", "system:mars", "system:focal",
+    "system:focal-several", "system:ensemble-depth", "system:ensemble-rgb", "radevski:uniform",
+)  # fmt: skip
+KINDS = {"reading": "other reading", "oracle": "oracle", "recipe": "recipe", "lesson": "lesson"}
+HEAD = "| row | model | sees at test | paper | ours | seeds |\n|---|---|---|---|---|---|\n"
+
+MARK = re.compile(r"(<!--= (.+?) -->).*?(<!--/-->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- rows -->\n).*?(<!-- /rows -->)", re.DOTALL)
+SAID = {  # by unit: how a value and the ends of its interval are written, and what follows the value
+    "points": ("{:.1f}", " points"), "%": ("{:.0f}", " %"), "accuracy": ("{:.1f}", " %"),
+    "% of iterations": ("{:.0f}", " %"), "variance of the noise": ("{:.2g}", ""),
+}  # fmt: skip
+
+
+def check(lab: Lab) -> None:
+    """Raises LabError unless a lab is the one whose results are committed and has what the notebooks read."""
+    if lab.series_name != SHOWN:
+        fix = "leave LABKIT_DATA unset: what is committed shows the embedded set"
+        raise LabError.mismatch(lab.root, f"the embedded set and profile {SHOWN}", lab.series_name, fix)
+    if not seeds_there(lab, IN_NOTEBOOKS, 0):
+        fix = f"make them: {command_for(('all', *IN_NOTEBOOKS), lab)}"
+        raise LabError.mismatch(lab.runs.root, "finished runs of all that notebooks read", "some missing", fix)
+
+
+def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
+    """Make figures and tables afresh in the folder of records; each of PAGES as it then reads. Nothing is trained.
+
+    `labs` are those of the paper's protocols. Raises LabError where runs of a figure, or a number of a page, are
+    missing.
+    """
+    folder, clips = records_folder(labs[0]) / "figures", labs[0].clips
+    shutil.rmtree(folder, ignore_errors=True)
+    pages = {page: (home / page).read_text(encoding="utf-8") for page in PAGES}
+    every = [replace(labs[0], split=PUPPETS.split(name, clips)) for name in PUPPETS.protocols]
+    pairs = dict.fromkeys([*DIFFERS, *(pair for text in pages.values() for pair in _pairs(text))])
+    tables = {"tidy": tidy(every), "comparisons": pd.concat(comparisons(lab, pairs) for lab in every)}
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for lab in labs:
+        for name, one in paper.TABLES_AND_FIGURES.items():
+            if name != "differences":  # they are in comparisons.csv
+                paper.save(one, lab)
+    numbers = Numbers(folder)
+    return {page: fill(text, numbers) for page, text in pages.items()}
+
+
+def put(lab: Lab, home: Path, notebooks: Iterable[Path], pages: dict[str, str]) -> None:
+    """Put what was made in the place of what is committed: figures, pages, and the outputs of notebooks."""
+    made = records_folder(lab)
+    with atomic_folder(home / "figures") as folder:
+        shutil.copytree(made / "figures", folder, dirs_exist_ok=True)
+    for page, text in pages.items():
+        write_text(home / page, text)
+    for path in notebooks:
+        adopt_outputs(read_notebook(path), made / path.name)
+
+
+def comparisons(lab: Lab, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """The rows of comparisons.csv on one protocol, all that have runs: these pairs, gaps, claims and points."""
+    pairs = [pair for pair in pairs if complete_seeds(lab, trainings_of(pair))]
+    gaps = [pair for pair in GAPS if complete_seeds(lab, trainings_of((*pair, UPPER)))]
+    judged = claims_table(lab, [*CLAIMS, *(as_claim(point, *pair) for point in DISCREPANCIES for pair in point.pairs)])
+    parts = [judged.rename(columns={"claim": "name", "effect": "value", "seeds_needed": "seeds needed"})]
+    if pairs:
+        table = comparison_table(lab, pairs).rename(columns={"difference": "value"})
+        parts.append(table.assign(name=table["target"] + " - " + table["minus"], unit="points"))
+    if gaps:
+        table = gaps_table(lab, gaps).rename(columns={"gap closed": "value"})
+        parts.append(table.assign(name="gap " + table["student"] + " - " + table["baseline"], unit="%"))
+    table = pd.concat(parts).assign(protocol=lab.split.name)
+    return table.loc[table["seeds"] > 0, list(COLUMNS)]
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """The pairs of targets whose difference a page says."""
+    names = (mark[2].partition(" @ ")[0].split(" - ") for mark in MARK.finditer(text))
+    return [tuple(pair) for pair in names if len(pair) == 2 and {*pair} <= {*TARGETS}]
+
+
+class Numbers:
+    """Numbers by name, from the two tables of a folder, as pages say them."""
+
+    def __init__(self, folder: Path):
+        self.tidy, self.comparisons = (pd.read_csv(folder / f"{name}.csv") for name in ("tidy", "comparisons"))
+
+    def accuracy(self, target: str, protocol: str = "cross-subject") -> dict:
+        """Mean over seeds in %, interval and number of seeds, as `targets.results_table` has them."""
+        found = self.tidy[(self.tidy["target"] == target) & (self.tidy["protocol"] == protocol)]
+        found = over_seeds(found.assign(accuracy=found["accuracy"] / 100).to_dict("records")) | {"seeds": len(found)}
+        return {"value": found["ours"], "unit": "accuracy", **found}
+
+    def say(self, source: str) -> str:
+        """A number with its interval and seeds, or a count. Raises LabError for a name that no table has."""
+        name, _, protocol = source.partition(" @ ")
+        rows = self.comparisons[self.comparisons["protocol"] == (protocol or "cross-subject")]
+        words = name.split()
+        if words[0] == "claims" and len(words) < 3:
+            judged = rows[rows["by"] == "paper"]
+            return str((judged["verdict"] == words[1]).sum() if words[1:] else len(judged))
+        if name == "points":
+            return str(rows["name"].str.extract(r"^(point \d+) on ")[0].nunique())
+        found = [self.accuracy(name, protocol or "cross-subject")] if name in TARGETS else rows[rows["name"] == name]
+        found = found if isinstance(found, list) else found.to_dict("records")
+        if not found or not found[0]["seeds"]:
+            fix = "correct the mark, or make the runs: labkit reproduce"
+            raise LabError.mismatch(None, "the name of a number in figures/", repr(source), fix)
+        return _said(found[0])
+
+    def row(self, name: str) -> str:
+        """A line of README's table: the paper's row by its number, all else by its kind."""
+        target, ours = TARGETS[name], self.accuracy(name)
+        kind = "control" if target.role == "control" else KINDS.get(target.group, "one stream")
+        number, kind = (name[7:], "") if target.group == "table2" else ("", f"*{kind}:* ")
+        printed = target.paper.get("cross-subject")
+        value = "–" if not ours["seeds"] else f"{ours['ours']:.1f} [{ours['low']:.1f}, {ours['high']:.1f}]"
+        if name == "table2:15":
+            value = re.sub(r"^[\d.]+", r"**\g<0>**", value)
+        cells = (number, kind + target.title.removeprefix("recipe, "), target.tested_on,
+                 "–" if printed is None else f"{printed:.1f}", value, ours["seeds"])  # fmt: skip
+        return re.sub("  +", " ", f"| {' | '.join(map(str, cells))} |\n")
+
+
+def _said(row: dict) -> str:
+    form, unit = SAID[row["unit"]]
+    interval = "" if pd.isna(row["low"]) else f"{form.format(row['low'])} to {form.format(row['high'])}; "
+    return f"{form.format(row['value'])}{unit} ({interval}{row['seeds']} seed{'s' * (row['seeds'] > 1)})"
+
+
+def fill(text: str, numbers: Numbers) -> str:
+    """A page with the number of every mark, and the table of rows, as the tables have them."""
+    text = MARK.sub(lambda mark: mark[1] + numbers.say(mark[2]) + mark[3], text)
+    return TABLE.sub(lambda mark: mark[1] + HEAD + "".join(map(numbers.row, ROWS)) + mark[2], text)

@@ -1,0 +1,72 @@
+"""What is committed in figures/: the results of profile mini on all seeds there were, made by `labkit publish`.
+
+A notebook shows a committed number or figure where it rests on more seeds than the reader's runs, and says so.
+Everywhere else, in the command line as in scripts, what the runs say is shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from ..lab import Lab, in_notebook, tell
+
+SHOWN = "mini"  # the profile whose results are committed
+PUBLISHING = "LABKIT_PUBLISHING"  # in the environment of notebooks that `labkit publish` executes
+
+
+@contextmanager
+def being_made() -> Iterator[None]:
+    """While this lasts, here and in the processes started from here, nothing committed is shown: it is being made."""
+    os.environ[PUBLISHING] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[PUBLISHING]
+
+
+def publishing() -> bool:
+    """Whether what is committed is being made: records then go to a folder of their own."""
+    return PUBLISHING in os.environ
+
+
+def folder(lab: Lab) -> Path | None:
+    """Where what is committed about this lab lies; None where a notebook shows nothing of it."""
+    if not in_notebook() or publishing() or lab.series_name != SHOWN or lab.seed:
+        return None
+    return lab.runs.root.parent / "figures"
+
+
+def tests(lab: Lab) -> dict[str, list[dict]]:
+    """By target, the committed test result of each seed, as a run keeps it; empty where nothing is to be shown."""
+    found = _table(lab, "tidy")
+    return {} if found is None else {
+        name: rows.assign(accuracy=rows["accuracy"] / 100)[["accuracy", "correct", "total"]].to_dict("records")
+        for name, rows in found.groupby("target")}  # fmt: skip
+
+
+def comparison(lab: Lab, name: str, seeds: int) -> dict | None:
+    """The row of comparisons.csv of that name, told of, where it rests on more than these seeds of the reader's."""
+    found = _table(lab, "comparisons")
+    rows = [] if found is None else found[(found["name"] == name) & (found["seeds"] > seeds)].to_dict("records")
+    if not rows:
+        return None
+    told(name, rows[0]["seeds"], seeds)
+    return rows[0] | {column: "" for column in ("verdict", "note") if pd.isna(rows[0].get(column))}
+
+
+def told(what: str, theirs: int, yours: int, place: str = "") -> None:
+    """Say that something committed is shown in place of the reader's own."""
+    tell(f"{what}: committed, seeds: {theirs}; yours{place}: {yours}")
+
+
+def _table(lab: Lab, name: str) -> pd.DataFrame | None:
+    where = folder(lab)
+    if where is None or not (where / f"{name}.csv").exists():
+        return None
+    table = pd.read_csv(where / f"{name}.csv")
+    return table[table["protocol"] == lab.split.name]

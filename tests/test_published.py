@@ -1,0 +1,108 @@
+"""What is committed of results: drawn from runs, said on pages, put in place all at once."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import nbformat
+import pandas as pd
+import pytest
+from tiny import tiny_lab
+
+from labkit.course import published
+from labkit.errors import LabError
+from labkit.experiments import committed, targets
+from labkit.experiments.trainings import make
+from labkit.figures.paper import TABLES_AND_FIGURES
+from labkit.figures.style import records_folder
+from labkit.runs import RunStore
+
+PAGE = ("Depth beats RGB by <!--= table2:1 - table2:2 -->?<!--/--> and has <!--= table2:1 -->?<!--/-->; of "
+        "<!--= claims -->?<!--/--> claims <!--= claims undecided -->?<!--/--> are open.\n")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A lab with two seeds of row 1 and one of row 2."""
+    lab = tiny_lab(tmp_path_factory.mktemp("trained"), epochs=1)
+    lab.split.name = "cross-subject"
+    for name, seed in (("depth", 0), ("rgb", 0), ("depth", 1)):
+        make(name, lab.with_seed(seed))
+    return lab
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, trained):
+    """A project with its pages, whose results the lab's runs are."""
+    lab = replace(trained, runs=RunStore(tmp_path / "runs"))
+    shutil.copytree(trained.runs.root, lab.runs.root)
+    for page in published.PAGES:
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / page).write_text(PAGE + "<!-- rows -->\n<!-- /rows -->\n", encoding="utf-8")
+    chosen = {name: TABLES_AND_FIGURES[name] for name in ("table1", "claims")}
+    monkeypatch.setattr(published.paper, "TABLES_AND_FIGURES", chosen)
+    one = SimpleNamespace(protocols=("cross-subject",), split=lambda name, clips: lab.split)
+    monkeypatch.setattr(published, "PUPPETS", one)
+    return tmp_path, lab
+
+
+def test_pages_figures_and_notebooks_come_from_one_set_of_runs(home):
+    base, lab = home
+    (base / "figures").mkdir()
+    (base / "figures" / "stale.csv").touch()
+    cell = nbformat.v4.new_code_cell("1 + 1", id="00-01")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), base / "00_a.ipynb")
+    with committed.being_made():
+        pages = published.draw([lab], base)
+        cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=7)]
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), records_folder(lab) / "00_a.ipynb")
+        assert (base / "figures" / "stale.csv").exists(), "nothing is replaced yet"
+        published.put(lab, base, [base / "00_a.ipynb"], pages)
+    names = {path.name for path in (base / "figures").iterdir()}
+    assert {"tidy.csv", "comparisons.csv", "table1.csv", "claims.png"} <= names and "stale.csv" not in names
+    tidy = pd.read_csv(base / "figures" / "tidy.csv").pivot(index="seed", columns="target", values="accuracy")
+    said = (base / "README.md").read_text(encoding="utf-8")
+    difference = (tidy["table2:1"] - tidy["table2:2"]).mean()
+    assert f"-->{difference:.1f} points (" in said and " 1 seed)<!--/-->" in said
+    assert f"-->{tidy['table2:1'].mean():.1f} % (" in said and "; 2 seeds)<!--/-->" in said
+    assert f"| 1 | depth stream | depth | 70.4 | {tidy['table2:1'].mean():.1f} [" in said
+    assert "| 8 | step 2, both | RGB + depth | 79.7 | – | 0 |" in said and "<!--= claims -->1<!--/-->" in said
+    assert nbformat.read(base / "00_a.ipynb", 4).cells[0].outputs[0]["data"] == {"text/plain": "2"}
+    numbers = published.Numbers(base / "figures")
+    for page in published.PAGES:
+        text = (base / page).read_text(encoding="utf-8")
+        assert published.fill(text, numbers) == text, "the committed tables say the same again"
+
+
+def test_a_number_that_there_is_not_is_named_and_nothing_is_replaced(home):
+    base, lab = home
+    (base / "README.md").write_text("It wins by <!--= table2:15 - table2:2 -->?<!--/-->.\n", encoding="utf-8")
+    with committed.being_made(), pytest.raises(LabError, match="'table2:15 - table2:2'"):
+        published.draw([lab], base)
+    assert not (base / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"value": 52.4, "low": 35, "high": 64.1, "unit": "%", "seeds": 5}, "52 % (35 to 64; 5 seeds)"),
+        ({"value": 8.88, "low": None, "high": None, "unit": "points", "seeds": 1}, "8.9 points (1 seed)"),
+        ({"value": 0.0075, "low": 0.0013, "high": 0.058, "unit": "variance of the noise", "seeds": 3},
+         "0.0075 (0.0013 to 0.058; 3 seeds)"),
+    ],
+)  # fmt: skip
+def test_numbers_are_said_with_interval_and_seeds(row, said):
+    assert published._said(pd.DataFrame([row]).to_dict("records")[0]) == said
+
+
+def test_what_is_committed_needs_all_that_notebooks_read(tmp_path, monkeypatch):
+    lab = tiny_lab(tmp_path)
+    with pytest.raises(LabError, match="the embedded set and profile mini"):
+        published.check(lab)
+    monkeypatch.setattr(published, "SHOWN", lab.series_name)
+    with pytest.raises(LabError, match="labkit reproduce all"):
+        published.check(lab)
+    monkeypatch.setattr(targets, "look", lambda lab, names: dict.fromkeys(names, SimpleNamespace(done=lab.seed < 2)))
+    published.check(lab)
