@@ -128,10 +128,10 @@ def test_every_module_has_a_page_with_its_docstring_and_each_room_lists_its_own(
 
 def test_the_targets_page_holds_every_row_of_the_tables(built):
     shown = text_of(page(built, "targets"))
-    for name in ("results.csv", "comparisons.csv"):
+    for name, column in (("overview.csv", "target"), ("comparisons.csv", "name")):
         assert name in shown
-        for target in pd.read_csv(ROOT / "figures" / name).iloc[:, 0].astype(str):
-            assert target in shown
+        for row in pd.read_csv(ROOT / "figures" / name)[column].astype(str):
+            assert row in shown
 
 
 def test_the_figures_page_shows_every_figure_with_its_caption(built):
@@ -177,10 +177,10 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "notebooks").mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "00_question.ipynb")
     (tmp_path / "figures").mkdir()
-    for name in ("results.png", "claims.png"):  # those that pages show
+    for name in ("overview.png", "claims.png"):  # those that pages show
         (tmp_path / "figures" / name).write_bytes((ROOT / "figures" / name).read_bytes())
     table = pd.DataFrame({"target": ["a|b", "c"], "ours": [71.26, None], "p": [0.00012, 0.25], "n": [3, 4]})
-    for name in ("results", "comparisons"):
+    for name in ("overview", "comparisons"):
         table.to_csv(tmp_path / "figures" / f"{name}.csv", index=False)
     return tmp_path
 

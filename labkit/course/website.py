@@ -65,7 +65,7 @@ def write_sources(home: Path, folder: Path) -> None:
             write_bytes(folder / "notebooks" / name, (source.path.parent / name).read_bytes())
     for path in [*home.glob("figures/*.png"), *home.glob("figures/*.csv")]:
         write_bytes(folder / "figures" / path.name, path.read_bytes())
-    for name in ("results", "comparisons"):
+    for name in ("overview", "comparisons"):
         table = pd.read_csv(home / "figures" / f"{name}.csv")
         write_text(folder / "rounded" / f"{name}.csv", table.to_csv(index=False, float_format="%.3g", na_rep="–"))
     _fill(folder / "teaching.md", r"<!-- timing: ([\d ]+) -->", lambda mark: _timings(sources, mark[1], home))
