@@ -212,6 +212,9 @@ GAPS = (
     ("recipe:best", "table2:2"),
     ("recipe:best", "control:15"),
     ("recipe:best", "untaught:15"),
+    ("lesson:13", "lesson:labels"),
+    ("lesson:13", "lesson:self"),
+    ("lesson:15", "lesson:labels-15"),
 )
 
 

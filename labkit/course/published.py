@@ -55,7 +55,8 @@ ROWS = (
     "table2:1", "table2:2", "table2:3", "table2:4", "table2:5", "reading:3-frozen", "reading:3-weighted", "table2:7",
     "reading:7", "table2:8", "table2:9", "control:8", "table2:13", "oracle:13", "table2:14", "control:13",
     "untaught:13", "table2:15", "control:15", "untaught:15", "start:flow-15", "recipe:best", "recipe:late-fusion",
-    "recipe:self", "recipe:seen-start", "system:generalized", "system:generalized-rgb", "system:mars", "system:focal",
+    "recipe:self", "recipe:seen-start", "lesson:13", "lesson:labels", "lesson:self", "lesson:shuffled", "lesson:15",
+    "lesson:labels-15", "system:generalized", "system:generalized-rgb", "system:mars", "system:focal",
     "system:focal-several", "system:ensemble-depth", "system:ensemble-rgb", "radevski:uniform",
 )  # fmt: skip
 KINDS = {"reading": "other reading", "oracle": "oracle", "recipe": "recipe", "lesson": "lesson"}
@@ -164,12 +165,14 @@ class Numbers:
         return _said(found[0])
 
     def row(self, name: str) -> str:
-        """A line of README's table: the paper's row by its number, all else by its kind."""
+        """A line of README's table, where there is a result: the paper's row by its number, all else by its kind."""
         target, ours = TARGETS[name], self.accuracy(name)
         kind = "control" if target.role == "control" else KINDS.get(target.group, "one stream")
         number, kind = (name[7:], "") if target.group == "table2" else ("", f"*{kind}:* ")
         printed = target.paper.get("cross-subject")
-        value = "–" if not ours["seeds"] else f"{ours['ours']:.1f} [{ours['low']:.1f}, {ours['high']:.1f}]"
+        if not ours["seeds"]:
+            return ""
+        value = f"{ours['ours']:.1f} [{ours['low']:.1f}, {ours['high']:.1f}]"
         if name == "table2:15":
             value = re.sub(r"^[\d.]+", r"**\g<0>**", value)
         cells = (number, kind + target.title.removeprefix("recipe, "), target.tested_on,
