@@ -43,7 +43,7 @@ def home(tmp_path, monkeypatch, trained):
         (tmp_path / page).write_text(PAGE + "<!-- rows -->\n<!-- /rows -->\n", encoding="utf-8")
     chosen = {name: TABLES_AND_FIGURES[name] for name in ("table1", "claims")}
     monkeypatch.setattr(published.paper, "TABLES_AND_FIGURES", chosen)
-    one = SimpleNamespace(protocols=("cross-subject",), split=lambda name, clips: lab.split)
+    one = SimpleNamespace(protocols=("cross-subject",), divides=lambda *_: True, split=lambda *_: lab.split)
     monkeypatch.setattr(published, "PUPPETS", one)
     return tmp_path, lab
 

@@ -89,7 +89,8 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     folder, clips = records_folder(labs[0]) / "figures", labs[0].clips
     shutil.rmtree(folder, ignore_errors=True)
     pages = {page: (home / page).read_text(encoding="utf-8") for page in PAGES}
-    every = [replace(labs[0], split=PUPPETS.split(name, clips)) for name in PUPPETS.protocols]
+    every = [replace(labs[0], split=PUPPETS.split(name, clips)) for name in PUPPETS.protocols
+             if PUPPETS.divides(name, clips)]  # fmt: skip
     pairs = dict.fromkeys([*DIFFERS, *(pair for text in pages.values() for pair in _pairs(text))])
     tables = {"tidy": tidy(every), "comparisons": pd.concat(comparisons(lab, pairs) for lab in every)}
     for name, table in tables.items():
