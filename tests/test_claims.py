@@ -290,13 +290,13 @@ def test_each_comparison_of_a_figure_takes_every_seed_that_its_sides_have(runs):
     lab = runs(table2_2=[0.6] * 4, table2_6=[0.7] * 5, table2_7=[0.6] * 5, table2_8=[0.8] * 5, table2_13=[0.66] * 5,
                table2_15=[0.7] * 5, control_13=[0.7] * 2, control_15=[0.65] * 5, recipe_best=[0.75] * 5,
                untaught_15=[0.7] * 3)  # fmt: skip
-    _, table = TABLES_AND_FIGURES["gaps"].draw(lab)
-    assert table["seeds"].tolist() == [4, 2, 4, 5, 4, 5, 3]
+    _, gaps = TABLES_AND_FIGURES["gaps"].draw(lab)
+    assert gaps["seeds"].tolist() == [4, 2, 4, 5, 4, 5, 3]
     _, table = TABLES_AND_FIGURES["claims"].draw(lab)
     seeds = table.set_index("claim")["seeds"]
     assert [seeds[name] for name in ("15 > twin", "13 > twin", "15 > 2", "8 > 15", "13 > 3")] == [5, 2, 4, 5, 0]
     caption = caption_of(TABLES_AND_FIGURES["gaps"], lab)
-    assert caption.endswith("seeds: 2 to 5.")
+    assert caption.endswith("seeds: 0 to 5.") and "lesson:13" not in {*gaps["student"]}  # of which no seed has a run
 
 
 def test_a_gap_without_runs_names_what_is_missing(tmp_path):
