@@ -16,7 +16,7 @@ from labkit.config import PROFILES
 from labkit.errors import LabError
 from labkit.experiments import committed
 from labkit.figures.gallery import method_diagram
-from labkit.figures.style import save_figure
+from labkit.figures.style import in_seeds, save_figure
 from labkit.lab import Lab
 from labkit.notebook import records
 from labkit.runs import RunStore
@@ -148,3 +148,8 @@ def test_a_photograph_keeps_its_colours(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "photograph.png")
     assert np.array_equal(np.asarray(Image.open(BytesIO(records.for_screen(tmp_path / "photograph.png")))), noise)
+
+
+def test_a_caption_counts_the_rows_that_rest_on_seeds():
+    assert in_seeds([3, 10, 5]) == "seeds: 3 to 10" and in_seeds([2, float("nan"), 2]) == "seeds: 2"
+    assert in_seeds([float("nan")]) == "seeds: 0"

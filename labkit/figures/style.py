@@ -150,10 +150,13 @@ def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.D
     return paths
 
 
-def in_seeds(counts: Iterable[int]) -> str:
-    """How many seeds the rows of a figure or table rest on, as its caption says it: "seeds: 3 to 10"."""
-    counts = sorted(set(counts))
-    return "seeds: " + " to ".join(str(int(count)) for count in dict.fromkeys((counts[0], counts[-1])))
+def in_seeds(counts: Iterable[float]) -> str:
+    """How many seeds the rows of a figure or table rest on, as its caption says it: "seeds: 3 to 10".
+
+    Rows that rest on none, such as a point that nobody measures, are NaN.
+    """
+    known = sorted({int(count) for count in counts if not pd.isna(count)}) or [0]
+    return "seeds: " + " to ".join(map(str, dict.fromkeys((known[0], known[-1]))))
 
 
 def seeds_in(caption: str) -> int:
