@@ -100,7 +100,8 @@ def distill_hallucination(
 
     objective = get_objective(distill.objective)
     hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
-    teach, lesson = None if untaught else Teacher(by, distill, model), _of_others if shuffled else lambda taught: taught
+    teach = None if untaught else Teacher(by, distill, model)
+    lesson = _of_others if shuffled else lambda taught: taught
 
     def forward(batch: Batch, taught: StreamOutput | None) -> StreamOutput:
         return hallucination(batch[sees], *(teach.injected(taught) if teach else ()))
@@ -134,20 +135,19 @@ def finetune_rgb_only(
     connection: str | None = PROFILE,
     distill: DistillConfig | None = None,
     train: TrainConfig | None = None,
-    unlabelled: bool = False,
 ) -> Run:
     """Step 4: the hallucination of step 3 takes its teacher's place in step 2's network (row 15).
 
     Both see the modality that is left, everything is trained, no depth is read. With `distill`, not
     the paper's, step 2's network goes on teaching: the fused logits learn its fused logits by an
-    objective on logits ("generalized"); then depth is read in training, never at test, and `unlabelled` pairs
-    may train, too. `train` stands in for the profile's step 4. Readings: "fused", "source" (the hallucination in
+    objective on logits ("generalized"); then depth is read in training, never at test.
+    `train` stands in for the profile's step 4. Readings: "fused", "source" (the hallucination in
     the paper), "target".
     """
     streams = {"source": (two_stream, "source"), "target": (two_stream, "target")}
     streams[hallucination.spec.config["distill"]["missing"]] = (hallucination, "hallucination")
     taught = None if distill is None else (two_stream, distill)
-    return _two_streams(lab, "step4", *streams.values(), train or lab.profile.step4, connection, taught, unlabelled)
+    return _two_streams(lab, "step4", *streams.values(), train or lab.profile.step4, connection, taught)
 
 
 def _two_streams(
@@ -158,7 +158,6 @@ def _two_streams(
     train: TrainConfig,
     connection: str | None,
     taught: tuple[Run, DistillConfig] | None = None,
-    unlabelled: bool = False,
 ) -> Run:
     """Steps 2 and 4: two streams of runs, each with its role there, as one network."""
     target_sees, source_sees = modality_of(*target), modality_of(*source)
@@ -169,7 +168,7 @@ def _two_streams(
         teachers = {f"teacher {role}": modality_of(taught[0], role) for role in ("source", "target")}
         config |= {"modalities": {**config["modalities"], **teachers}, "distill": asdict(taught[1])}
         parents = (*parents, taught[0])
-    run = lab.run(step, config, parents, unlabelled=unlabelled)
+    run = lab.run(step, config, parents)
     if not lab.needs(run):
         return run
     from .fit import fit
@@ -197,7 +196,6 @@ def _two_streams(
         read=read,
         teach=teacher,
         teachers=teacher and teacher.network,
-        unlabelled=unlabelled,
     )  # fmt: skip
 
 
