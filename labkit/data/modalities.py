@@ -374,7 +374,7 @@ def _found(skeleton: Skeleton | None, frames: list[int], counts: dict[str, int],
     notes = {
         "frame counts differ": len(set(counts.values())) > 1,
         # an image is no clip cut short
-        "some frames are repeated": 1 < min(counts.values()) and len(set(frames)) < len(frames),
+        "some frames are repeated": min(counts.values()) > 1 and len(set(frames)) < len(frames),
         f"{nan_joints} joints are not numbers": nan_joints > 0,
         too_few(alignment.source): alignment.fallback,
         remark: bool(remark),

@@ -295,7 +295,7 @@ class DataSet:
         unlabelled = [clip for clip, about in facts.items() if about.get("split") == UNLABELLED_PART]
         if not unlabelled:
             return divide(clips)
-        split = divide(_Some(clips, [clip for clip in facts if clip not in set(unlabelled)]))
+        split = divide(_Some(clips, [clip for clip in facts if facts[clip].get("split") != UNLABELLED_PART]))
         for key in ("subject", "camera"):
             trained = {facts[clip].get(key) for clip in (*split.train, *split.validation)}
             kept = {facts[clip].get(key) for clip in split.test}

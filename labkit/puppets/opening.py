@@ -21,7 +21,6 @@ from ..tools.settings import get_profile
 from .make import make_puppets
 
 
-
 def puppets_root(home: Path, config: PuppetsConfig) -> Path:
     """Where a part of the embedded set lies: one folder per configuration, so none overwrites another."""
     return home / "data" / f"puppets-{sha256_json(asdict(config))[:8]}"
