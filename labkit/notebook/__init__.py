@@ -1,4 +1,4 @@
-"""What only notebooks use: publishing and recording, widgets with static twins, checks of exercises.
+"""What only notebooks use: figures shown and kept, widgets with static twins, checks of exercises.
 
-Imports the rooms before it, up to `figures`. Start with `records`, then `exercises`, the engine of every check.
+Imports the rooms before it, up to `figures`. Start with `display`, then `exercises`, the engine of every check.
 """

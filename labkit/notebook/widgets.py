@@ -22,7 +22,7 @@ from ..errors import LabError
 from ..figures.pictures import GAP, shortened
 from ..figures.style import picture_bytes
 from ..tools.progress import watched
-from .records import SCREEN
+from .display import SCREEN
 
 Setting = dict[str, Any]
 SCREEN_DPI = 120

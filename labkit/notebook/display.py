@@ -1,11 +1,10 @@
-"""What a notebook shows and leaves behind: tables to read, its numbers as JSON, its figures as files.
+"""What a notebook shows: tables to read, and figures, which it keeps as files with their numbers.
 
-All of it stays among the runs, which git ignores: `labkit publish` makes what is committed.
+The files stay among the runs, which git ignores: `labkit publish` makes what is committed.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from io import BytesIO
 from pathlib import Path
@@ -16,17 +15,15 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
-from ..errors import LabError
 from ..experiments import committed
 from ..figures.style import figures_folder, in_seeds, records_folder, save_figure, seeds_in
-from ..files import write_json
 from ..lab import Lab
 
 FEW_COLORS = 4096  # and fewer: lines, letters and their soft edges
 SCREEN = 120  # pixels an inch: letters in a figure are then about as large as those in the text around it
 
 
-def publish(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
+def show(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, *, caption: str) -> None:
     """Save a figure with its numbers (see `style.save_figure`), and show it with its caption.
 
     Where the same figure is committed with more seeds, that one is shown. How many a figure rests on stands in its
@@ -88,29 +85,8 @@ def _printed(value: object, places: int) -> object:
     return f"{value:.{places}f}" if isinstance(value, float) else value
 
 
-def record(lab: Lab, notebook: str, **numbers: float) -> dict[str, float]:
-    """Write a notebook's numbers to NOTEBOOK.metrics.json and return them, to five digits, for the eye.
-
-    Raises LabError for a value that is not a finite number.
-    """
-    strange = {name: value for name, value in numbers.items() if not _is_finite(value)}
-    if strange:
-        fix = "look for the run that failed; its number must not be shown"
-        raise LabError.mismatch(None, f"finite numbers from {notebook}", strange, fix)
-    numbers = {name: float(value) for name, value in numbers.items()}
-    write_json(records_folder(lab) / f"{notebook}.metrics.json", numbers)
-    return {name: float(f"{value:.5g}") for name, value in numbers.items()}
-
-
 def skip_rest(reason: str) -> None:
     """Say that the rest of a notebook is skipped, and let the cells below do nothing until the kernel is restarted."""
     print(f"Skipped: {reason}")
     if (shell := get_ipython()) is not None:
         shell.input_transformers_cleanup.append(lambda lines: ["pass\n"])
-
-
-def _is_finite(value: object) -> bool:
-    try:
-        return math.isfinite(value)
-    except TypeError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
@@ -13,12 +12,11 @@ import pytest
 from PIL import Image
 
 from labkit.config import PROFILES
-from labkit.errors import LabError
 from labkit.experiments import committed
 from labkit.figures.gallery import method_diagram
 from labkit.figures.style import in_seeds, save_figure
 from labkit.lab import Lab
-from labkit.notebook import records
+from labkit.notebook import display
 from labkit.runs import RunStore
 
 
@@ -30,29 +28,29 @@ def a_lab(home, profile: str = "mini", protocol: str = "cross-subject", seed: in
 def test_nothing_of_a_notebook_lands_where_figures_are_committed(tmp_path):
     for profile in PROFILES:
         inside = tmp_path / "runs" / "notebooks" / profile
-        assert records.figures_folder(a_lab(tmp_path, profile)) == inside / "figures"
-        assert records.records_folder(a_lab(tmp_path, profile)) == inside
+        assert display.figures_folder(a_lab(tmp_path, profile)) == inside / "figures"
+        assert display.records_folder(a_lab(tmp_path, profile)) == inside
 
 
 def test_another_protocol_or_seed_overwrites_no_figure(tmp_path):
     labs = [a_lab(tmp_path), a_lab(tmp_path, protocol="cross-view"), a_lab(tmp_path, seed=1)]
-    folders = [records.figures_folder(lab) for lab in labs]
+    folders = [display.figures_folder(lab) for lab in labs]
     assert len({*folders}) == 3 and folders[1].name == "cross-view"
     with committed.being_made():
-        assert not {*folders} & {records.figures_folder(lab) for lab in labs}
+        assert not {*folders} & {display.figures_folder(lab) for lab in labs}
 
 
 def test_a_changed_profile_of_that_name_is_still_that_profile(tmp_path):
     lab = a_lab(tmp_path, "smoke")
     lab = replace(lab, profile=lab.profile.steps(epochs=1))
-    assert tmp_path / "figures" not in records.figures_folder(lab).parents
+    assert tmp_path / "figures" not in display.figures_folder(lab).parents
 
 
-def test_publish_writes_the_figure_its_numbers_and_shows_the_caption(tmp_path, monkeypatch):
+def test_show_writes_the_figure_its_numbers_and_shows_the_caption(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(records, "display", lambda *things: shown.extend(things))
+    monkeypatch.setattr(display, "display", lambda *things: shown.extend(things))
     data = pd.DataFrame({"a": [1.5]})
-    records.publish(a_lab(tmp_path), method_diagram(), "method", data, caption="After the paper.")
+    display.show(a_lab(tmp_path), method_diagram(), "method", data, caption="After the paper.")
     folder = tmp_path / "runs" / "notebooks" / "mini" / "figures"
     names = {path.name for path in folder.iterdir()}
     assert names == {"method.svg", "method.pdf", "method.png", "method.csv"}
@@ -72,8 +70,8 @@ def in_a_notebook(monkeypatch):
 def published(lab, caption: str, monkeypatch, data=None) -> str:
     """The caption that a notebook shows."""
     shown = []
-    monkeypatch.setattr(records, "display", lambda *things: shown.extend(things))
-    records.publish(lab, method_diagram(), "method", data, caption=caption)
+    monkeypatch.setattr(display, "display", lambda *things: shown.extend(things))
+    display.show(lab, method_diagram(), "method", data, caption=caption)
     return shown[0].alt
 
 
@@ -112,31 +110,12 @@ def test_a_committed_table_stands_in_a_notebook_alone(tmp_path, monkeypatch, in_
     assert committed.tests(lab) == {} and committed.comparison(lab, "15 > 2", 0) is None
 
 
-def test_record_writes_numbers_and_gives_them_back(tmp_path):
-    given = records.record(a_lab(tmp_path, "smoke"), "00_question", clips=96, gain=6.9)
-    path = tmp_path / "runs" / "notebooks" / "smoke" / "00_question.metrics.json"
-    assert json.loads(path.read_bytes()) == given == {"clips": 96.0, "gain": 6.9}
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "many"])
-def test_record_refuses_what_is_no_number(tmp_path, value):
-    with pytest.raises(LabError, match="finite numbers"):
-        records.record(a_lab(tmp_path), "00_question", gain=value)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_numbers_are_shown_to_five_digits_and_kept_whole(tmp_path):
-    shown = records.record(a_lab(tmp_path, "smoke"), "00_question", gain=6.900000000000006)
-    kept = json.loads((tmp_path / "runs" / "notebooks" / "smoke" / "00_question.metrics.json").read_bytes())
-    assert shown == {"gain": 6.9} and kept == {"gain": 6.900000000000006}
-
-
 def test_a_notebook_about_other_data_says_so_and_does_nothing_below(capsys):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
     try:
-        shell.run_cell("from labkit.notebook.records import skip_rest\nskip_rest('this is about puppets.')\nabove = 1")
+        shell.run_cell("from labkit.notebook.display import skip_rest\nskip_rest('this is about puppets.')\nabove = 1")
         done = shell.run_cell("above = 1 / 0")
         assert done.success and shell.user_ns["above"] == 1
     finally:
@@ -147,7 +126,7 @@ def test_a_notebook_about_other_data_says_so_and_does_nothing_below(capsys):
 def test_a_photograph_keeps_its_colours(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "photograph.png")
-    assert np.array_equal(np.asarray(Image.open(BytesIO(records.for_screen(tmp_path / "photograph.png")))), noise)
+    assert np.array_equal(np.asarray(Image.open(BytesIO(display.for_screen(tmp_path / "photograph.png")))), noise)
 
 
 def test_a_caption_counts_the_rows_that_rest_on_seeds():
