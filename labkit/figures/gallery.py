@@ -1,8 +1,8 @@
 """One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
 
 No titles: the caption says it. What shows alignment and answers stands here; figures made of frames in `pictures`,
-lines in `curves`, results in `results`, those of notebooks 11 and 12 in `studies`, looks and files in `style`. All
-are offered here too, so that a notebook imports from one place.
+the method in `method`, lines in `curves`, results in `results`, those of notebooks 11 and 12 in `studies`, looks and
+files in `style`. All are offered here too, so that a notebook imports from one place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from matplotlib.ticker import PercentFormatter
 
 from ..data.check import FAR, STEPS, VIEW
 from .curves import accuracy_curves, hallucination_curves, line_chart, soft_label_bars, training_curves
-from .pictures import Answered, answered_clips, clip_strip, contact_sheet, method_diagram, overlay, strips
+from .method import method_diagram
+from .pictures import Answered, answered_clips, clip_strip, contact_sheet, overlay, strips
 from .results import claims_figure, class_gains, comparisons, effects_figure, results, role_color
 from .studies import cka_course, map_sheet, noise_curves
 from .style import COLUMN, FAINT, INK, PAGE, PLAIN, new_figure, styled

@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
+from matplotlib.patches import Patch
 from PIL import Image
 
 from ..data.modalities import BONES
-from .style import FAINT, INK, PAGE, ROLES, bare, fixed_figure, new_figure, styled
+from .style import FAINT, PAGE, ROLES, bare, fixed_figure, new_figure, styled
 
 LEGEND = (1.9, 3.0)  # inches that the two entries of `overlay` take below one another, and side by side
 GAP = 2  # white pixels between frames
@@ -201,55 +200,3 @@ def _mapped(frames: np.ndarray, maps: np.ndarray) -> np.ndarray:
     colours = colormaps["magma"](np.stack(smooth))[..., :3]
     grey = frames.mean(axis=-1, keepdims=True) / 255
     return np.clip(255 * (0.45 * grey + 0.55 * colours), 0, 255).astype(np.uint8)
-
-
-# -- the method, drawn -----------------------------------------------------------------------------
-
-_DEPTH, _RGB = ("depth", "depth", "depth"), ("rgb", "RGB", "RGB")  # role, name, what it sees
-_TEACHER = ("depth", "depth\n(frozen)", "depth")
-_HALLUCINATION = ("hallucination", "halluci-\nnation", "RGB")
-_STEPS = (  # name, the two streams, whether the left is multiplied into the right, what it learns from
-    ("Step 1: one stream each", (_DEPTH, _RGB), False, "labels, separately"),
-    ("Step 2: tied together", (_DEPTH, _RGB), True, "labels, on the mean"),
-    ("Step 3: hallucinate depth", (_TEACHER, _HALLUCINATION), True, "labels, soft targets, features"),
-    ("Step 4: RGB only", (_HALLUCINATION, _RGB), True, "labels, on the mean"),
-)
-
-
-@styled
-def method_diagram() -> Figure:
-    """The four training steps, left to right: which streams, what they see, what flows between them."""
-    figure, axes = new_figure(PAGE, 2.3, columns=len(_STEPS))
-    for panel, (title, streams, link, lesson) in zip(axes[0], _STEPS, strict=True):
-        bare(panel).set(xlim=(0, 10), ylim=(0, 10))
-        panel.text(5, 9.6, title, ha="center", va="center", weight="bold")
-        panel.text(5, 8.3, f"learns from\n{lesson}", ha="center", va="center", fontsize=7)
-        for x, (role, name, sees) in zip((2.5, 7.5), streams, strict=True):
-            _stream_box(panel, x, ROLES[role], name, sees)
-        if link:
-            for y in (3.6, 4.4, 5.2, 6.0):
-                _arrow(panel, (4.1, y), (5.9, y), ROLES[streams[0][0]])
-    handles = [
-        Line2D(
-            [], [], color=INK, marker=">", markersize=4, label="signal multiplied in, at four places (eq. 2)"
-        )
-    ]
-    figure.legend(handles=handles, loc="outside lower center")
-    return figure
-
-
-def _stream_box(axes, x: float, color: str, name: str, sees: str) -> None:
-    frozen = "frozen" in name
-    box = FancyBboxPatch((x - 1.5, 3.0), 3.0, 3.8, boxstyle="round,pad=0.05,rounding_size=0.4",
-                         facecolor=color + ("33" if frozen else "AA"), edgecolor=color,
-                         linestyle="--" if frozen else "-", linewidth=1.2)  # fmt: skip
-    axes.add_patch(box)
-    axes.text(x, 4.9, name, ha="center", va="center", fontsize=7.5)
-    axes.text(x, 0.9, f"{sees}\nframes", ha="center", va="center", fontsize=7)
-    _arrow(axes, (x, 1.8), (x, 2.9), INK)
-
-
-def _arrow(axes, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
-    axes.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, color=color, linewidth=1.0)
-    )

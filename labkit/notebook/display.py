@@ -42,7 +42,7 @@ def show(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, 
     display(Image(for_screen(png), width=width, alt=caption), Markdown(f"*{caption}*"))
 
 
-def for_screen(png: Path) -> bytes:
+def for_screen(png: Path | BytesIO) -> bytes:
     """The picture as a notebook keeps it: a drawing in 256 colours takes a third, a photograph keeps all of its."""
     picture, small = Picture.open(png).convert("RGB"), BytesIO()
     if picture.getcolors(FEW_COLORS) is not None:

@@ -1,0 +1,45 @@
+"""One moving picture of the method: its four steps and the test, to walk through.
+
+`show(3)` opens step 3. Where nobody watches, it shows the moments of that step side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from IPython.display import Image, display
+from ipywidgets import VBox
+from matplotlib.figure import Figure
+
+from ..errors import LabError
+from ..figures.method import MOMENTS, method_diagram, method_moments, moments_of
+from ..figures.style import PAGE, picture_bytes
+from .display import SCREEN, for_screen
+from .widgets import Choice, Setting, View
+
+BY_TITLE = {moment.facts[0]: moment for moment in MOMENTS}
+
+
+def walk(step: int | None = None) -> View:
+    """All moments, one at a time; it opens at the first of a step. Raises LabError for a step there is not."""
+    titles = [moment.facts[0] for moment in moments_of(step)] if step else []
+    if step is not None and not titles:
+        raise LabError.mismatch(None, "a step from 1 to 4, or none", repr(step), "correct the number")
+
+    def draw(settings: Sequence[Setting]) -> Figure:
+        return method_moments([BY_TITLE[setting["moment"]] for setting in settings])
+
+    start = titles[0] if titles else None
+    return View(draw, {"moment": Choice("step", tuple(BY_TITLE), start)}, [{"moment": title} for title in titles])
+
+
+def show(step: int | None = None) -> VBox | None:
+    """The four steps with one of them lit, and its moments; all of them and a slider where somebody watches."""
+    view = walk(step)
+    live = view.live()
+    if live is None:
+        png = BytesIO(picture_bytes(view.twin() if step else method_diagram(), "png"))
+        words = " ".join(moment.words for moment in (moments_of(step) if step else MOMENTS))
+        display(Image(for_screen(png), width=round(SCREEN * PAGE), alt=f"The method. {words}"))
+    return live
