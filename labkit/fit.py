@@ -72,7 +72,7 @@ def fit(run: Run, lab: Lab, train: TrainConfig, *, title: str, network: nn.Modul
 def _loop(training: Training, title: str) -> None:
     session, train = training.session, training.train
     at, note = session.restore(), ""
-    quiet = not (watched() and training.is_main)
+    quiet = not (watched() and training.is_main) or training.watch is not None
     with StopSignals() as stop, tqdm(total=train.epochs, initial=at.epoch, desc=title, unit="epochs",
                                      smoothing=0.05, disable=quiet) as bar:  # fmt: skip
         while at.epoch < train.epochs:
@@ -89,10 +89,12 @@ def _loop(training: Training, title: str) -> None:
             note = _end_epoch(training)
             bar.set_postfix_str(note, refresh=False)
             bar.update(1)
+            if training.watch is not None:
+                training.watch(title, at)
             if session.due():
                 training.save()
     training.save()  # a kill from here on costs only the evaluation
-    if quiet and training.is_main:
+    if quiet and training.is_main and training.watch is None:
         tell(f"{title}: {train.epochs} epochs in {at.seconds:.1f} s · {note}")
 
 
@@ -160,7 +162,7 @@ class Training:
         keep_memory()
         check_shares(train.batch_size, lab.profile.distill.feature_reduction)
         self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read
-        self.teachers, self.num_frames = teachers, lab.profile.clips.num_frames
+        self.teachers, self.num_frames, self.watch = teachers, lab.profile.clips.num_frames, lab.watch
         self.accelerator = Accelerator(kwargs_handlers=[DDP])
         self.is_main, device = self.accelerator.is_main_process, self.accelerator.device
         self.precision = precision_of(train, device, lab.profile.clips.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,7 +49,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Lab:
-    """The bench: passed to every training step. `open_lab` makes one."""
+    """Clips, split, runs and settings: passed to every training step. `open_lab` makes one."""
 
     clips: Clips
     split: Split
@@ -57,6 +57,8 @@ class Lab:
     profile: Profile
     seed: int = 0
     dry: bool = False  # look at runs without training those that are missing
+    # told a training's title and `fit.Position` after each epoch, in the place of a progress bar
+    watch: Callable[[str, Any], None] | None = None
     root: Path | None = None  # the data root that the clips were prepared from
     data_name: str = EMBEDDED  # shown beside every result
 
@@ -81,6 +83,14 @@ class Lab:
     def with_seed(self, seed: int) -> Lab:
         return replace(self, seed=seed)
 
+    def with_settings(self, part: str, **changes: Any) -> Lab:
+        """The same lab with fields of one part of its profile changed: `lab.with_settings("step3", lr=1e-3)`.
+
+        Raises TypeError for a field that the part does not have.
+        """
+        changed = replace(getattr(self.profile, part), **changes)
+        return replace(self, profile=replace(self.profile, **{part: changed}))
+
     def people(self, ids: Sequence[str] | None = None) -> np.ndarray:
         """Who acts in each clip (by default the test clips), (N,) text: clips of one person resemble each other.
 
@@ -91,7 +101,7 @@ class Lab:
         return np.array([str(facts.get("subject") or f"clip {clip}") for clip, facts in about])
 
     def run(self, step: str, config: dict, parents: tuple[Run, ...] = (), *, unlabelled: bool = False) -> Run:
-        """The run of a training on this bench, made or not; the same inputs name the same folder.
+        """The run of a training in this lab, made or not; the same inputs name the same folder.
 
         `config` holds what decides the outcome beside clips, split and seed: "modalities" by role among it.
         `unlabelled`: it sees the clips without labels, too. Raises LabError where there are none.
@@ -110,7 +120,7 @@ class Lab:
         return self.runs.open(RunSpec(step, {**common, **config}, data, tuple(run.id for run in parents)))
 
     def needs(self, run: Run) -> bool:
-        """Whether a run is still to be made; never on a bench that only looks (`dry`).
+        """Whether a run is still to be made; never in a lab that only looks (`dry`).
 
         Raises LabError where it is, and the clips are of one class or a part of the split is empty.
         """
@@ -127,7 +137,7 @@ class Lab:
 def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subject", seed: int = 0, *,
              home: str | os.PathLike | None = None, data: str | os.PathLike | None = None,
              progress: bool = True) -> Lab:  # fmt: skip
-    """The bench on a data root; its clip store is made first where it is missing.
+    """The lab of a data root; its clip store is made first where it is missing.
 
     `data` is any root that the lab recognises, by default the one that the environment names in LABKIT_DATA,
     else the embedded set, which is made where it is missing. `home` is the folder that holds `notebooks/`,

@@ -171,16 +171,16 @@ def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
 
 
 def claims_table(labs: Lab | Iterable[Lab], claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
-    """Every claim on every bench, one row each: the paper's effect, ours with its interval, the verdict.
+    """Every claim on every lab, one row each: the paper's effect, ours with its interval, the verdict.
 
     "p (Holm)" is adjusted over all rows of the table that have a p. Nothing is trained; a claim whose
     runs are missing is "not run".
     """
     table = pd.DataFrame([
         {"claim": claim.name, "by": claim.by, "section": claim.section, "statement": claim.statement,
-         "paper": claim.in_paper(bench.split.name), **vars(judge(claim, bench)), "level": claim.level,
+         "paper": claim.in_paper(one_lab.split.name), **vars(judge(claim, one_lab)), "level": claim.level,
          "unit": UNITS.get(claim.kind, "points"), "chain": claim.chain, "differs": claim.differs}
-        for bench in ([labs] if isinstance(labs, Lab) else labs) for claim in claims
+        for one_lab in ([labs] if isinstance(labs, Lab) else labs) for claim in claims
     ])  # fmt: skip
     known = table["p"].notna()
     table.insert(table.columns.get_loc("p") + 1, "p (Holm)", math.nan)

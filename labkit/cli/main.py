@@ -62,11 +62,11 @@ def run(
 
     base = find_home(home)
     notebooks = find_notebooks(base)
-    bench = lab.open_lab(profile, protocol, home=base, data=data)
-    _make_ahead(bench, seeds)
-    env = {} if data is None else {lab.DATA_VARIABLE: str(bench.root)}
-    succeeded = _execute(notebooks, bench, seeds, jobs, force, env)
-    _keep_results(bench, seeds)
+    one_lab = lab.open_lab(profile, protocol, home=base, data=data)
+    _make_ahead(one_lab, seeds)
+    env = {} if data is None else {lab.DATA_VARIABLE: str(one_lab.root)}
+    succeeded = _execute(notebooks, one_lab, seeds, jobs, force, env)
+    _keep_results(one_lab, seeds)
     return 0 if succeeded else 1
 
 
@@ -99,44 +99,44 @@ def publish(jobs: int | None = None, home: Path | None = None) -> int:
     return 0
 
 
-def _make_ahead(bench: Lab, seeds: int) -> None:
+def _make_ahead(one_lab: Lab, seeds: int) -> None:
     """All that the notebooks read, several trainings side by side; a notebook would make one after the other."""
     from ..experiments import graph, targets
 
-    possible = targets.possible(bench, targets.IN_NOTEBOOKS)
-    graph.run_graph(targets.needs(possible, [bench], seeds), workers=None)
+    possible = targets.possible(one_lab, targets.IN_NOTEBOOKS)
+    graph.run_graph(targets.needs(possible, [one_lab], seeds), workers=None)
 
 
-def _execute(notebooks: Sequence[Path], bench: Lab, seeds: int, jobs: int | None, force: bool,
+def _execute(notebooks: Sequence[Path], one_lab: Lab, seeds: int, jobs: int | None, force: bool,
              env: dict[str, str]) -> bool:  # fmt: skip
-    """Run the series on this bench, in an environment with `env` added; whether all succeeded."""
+    """Run the series in this lab, in an environment with `env` added; whether all succeeded."""
     from ..course import series
     from ..figures.style import records_folder
     from ..tools import machine
 
     jobs = machine.trainings_at_once() if jobs is None else jobs  # a notebook takes what a training takes
-    env = {"LABKIT_HOME": str(bench.runs.root.parent), **env}
+    env = {"LABKIT_HOME": str(one_lab.runs.root.parent), **env}
     if jobs > 1:  # kernels share the cores
         env["OMP_NUM_THREADS"] = str(max(machine.available_cores() // jobs, 1))
-    parameters = {"profile": bench.profile.name, "protocol": bench.split.name, "seeds": seeds}
+    parameters = {"profile": one_lab.profile.name, "protocol": one_lab.split.name, "seeds": seeds}
     records = series.run_series(
-        notebooks, records_folder(bench), parameters, timeout=NOTEBOOK_SECONDS, jobs=jobs, force=force,
-        data_fingerprint=bench.clips.fingerprint, env=env,
+        notebooks, records_folder(one_lab), parameters, timeout=NOTEBOOK_SECONDS, jobs=jobs, force=force,
+        data_fingerprint=one_lab.clips.fingerprint, env=env,
     )  # fmt: skip
     return all(record.succeeded for record in records)
 
 
-def _keep_results(bench: Lab, seeds: int) -> None:
+def _keep_results(one_lab: Lab, seeds: int) -> None:
     """The table of all targets, shown and kept in runs/, and every finished result beside it."""
     from .. import files
     from ..experiments import targets
 
-    table = targets.results_table(bench, seeds)
-    path = bench.runs.root / f"results-{bench.series_name}.csv"
+    table = targets.results_table(one_lab, seeds)
+    path = one_lab.runs.root / f"results-{one_lab.series_name}.csv"
     files.write_text(path, table.to_csv(index=False))
     show_table(table)
-    write_tidy([bench])
-    print(f"this table: {path}; notebooks: {path.parent / 'notebooks' / bench.series_name}", file=sys.stderr)
+    write_tidy([one_lab])
+    print(f"this table: {path}; notebooks: {path.parent / 'notebooks' / one_lab.series_name}", file=sys.stderr)
 
 
 def doctor(home: Path | None = None) -> None:

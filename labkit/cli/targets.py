@@ -132,7 +132,7 @@ def _make(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[L
     """Train what targets, tables and figures rest on; `executor` is what `graph.run_graph` takes beside."""
     from ..experiments import graph, targets
 
-    wanted = [need for bench in labs for need in targets.needs(_chosen(names, bench), [bench], seeds)]
+    wanted = [need for one_lab in labs for need in targets.needs(_chosen(names, one_lab), [one_lab], seeds)]
     if drawn:
         from ..figures import paper
 
@@ -154,18 +154,18 @@ def _show(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[L
     if names:
         _show_targets(labs, seeds, names)
     write_tidy(labs)
-    missed = [one for one in drawn for bench in labs if not _draw(one, bench)]
+    missed = [one for one in drawn for one_lab in labs if not _draw(one, one_lab)]
     return not missed
 
 
-def _draw(one: TableOrFigure, bench: Lab) -> bool:
+def _draw(one: TableOrFigure, one_lab: Lab) -> bool:
     """Draw one from what is there and tell where it lies, or what it misses; whether it was drawn."""
     from ..figures import paper
 
     try:
-        print(*paper.save(one, bench), sep="\n")
+        print(*paper.save(one, one_lab), sep="\n")
     except LabError as error:
-        print(f"labkit: {one.name}, {bench.split.name}: {error}", file=sys.stderr)
+        print(f"labkit: {one.name}, {one_lab.split.name}: {error}", file=sys.stderr)
         return False
     return True
 
@@ -173,21 +173,21 @@ def _draw(one: TableOrFigure, bench: Lab) -> bool:
 # -- shown -----------------------------------------------------------------------------------------
 
 
-def _chosen(names: Sequence[str], bench: Lab) -> list[Target]:
+def _chosen(names: Sequence[str], one_lab: Lab) -> list[Target]:
     from ..experiments import targets
 
-    return targets.get_targets(names, bench.split.name)
+    return targets.get_targets(names, one_lab.split.name)
 
 
 def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) -> None:
     """A table a protocol, under its name where there are several; of all targets where none is named."""
     from ..experiments import targets
 
-    for bench in labs:
+    for one_lab in labs:
         if len(labs) > 1:
-            print(f"\n{bench.split.name}")
-        chosen = _chosen(names, bench) if names else None
-        table = targets.results_table(bench, seeds, chosen)
+            print(f"\n{one_lab.split.name}")
+        chosen = _chosen(names, one_lab) if names else None
+        table = targets.results_table(one_lab, seeds, chosen)
         show_table(table)
         made = table.attrs["made on"]
         if len(made) > 1:

@@ -295,7 +295,7 @@ def over_seeds(tests: Sequence[dict]) -> dict[str, Any]:
 
 
 def command_for(names: Iterable[str], lab: Lab, seeds: int = 1) -> str:
-    """The command line that makes these targets on this bench; options are named where they are not the default."""
+    """The command line that makes these targets in this lab; options are named where they are not the default."""
     data = "" if lab.data_name == EMBEDDED else "ROOT"
     options = {"profile": (lab.profile.name, "mini"), "protocol": (lab.split.name, "cross-subject"),
                "seeds": (seeds, 1), "data": (data, "")}  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is known of a model that leaves: the run by its name, the bench it was trained on, data and accuracy.
+"""What is known of a model that leaves: the run by its name, the lab it was trained in, data and accuracy.
 
 No depth file is read: class names, crops and fingerprints stand in the clip store's index.
 """
@@ -50,7 +50,7 @@ def find_run(name: str | os.PathLike, home: Path) -> Run:
 
 
 def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None = None) -> Lab:
-    """The bench a run was trained on, by fingerprint: the clip store of `data`, `store`, or one in `home`/data.
+    """The lab a run was trained in, by fingerprint: the clip store of `data`, `store`, or one in `home`/data.
 
     Raises LabError when no store there holds the pixels and the split that the run names.
     """

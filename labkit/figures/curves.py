@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from ..analysis.verdicts import running_median
-from .style import COLUMN, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
+from .style import COLUMN, INK, MARKERS, PAGE, PLAIN, ROLES, fixed_figure, new_figure, styled
 
 LOOKS = tuple(zip(PLAIN, ("-", "--", "-.", ":"), strict=False))
 
@@ -36,6 +36,30 @@ def training_curves(histories: Mapping[str, tuple[str, Sequence[dict] | Sequence
         panel.grid(True, axis="y")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper center", ncols=min(len(histories), 4))
+    return figure
+
+
+@styled
+def tries(table: pd.DataFrame) -> Figure:
+    """Loss and validation accuracy by epoch of several trainings: the last one strong, those before it faint.
+
+    A row an epoch: "label", "epoch", "loss", "accuracy" in %, and "test" in % or NaN, which stands in the legend.
+    """
+    figure, axes = fixed_figure(PAGE, 2.9, columns=2, left=0.55, bottom=0.45, top=0.75, across=0.7)
+    runs = list(table.groupby("label", sort=False))
+    for number, (label, rows) in enumerate(runs):
+        last, test = number == len(runs) - 1, rows["test"].iloc[0]
+        look = {"color": PLAIN[number % len(PLAIN)], "linestyle": LOOKS[number % len(LOOKS)][1],
+                "alpha": 1.0 if last else 0.45, "linewidth": 2.0 if last else 1.0}  # fmt: skip
+        said = str(label) if pd.isna(test) else f"{label}: test {test:.0f} %"
+        for panel, column in zip(axes[0], ("loss", "accuracy"), strict=True):
+            panel.plot(rows["epoch"], rows[column], label=said, **look)
+    for panel, words in zip(axes[0], ("training loss", "validation accuracy (%)"), strict=True):
+        panel.set(xlabel="epoch", ylabel=words, ylim=(0, None))
+        panel.grid(True, axis="y")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 1].set_ylim(0, 100)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=2)
     return figure
 
 

@@ -39,6 +39,11 @@ def show(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, 
         if seeds_in(told) > seeds_in(caption) > 0:
             committed.told(name, seeds_in(told), seeds_in(caption), f", in {png}")
             png, caption = theirs, told
+    display_picture(png, caption, width)
+
+
+def display_picture(png: Path, caption: str, width: int) -> None:
+    """Show a picture, `width` pixels wide, with its caption."""
     display(Image(for_screen(png), width=width, alt=caption), Markdown(f"*{caption}*"))
 
 

@@ -1,0 +1,138 @@
+"""The live bench and the reader's guess: what they make, draw, keep and say."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from labkit.data.splits import Split
+from labkit.experiments import committed
+from labkit.lab import open_lab
+from labkit.notebook import bench as benches
+from labkit.notebook import guess as guesses
+from labkit.notebook.bench import Bench, few_actions
+from labkit.notebook.guess import Guess
+from labkit.notebook.widgets import Choice
+from labkit.trainers import train_stream
+from tiny import tiny_lab
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = tiny_lab(tmp_path / "home")
+    parts = {part: tuple(getattr(lab.split, part)) for part in ("train", "validation", "test")}
+    return replace(lab, split=Split("cross-subject", **parts))
+
+
+@pytest.fixture
+def bench(lab):
+    def train(lab, rate, epochs):
+        return train_stream(lab.with_settings("step1", lr=rate, epochs=epochs), "rgb")
+
+    controls = {"rate": Choice("learning rate", (1e-4, 1e-3)), "epochs": Choice("epochs", (1, 2, 300), 2)}
+    return Bench(lab, train, controls, [{}, {"rate": 1e-3}])
+
+
+def test_a_try_is_a_run_of_labkit_and_is_watched_epoch_by_epoch(bench):
+    seen = []
+    one = bench.attempt(lambda title, so_far: seen.append((title, len(so_far.epochs))), rate=1e-3)
+    assert seen == [("step 1 rgb", 1), ("step 1 rgb", 2)] and one.label == "rate 0.001, epochs 2"
+    run = train_stream(bench.lab.with_settings("step1", lr=1e-3, epochs=2), "rgb")
+    assert one.test == pytest.approx(100 * run.result["outputs"]["stream"]["test"]["accuracy"])
+    assert [row["loss"] for row in one.epochs] == [row["total"] for row in run.load_json("history.json")["epochs"]]
+    again = bench.attempt(lambda title, so_far: seen.append(title), rate=1e-3)  # made before: nothing is trained
+    assert len(seen) == 2 and again == one
+
+
+def pressed(box, until: str, seconds: float = 60.0) -> str:
+    """Press the first button of a live bench; what its label says once `until` is in it."""
+    train, _, told = box.children[-2].children
+    train.click()
+    return waited(box, told, until, seconds)
+
+
+def waited(box, told, until: str, seconds: float = 60.0) -> str:
+    end = time.monotonic() + seconds
+    while until not in told.value or box.children[-2].children[0].disabled:
+        assert time.monotonic() < end, told.value
+        time.sleep(0.02)
+    return told.value
+
+
+def test_the_live_bench_trains_draws_and_keeps_earlier_tries(bench, monkeypatch):
+    monkeypatch.setenv("LABKIT_PROGRESS", "bar")
+    box = bench.live()
+    rate, epochs = box.children[:2]
+    assert "of the test clips" in pressed(box, "%")
+    first = box.children[-1].value
+    rate.value = 1e-3
+    pressed(box, "rate 0.001")
+    assert [one.label for one in bench.tries] == ["rate 0.0001, epochs 2", "rate 0.001, epochs 2"]
+    assert box.children[-1].value != first and set(bench.table()["label"]) == {one.label for one in bench.tries}
+
+
+def test_the_stop_button_ends_a_long_training_and_keeps_its_curve(bench, monkeypatch):
+    monkeypatch.setenv("LABKIT_PROGRESS", "bar")
+    box = bench.live()
+    box.children[1].value = 300
+    train, stop, told = box.children[-2].children
+    train.click()
+    assert train.disabled and not stop.disabled
+    while "epoch" not in told.value:
+        time.sleep(0.02)
+    stop.click()
+    assert waited(box, told, "stopped") == "stopped"
+    assert 0 < len(bench.tries[-1].epochs) < 300 and bench.tries[-1].test is None
+
+
+def test_what_goes_wrong_is_told_beside_the_button(lab, monkeypatch):
+    monkeypatch.setenv("LABKIT_PROGRESS", "bar")
+    bench = Bench(lab, lambda lab: train_stream(lab, "sonar"), {}, [{}])
+    assert "sonar" in pressed(bench.live(), "sonar")
+
+
+def test_publishing_makes_the_chosen_tries_and_a_reader_sees_them(bench, monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr(benches, "show", lambda lab, figure, name, table, caption: shown.append((name, table, caption)))
+    with committed.being_made():
+        assert bench.show("05_bench", "Two rates") is None
+    ((name, table, caption),) = shown
+    assert name == "05_bench" and set(table["label"]) == {"rate 0.0001, epochs 2", "rate 0.001, epochs 2"}
+    assert bench.lab.data_name in caption
+    monkeypatch.setenv("LABKIT_PROGRESS", "quiet")
+    assert bench.show("05_bench", "Two rates") is None and len(shown) == 1  # headless: nothing is trained or drawn
+    table.to_csv(tmp_path / "kept.csv", index=False)
+    assert pd.concat([one.table() for one in benches._committed(tmp_path / "kept.csv")])["test"].notna().all()
+
+
+def test_few_actions_are_a_pair_of_each_cue_and_share_no_person(smoke_home):
+    lab = open_lab("smoke", home=smoke_home, progress=False)
+    few = few_actions(lab)
+    names = {lab.clips.class_names[label] for label in lab.clips.labels[lab.clips.rows(few.split.test)]}
+    assert len(names) == 6 and len(few.split.test) == len(lab.split.test) / 2
+    parts = [set(few.people(getattr(few.split, part))) for part in ("train", "validation", "test")]
+    assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+
+
+def test_a_guess_is_noted_and_shown_beside_the_result(monkeypatch):
+    said = []
+    monkeypatch.setattr(guesses, "display", lambda text: said.append(text.data))
+    monkeypatch.setenv("LABKIT_PROGRESS", "quiet")
+    nobody = Guess("How many, in %?", 0, 100)
+    assert nobody.ask() is None
+    nobody.reveal(8.94)
+    assert said[-1] == "*How many, in %?* **8.9 %**."
+    monkeypatch.setenv("LABKIT_PROGRESS", "bar")
+    for guess, answer, found in (
+        (Guess("How many, in %?", 0, 100), 60.0, 8.94),
+        (Guess("Which?", ["a", "b"]), "b", "a"),
+    ):
+        _, asked, button = guess.ask().children
+        asked.value = answer
+        button.click()
+        guess.reveal(found)
+        assert asked.disabled and "Your guess: " in said[-1]
+    assert said[-1] == "*Which?* **a**. Your guess: b."
