@@ -114,6 +114,11 @@ def test_every_claim_about_depth_has_its_twin_without():
         ({}, -9, -0.1, "fails"),
         ({}, -1, 9, "undecided"),
         ({}, 0, 9, "undecided"),
+        ({}, -1.4, 1.4, "small"),
+        ({}, -1.6, 1.4, "undecided"),
+        ({}, 0.1, 0.3, "holds"),
+        ({"level": 1.0}, -1, 1.2, "undecided"),
+        ({"kind": "faster"}, -1, 1, "undecided"),
         ({"level": 50.0}, 10, 45, "fails"),
         ({"level": 50.0}, 10, 55, "undecided"),
         ({"kind": "near", "level": 3.0}, -2, 2.9, "holds"),
@@ -161,7 +166,7 @@ def test_people_who_disagree_call_for_people_not_for_seeds(runs, monkeypatch):
 
 def test_one_seed_cannot_tell_people_from_seeds(runs):
     lab = runs(table2_1=[0.705], table2_2=[0.7])
-    found = judge(claim(), lab)
+    found = judge(claim(level=0.4), lab)
     assert found.verdict == "undecided" and found.note == "one seed: spread over seeds assumed to be that over clips"
 
 
@@ -258,7 +263,7 @@ def test_the_table_has_a_row_for_every_claim_and_adjusts_p(runs):
     assert len(table) == 2 * len(chosen)
     by_name = table.drop_duplicates("claim").set_index("claim")
     assert by_name.loc["8 > 15", "verdict"] == "holds"
-    assert by_name.loc["15 > 2", "verdict"] == "undecided" and by_name.loc["15 > 2", "effect"] == 0
+    assert by_name.loc["15 > 2", "verdict"] == "small" and by_name.loc["15 > 2", "effect"] == 0
     assert by_name.loc["13 ~ 6", "verdict"] == "holds"
     tested = table.dropna(subset="p")
     assert (tested["p (Holm)"] >= tested["p"]).all() and tested["p (Holm)"].max() <= 1

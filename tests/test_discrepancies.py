@@ -123,7 +123,7 @@ def test_effects_are_read_from_runs_and_never_trained(tmp_path):
     for name in ("depth", "switch:5"):
         make(name, lab)
     after = effects_table(lab).set_index("number")
-    assert after.loc[5, "effect"] in ("raises accuracy", "lowers accuracy", "not seen")
+    assert after.loc[5, "effect"] in ("raises accuracy", "lowers accuracy", "small", "not seen")
     right = [make(name, lab).result["outputs"]["stream"]["test"]["accuracy"] for name in ("switch:5", "depth")]
     assert after.loc[5, "difference"] == pytest.approx(100 * (right[0] - right[1]))
     assert after.loc[4, "effect"] == "not run"

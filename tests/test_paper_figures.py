@@ -20,7 +20,7 @@ from labkit.experiments.trainings import TRAININGS, make
 from labkit.figures import paper, style
 from labkit.figures.paper import TABLES_AND_FIGURES, needs, save, table1
 from labkit.figures.results import claims_figure, effects_figure
-from labkit.notebook.records import readable
+from labkit.notebook.display import readable
 
 
 def test_they_need_trainings_that_there_are():

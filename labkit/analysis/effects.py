@@ -56,4 +56,5 @@ def _effect(point: Discrepancy, base: str, other: str, lab: Lab) -> dict[str, An
             "protocol": found.protocol}  # fmt: skip
 
 
-_WORDS = {"holds": "raises accuracy", "fails": "lowers accuracy", "undecided": "not seen", "not run": "not run"}
+_WORDS = {"holds": "raises accuracy", "fails": "lowers accuracy", "small": "small", "undecided": "not seen",
+          "not run": "not run"}  # fmt: skip

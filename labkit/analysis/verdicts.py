@@ -1,8 +1,9 @@
 """The claims of `claims`, judged on runs: effect, interval, verdict.
 
 One rule for all. A claim says that an effect lies beyond a level, which is 0 unless it says more. It
-"holds" where the 95 % interval lies beyond the level as a whole, "fails" where it lies on the other
-side as a whole, and is else "undecided", with the seeds it would take at the effect seen so far.
+"holds" where the 95 % interval lies beyond the level as a whole, and "fails" where it lies on the other
+side as a whole. An effect whose interval covers 0 and stays within SMALL points of it is "small": decided, too,
+for nobody would choose a model by it. All else is "undecided", with the seeds it would take at the effect seen so far.
 
 Effects on accuracy are paired differences in points; their intervals cover other people and, from two
 seeds on, other seeds (`statistics.paired_difference`). With one seed they are about that very training, and
@@ -28,6 +29,8 @@ from .claims import CLAIMS, Claim
 from .noise_curves import crossing
 
 UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
+SMALL = 1.5  # points of accuracy: about 10 of the 720 test clips
+DECIDED = ("holds", "fails", "small")
 MAX_NEEDED = 100  # more than this is "not by seeds"
 
 
@@ -39,7 +42,7 @@ class Verdict:
     low: float
     high: float
     p: float
-    verdict: Literal["holds", "fails", "undecided", "not run"]
+    verdict: Literal["holds", "fails", "small", "undecided", "not run"]
     seeds_needed: int | None  # where undecided; None: more than MAX_NEEDED, or no seeds would do
     note: str
     data: str
@@ -73,7 +76,10 @@ def word(claim: Claim, low: float, high: float) -> str:
         return "holds" if inside else "fails" if outside else "undecided"
     if claim.kind == "crosses":
         return "holds" if high <= claim.level else "fails" if low > claim.level else "undecided"
-    return "holds" if low > claim.level else "fails" if high < claim.level else "undecided"
+    if low > claim.level or high < claim.level:
+        return "holds" if low > claim.level else "fails"
+    small = claim.kind == "above" and claim.level == 0 and -SMALL < low and high < SMALL
+    return "small" if small else "undecided"
 
 
 def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
@@ -196,7 +202,7 @@ def chains(table: pd.DataFrame) -> pd.DataFrame:
         words = set(links["verdict"])
         verdict = "fails" if "fails" in words else "holds" if words == {"holds"} else "undecided"
         verdict = "not run" if words == {"not run"} else verdict
-        counts = {name: int((links["verdict"] == name).sum()) for name in ("holds", "fails", "undecided")}
+        counts = {name: int((links["verdict"] == name).sum()) for name in (*DECIDED, "undecided")}
         rows.append({"chain": chain, "protocol": protocol, "verdict": verdict, "links": len(links), **counts})
     return pd.DataFrame(rows)
 

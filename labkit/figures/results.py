@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
+from ..analysis.verdicts import DECIDED
 from ..experiments.targets import TARGETS
 from .style import FAINT, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
 
@@ -263,13 +264,13 @@ def claims_figure(table: pd.DataFrame) -> Figure:
         if points and pd.notna(row.paper):
             axes.plot(row.paper, place, **_HOLLOW)
         if points and pd.notna(row.low):
-            decided = row.verdict in ("holds", "fails")
+            decided = row.verdict in DECIDED
             _interval(axes, place, row.effect, row.low, row.high, color, filled=decided, marker="v" if ours else "o")
         if points and row.level:
             axes.plot([-row.level, row.level], [place, place], "|", color=_LEVEL, markersize=9)
         words = row.claim, _effect(row), f"{row.seeds}", f"{row.verdict}{_how_many(row)}"
         for column, text in zip(_CLAIM_COLUMNS, words, strict=True):
-            _beside(axes, place, column, text, weight="bold" if text in ("holds", "fails") else "normal")
+            _beside(axes, place, column, text, weight="bold" if text in DECIDED else "normal")
     for column, head in zip(_CLAIM_COLUMNS, ("claim", "effect", "seeds", "verdict"), strict=True):
         _beside(axes, -0.9, column, head, style="italic")
     _rows(axes, table["statement"], "effect with 95 % interval (points of accuracy)", top=-1.4)
