@@ -165,6 +165,7 @@ def test_every_widget_has_a_static_twin_before_it(notebook):
     (["view.twin()", "view.live()"], ["view.live()"]),
     (["view.live()", "show(lab, view.twin(), 'x')"], ["view.live()"]),
     (["show(lab, one.twin(), 'x')", "other.live()"], ["other.live()"]),
+    (["view.show(lab, 'x', 'y')"], []),  # shows both
     (["show(lab, figures.results(t), 'x')", "widgets.scrubber(a, b)"], ["widgets.scrubber()"]),
     (["show(lab, figures.clip_strip(a, b), 'x')", "widgets.scrubber(a, b)"], []),
 ])  # fmt: skip
@@ -178,7 +179,7 @@ def test_every_explorer_lies_in_a_notebook():
     sources = [cell.source for path in NOTEBOOKS for cell in cells(nbformat.read(path, as_version=4), "code")]
     views = [set(calls(ast.parse(source))) for source in sources if "explorers." in source]
     assert {name for found in views for owner, name in found if owner == "explorers"} == offered
-    assert all(("view", "live") in found for found in views)
+    assert all(found & {("view", "live"), ("view", "show")} for found in views)
 
 
 def hidden_state(sources: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from smoke_home import NOTEBOOKS, copy_notebook
 
 ARTEFACTS = Path(os.environ.get("LABKIT_ARTEFACTS") or Path(__file__).with_name("artefacts")).resolve()
 CHOSEN = ("01", "02", "04", "07", "11", "12")  # those with something to turn
-LIVE = (".live()", "scrubber(", "stepper.show(")
+LIVE = (".live()", "scrubber(", "stepper.show(", ".show(lab")
 
 pytestmark = [
     pytest.mark.timeout(1500),

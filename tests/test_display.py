@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tiny import MemoryStore, tiny_lab
 
+from labkit.clips import colorize_depth
 from labkit.config import PROFILES
 from labkit.experiments import committed
 from labkit.figures.gallery import method_diagram
@@ -132,3 +134,21 @@ def test_a_photograph_keeps_its_colours(tmp_path):
 def test_a_caption_counts_the_rows_that_rest_on_seeds():
     assert in_seeds([3, 10, 5]) == "seeds: 3 to 10" and in_seeds([2, float("nan"), 2]) == "seeds: 2"
     assert in_seeds([float("nan")]) == "seeds: 0"
+
+
+@pytest.mark.parametrize(("size", "frames"), [(32, 5), (224, 12)])
+def test_a_clip_moves_and_keeps_its_colours(tmp_path, size, frames):
+    lab = tiny_lab(tmp_path)
+    lab = replace(lab, clips=MemoryStore(count=3, size=size, frames=frames))
+    image = display.moving(lab, "clip001")
+    assert len(image.data) <= display.MOVING_BYTES
+    assert "clap" in image.alt and "clip001" in image.alt and f"{frames} frames" in image.alt
+    seen, rgb = Image.open(BytesIO(image.data)), lab.clips.rgb([1])[0]
+    assert seen.format == "PNG" and seen.n_frames == frames and seen.info["loop"] == 0
+    assert seen.width == 2 * seen.height <= 2 * display.SIDES[0]
+    for place in range(frames):
+        seen.seek(place)
+        shown = np.asarray(seen.convert("RGB"), dtype=int)
+        expected = np.hstack([rgb[place], colorize_depth(lab.clips.depth([1])[0])[place]])
+        expected = np.asarray(Image.fromarray(expected).resize(seen.size), dtype=int)
+        assert np.abs(shown - expected).mean() < 12, "128 colours of random noise"

@@ -11,6 +11,7 @@ import torch
 from matplotlib import _pylab_helpers
 from matplotlib.figure import Figure
 from PIL import Image
+from tiny import tiny_lab
 from traitlets import TraitError
 
 from labkit import losses
@@ -18,9 +19,11 @@ from labkit.alignment import Alignment, fit_alignment
 from labkit.clips import colorize_depth
 from labkit.data.skeletons import NUM_JOINTS, single_body
 from labkit.errors import LabError
+from labkit.experiments import committed
 from labkit.experiments.noise import Corruption
 from labkit.figures import style
-from labkit.notebook import explorers, panels
+from labkit.files import read_json
+from labkit.notebook import display, explorers, panels
 
 NAMES = ["wave", "clap", "kick", "a class whose name is far too long for any margin"]
 FRAMES, SIDE = 3, 8
@@ -144,6 +147,38 @@ def test_values_outside_are_refused_and_sliders_stop(make, name, other, outside,
     else:
         with pytest.raises(TraitError):
             bound.value = outside
+
+
+@pytest.mark.parametrize("make", [make for make in VIEWS if make().site])
+def test_the_site_has_few_pictures_and_says_of_each_where_its_controls_stand(make, tmp_path):
+    view = make()
+    view.picture = lambda **setting: style.picture_bytes(Figure((0.1, 0.1)), "png", dpi=20) if view.setting(
+        **setting) else pytest.fail()  # fmt: skip
+    view.save_frames(tmp_path / "frames")
+    about = read_json(tmp_path / "frames" / "explorer.json")
+    assert 6 <= len(about["frames"]) <= 60
+    for key, words in about["frames"].items():
+        for place, control in zip(map(int, key.split("-")), about["controls"], strict=True):
+            assert f"{control['label']}: {control['options'][place]}" in words
+    start = view.words(view.setting())
+    assert about["frames"]["-".join(str(control["start"]) for control in about["controls"])] == start
+
+
+def test_pictures_for_the_site_are_made_where_what_is_committed_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_PROGRESS", "quiet")
+    monkeypatch.setattr(display, "display", lambda *_: None)
+    lab, view = tiny_lab(tmp_path), connection()
+    view.site = {"connection": ("add", "multiply")}
+    assert view.show(lab, "x", "On puppets.") is None
+    assert (style.figures_folder(lab) / "x.png").exists() and not list(tmp_path.rglob("explorers"))
+    with committed.being_made():
+        view.show(lab, "x", "On puppets.")
+        folder = style.figures_folder(lab) / "explorers" / "x"
+    assert {path.name for path in folder.iterdir()} == {"0.webp", "1.webp", "explorer.json"}
+    assert read_json(folder / "explorer.json")["controls"][0]["start"] == 1
+    first, second = (np.asarray(Image.open(folder / f"{place}.webp"), dtype=int) for place in (0, 1))
+    seen = np.asarray(Image.open(io.BytesIO(view.picture(connection="add"))).convert("RGB"), dtype=int)
+    assert np.abs(first - seen).mean() < 3 < np.abs(first - second).max()
 
 
 def test_an_unknown_control_is_named():

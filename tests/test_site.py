@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
+import browser
 import nbformat
 import pandas as pd
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from labkit import LabError
 from labkit.cli import main as cli
 from labkit.course import website
 from labkit.course.forms import read_exercises
 from labkit.course.notebooks import read_notebook
+from labkit.figures.method import MOMENTS, moments_of
+from labkit.figures.style import new_figure
+from labkit.notebook.widgets import Choice, Range, View
 
 pytestmark = pytest.mark.timeout(1200)  # half a minute of computing, but a whole site, on a machine that may be busy
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +94,7 @@ def test_the_first_page_asks_every_question_and_the_pages_follow_in_order(built)
     while following := re.search(r"class=\"next-page\" href=\"([^\"]+)\"", path.read_text(encoding="utf-8")):
         path = (path.parent / following[1]).resolve()
         order.append(path.stem)
-    own = [*(path.stem for path in NOTEBOOKS), "findings", "teaching", "targets", "figures", "api", "labkit"]
+    own = [*(path.stem for path in NOTEBOOKS), "method", "findings", "teaching", "targets", "figures", "api", "labkit"]
     assert order[: len(own)] == own and all(name.startswith("labkit.") for name in order[len(own) :])
 
 
@@ -167,15 +174,28 @@ EXERCISE = (
 )
 
 
+@pytest.fixture(scope="module")
+def patch():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """A project of one notebook, two figures and two tables; the site without the modules."""
+    return small_project(tmp_path, monkeypatch)
+
+
+def small_project(tmp_path: Path, patch, *more: nbformat.NotebookNode) -> Path:
+    """The notebook has `more` cells, too."""
     cut = shutil.copytree(website.SITE, tmp_path / "pages")
     (cut / "api.md").write_text("# Modules\n", encoding="utf-8")
-    monkeypatch.setattr(website, "SITE", cut)
-    cells = [nbformat.v4.new_markdown_cell("# Why?\n\n" + "word " * 397), nbformat.v4.new_markdown_cell(EXERCISE)]
+    patch.setattr(website, "SITE", cut)
+    prose = ("# Why?\n\n" + "word " * 397, EXERCISE)
+    cells = [*map(nbformat.v4.new_markdown_cell, prose), *more]
     (tmp_path / "notebooks").mkdir()
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "00_question.ipynb")
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
+    nbformat.write(notebook, tmp_path / "notebooks" / "00_question.ipynb")
     (tmp_path / "figures").mkdir()
     for name in ("overview.png", "claims.png"):  # those that pages show
         (tmp_path / "figures" / name).write_bytes((ROOT / "figures" / name).read_bytes())
@@ -227,3 +247,131 @@ def test_the_extra_is_named_where_it_is_missing(project, monkeypatch):
     monkeypatch.setattr(website, "NEEDED", ("sphinx", "no_such_module"))
     with pytest.raises(LabError, match=r"no no_such_module.*\[site\]"):
         website.build_site(project, project / "site")
+
+
+# -- explorers without a kernel ----------------------------------------------------------------------
+
+
+def swatches() -> View:
+    """A picture that tells its setting by its colour; how far "green" goes depends on "red"."""
+
+    def draw(settings):
+        figure, axes = new_figure(1, 1)
+        figure.set_facecolor((settings[0]["red"] / 2, settings[0]["green"] / 2, settings[0]["kind"] == "bright"))
+        axes.set_axis_off()
+        return figure
+
+    controls = {"kind": Choice("kind of light", ("dark", "bright")), "red": Range("red", 0, 2, start=1),
+                "green": Range("green", 0, lambda setting: setting["red"])}  # fmt: skip
+    return View(draw, controls, [{}], {"red": (0, 1, 2), "green": (0, 1, 2)})
+
+
+def shown_cell(source: str) -> nbformat.NotebookNode:
+    """A code cell that left a picture, one that moves."""
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(buffer, "png", save_all=True, append_images=frames[1:])
+    picture = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
+    output = nbformat.v4.new_output("display_data", picture)
+    return nbformat.v4.new_code_cell(source, outputs=[output])
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory, patch) -> Path:
+    """A small site with an explorer and the method's, in a notebook and on its own page."""
+    cells = map(shown_cell, ('view.show(lab, "00_light", "A light.")', "stepper.show(3)", 'a["method"], "00_light_2"'))
+    home = small_project(tmp_path_factory.mktemp("explored"), patch, *cells)
+    swatches().save_frames(home / "figures" / "explorers" / "00_light")
+    return website.build_site(home, home / "site").parent
+
+
+def test_an_explorer_stands_under_its_picture_and_the_step_in_place_of_it(explored):
+    shown = page(explored, "notebooks/00_question")
+    found = re.findall(r'<div class="explorer" data-frames="([^"]+)" data-about="([^"]+)"( data-instead)?>', shown)
+    assert [(frames.rpartition("/")[2], bool(instead)) for frames, _, instead in found] == [
+        ("00_light", False), ("method", True)]  # fmt: skip
+    assert len(re.findall(r"<img[^>]+_images/", shown)) == 3, "every picture of a cell stays in the page"
+    about = json.loads(html.unescape(found[0][1]))
+    assert [(c["label"], c["options"], c["start"]) for c in about["controls"]] == [
+        ("red", ["0", "1", "2"], 1), ("green", ["0", "1", "2"], 0)]  # fmt: skip
+    assert set(about["frames"]) == {"0-0", "1-0", "1-1", "2-0", "2-1", "2-2"}
+    assert about["frames"]["2-1"] == "kind of light: dark, red: 2, green: 1"
+    made = (explored / "_static" / "explorers" / "00_light").glob("*.webp")
+    assert {path.stem for path in made} == {*about["frames"]}
+
+
+def test_a_picture_that_moves_moves_on_the_site(explored):
+    (path,) = [path for path in (explored / "_images").glob("*.png") if Image.open(path).size == (8, 8)]
+    assert Image.open(path).n_frames == 2
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if browser.find_chromium() is None:
+        pytest.skip("no browser: install chromium")
+    with sync_playwright() as playwright:
+        window = playwright.chromium.launch(executable_path=browser.find_chromium())
+        yield window
+        window.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def opened(request, chromium, explored):
+    """A page of the site, opened from its folder, as a file; what its scripts complain of is an error."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 720}, color_scheme=request.param)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("requestfailed", lambda request: errors.append(request.url))
+    yield lambda name: page.goto(f"file://{explored}/{name}.html") and page
+    page.close()
+    assert errors == []
+
+
+def test_the_sliders_of_an_explorer_change_its_picture(opened):
+    page = opened("notebooks/00_question")
+    box = page.locator(".explorer").first
+    picture, sliders, told = box.locator("img"), box.locator("input"), box.locator("output")
+    assert sliders.count() == 2 and told.all_inner_texts() == ["1", "0"]
+    assert picture.get_attribute("alt") == "kind of light: dark, red: 1, green: 0"
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 120
+    sliders.nth(0).press("ArrowRight")
+    box.get_by_role("button", name="green: next").click()
+    sliders.nth(1).press("ArrowRight")
+    assert told.all_inner_texts() == ["2", "2"] and picture.get_attribute("src").endswith("/2-2.webp")
+    assert box.get_by_role("button", name="green: next").is_disabled()
+    sliders.nth(0).press("ArrowLeft")  # takes the other along, as with a kernel
+    assert told.all_inner_texts() == ["1", "1"] and picture.get_attribute("src").endswith("/1-1.webp")
+    assert box.locator(".words").inner_text() == picture.get_attribute("alt") == "kind of light: dark, red: 1, green: 1"
+
+
+def test_the_method_is_walked_by_buttons_and_keys(opened):
+    page = opened("method")
+    box, seen = page.locator(".explorer"), []
+    picture, following = box.locator("img"), box.get_by_role("button", name="step: next")
+    for moment in MOMENTS:
+        seen.append(picture.get_attribute("alt"))
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 800
+        assert box.locator("output").inner_text() == moment.facts[0]
+        following.click() if following.is_enabled() else None
+    assert seen == [moment.words for moment in MOMENTS]
+    box.locator("input").press("ArrowLeft")
+    assert picture.get_attribute("alt") == MOMENTS[-2].words
+    box.locator("input").press("Home")
+    assert picture.get_attribute("alt") == MOMENTS[0].words
+
+
+def test_a_notebook_opens_at_its_own_step_and_shows_it_once(opened):
+    page = opened("notebooks/00_question")
+    box = page.locator(".explorer").nth(1)
+    assert box.locator("img").get_attribute("alt") == moments_of(3)[0].words
+    assert page.locator(".cell_output").nth(1).locator("img:visible").count() == 1
+    assert page.locator(".cell_output").nth(0).locator("img:visible").count() == 2
+
+
+@pytest.mark.parametrize("wide", [360, 1280])
+def test_nothing_of_an_explorer_leaves_the_page(opened, wide):
+    page = opened("method")
+    page.set_viewport_size({"width": wide, "height": 720})
+    for part in page.locator(".explorer img, .explorer .control, .explorer .words").all():
+        place = part.bounding_box()
+        assert place["x"] >= 0 and place["x"] + place["width"] <= wide

@@ -6,19 +6,26 @@ The folder `site/` is a Sphinx project; what the lab has made is put beside its 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from html import escape
 from pathlib import Path
 
+import nbformat
 import pandas as pd
+from nbformat import NotebookNode
 from PIL import Image
 
 from ..errors import LabError
+from ..figures.method import MOMENTS, moments_of
 from ..files import atomic_folder, read_json, write_bytes, write_text
+from ..notebook import stepper
+from ..notebook.widgets import EXPLORER, EXPLORERS
 from ..tools.home import find_notebooks
 from .forms import links_outside, read_exercises
 from .notebooks import Source, read_notebook
@@ -27,6 +34,8 @@ SITE = Path(__file__).with_name("site")
 WORDS_PER_MINUTE = 200
 TIMED = "mini"  # the profile whose seconds are shown
 NEEDED = ("sphinx", "myst_nb", "furo", "latex2mathml")
+STEPPER = "method"  # the explorer that every site has
+_SHOWN = re.compile(r"stepper\.show\((\d?)\)")
 _FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 
 
@@ -60,8 +69,13 @@ def write_sources(home: Path, folder: Path) -> None:
     """Write all that Sphinx reads: the project in `site/`, the notebooks, figures with captions, rounded tables."""
     sources = [read_notebook(path) for path in find_notebooks(home)]
     shutil.copytree(SITE, folder)
+    explorers = folder / "static" / EXPLORERS
+    stepper.walk().save_frames(explorers / STEPPER)
+    for made in home.glob(f"figures/{EXPLORERS}/*/{EXPLORER}"):
+        shutil.copytree(made.parent, explorers / made.parent.name)
     for source in sources:
-        for name in (source.path.name, *links_outside(source)):
+        write_text(folder / "notebooks" / source.path.name, nbformat.writes(with_explorers(source, explorers)))
+        for name in links_outside(source):
             write_bytes(folder / "notebooks" / name, (source.path.parent / name).read_bytes())
     for path in [*home.glob("figures/*.png"), *home.glob("figures/*.csv")]:
         write_bytes(folder / "figures" / path.name, path.read_bytes())
@@ -69,7 +83,39 @@ def write_sources(home: Path, folder: Path) -> None:
         table = pd.read_csv(home / "figures" / f"{name}.csv")
         write_text(folder / "rounded" / f"{name}.csv", table.to_csv(index=False, float_format="%.3g", na_rep="–"))
     _fill(folder / "teaching.md", r"<!-- timing: ([\d ]+) -->", lambda mark: _timings(sources, mark[1], home))
+    _fill(folder / "method.md", f"<!-- explorer: {STEPPER} -->", lambda _: _raw(explorer_html(explorers / STEPPER, "")))
     _fill(folder / "figures.md", "<!-- figures -->", lambda _: _figures(home, sources))
+
+
+def with_explorers(source: Source, explorers: Path) -> NotebookNode:
+    """A notebook with an explorer under each picture that has one: a view's by its name, the method's by its step."""
+    notebook, own = nbformat.from_dict(source.notebook), sorted(explorers.glob(f"{source.name[:2]}_*"))
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        found = [explorer_html(path, "../") for path in own if f'"{path.name}"' in cell.source]
+        if shown := _SHOWN.search(cell.source):
+            start = MOMENTS.index(moments_of(int(shown[1]))[0]) if shown[1] else 0
+            found.append(explorer_html(explorers / STEPPER, "../", start, instead=True))
+        cell.outputs = [*cell.outputs, *(nbformat.v4.new_output("display_data", {"text/html": html}) for html in found)]
+    return notebook
+
+
+def explorer_html(folder: Path, up: str, start: int | None = None, *, instead: bool = False) -> str:
+    """An explorer on a page: its first picture, and all that `explorer.js` needs. `up` leads to the site's folder.
+
+    `start` is where its first slider begins; `instead`: it stands for the picture before it.
+    """
+    about = read_json(folder / EXPLORER)
+    if start is not None:
+        about["controls"][0]["start"] = start
+    key = "-".join(str(control["start"]) for control in about["controls"])
+    frames = f"{up}_static/{EXPLORERS}/{folder.name}"
+    picture = f'<img src="{frames}/{key}.webp" alt="{escape(about["frames"][key])}">'
+    data = f'data-frames="{frames}" data-about="{escape(json.dumps(about))}"{" data-instead" * instead}'
+    return f'<div class="explorer" {data}>{picture}</div>'
+
+
+def _raw(html: str) -> str:
+    return f"```{{raw}} html\n{html}\n```"
 
 
 def _fill(page: Path, mark: str, text) -> None:

@@ -6,19 +6,23 @@ The files stay among the runs, which git ignores: `labkit publish` makes what is
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
+from ..clips import UNLABELLED, colorize_depth
 from ..experiments import committed
 from ..figures.style import figures_folder, in_seeds, records_folder, save_figure, seeds_in
 from ..lab import Lab
 
+SIDES, MOVING_BYTES = (96, 72, 54, 40), 150_000  # of a clip that moves: it takes the first height that is light enough
 FEW_COLORS = 4096  # and fewer: lines, letters and their soft edges
 SCREEN = 120  # pixels an inch: letters in a figure are then about as large as those in the text around it
 
@@ -54,6 +58,47 @@ def for_screen(png: Path | BytesIO) -> bytes:
         picture = picture.quantize(256, dither=Picture.Dither.NONE)
     picture.save(small, "PNG", optimize=True)
     return small.getvalue()
+
+
+def for_site(png: bytes) -> bytes:
+    """The picture as a WebP file, a fifth as large."""
+    small = BytesIO()
+    Picture.open(BytesIO(png)).convert("RGB").save(small, "WEBP", quality=85)
+    return small.getvalue()
+
+
+def moving(lab: Lab, clip: str, *, height: int = 192, seconds: float = 0.35) -> Image:
+    """A clip by its id as a picture that moves: RGB beside depth in the colours a network sees, over and over.
+
+    All stored frames in their order, each for that many seconds, the last one for longer. An animated PNG, which
+    every viewer of notebooks shows; one that does not move pictures shows the first frame. `height` is in pixels.
+    Raises LabError for a clip that there is not.
+    """
+    row, config = lab.clips.rows([clip]), lab.profile.clips
+    depth = colorize_depth(lab.clips.images("depth", row)[0], config.depth_encoding, config.depth_range)
+    rgb, label = lab.clips.images("rgb", row)[0], int(lab.clips.labels[row][0])
+    for side in SIDES:
+        frames = [Picture.fromarray(np.hstack(pair)) for pair in zip(rgb, depth, strict=True)]
+        small = [frame.resize((2 * side, side)) if frame.height > side else frame for frame in frames]
+        data = _animated(small, round(1000 * seconds))
+        if len(data) <= MOVING_BYTES:
+            break
+    action = "a clip without a label" if label == UNLABELLED else lab.clips.class_names[label]
+    alt = f"{action} ({lab.data_name}, clip {clip}): RGB beside depth, {len(rgb)} frames that repeat"
+    return Image(data, width=2 * height, height=height, alt=alt)
+
+
+def _animated(frames: Sequence[Picture.Image], milliseconds: int) -> bytes:
+    """Frames of one size as an animated PNG, in 128 colours that all share: a palette of each would flicker."""
+    width, height = frames[0].size
+    sheet = Picture.new("RGB", (width, height * len(frames)))
+    for place, frame in enumerate(frames):
+        sheet.paste(frame, (0, place * height))
+    sheet = sheet.quantize(128, dither=Picture.Dither.NONE)
+    first, *rest = (sheet.crop((0, top, width, top + height)) for top in range(0, sheet.height, height))
+    times, buffer = [milliseconds] * len(rest) + [3 * milliseconds], BytesIO()
+    first.save(buffer, "PNG", save_all=True, append_images=rest, duration=times, loop=0)
+    return buffer.getvalue()
 
 
 WHOLE, PROBABLE = ("seeds", "seeds needed"), ("p", "p (Holm)")  # columns of counts, and of four digits

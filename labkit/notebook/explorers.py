@@ -1,7 +1,8 @@
 """What the notebooks let a reader turn: registration, losses, connections, noise, maps and confusions.
 
-Each function takes results, computes what all settings share, and returns a `widgets.View`: `view.twin()` for
-everybody, `view.live()` for whoever has a kernel. The scrubber through a clip is in `widgets`.
+Each function takes results, computes what all settings share, and returns a `widgets.View`: `view.show(lab, name,
+caption)` shows its twin to everybody, and its controls to whoever has a kernel. The scrubber through a clip is in
+`widgets`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ def alignment(color: np.ndarray, depth: np.ndarray, skeleton: Skeleton, frame: i
         "down": Range("offset downwards", y - far, y + far, step, y),
         "ratio": Range("ratio", 0.8 * fitted.ratio, 1.2 * fitted.ratio, fitted.ratio / 200, fitted.ratio),
     }
-    return View(draw, controls, [{}, {"right": x + far / 2}, {"ratio": 1.1 * fitted.ratio}])
+    site = {"right": [x + share * far for share in (-0.4, -0.1, 0, 0.1, 0.4)],
+            "down": [y + share * far for share in (-0.1, 0, 0.1)],
+            "ratio": [share * fitted.ratio for share in (0.9, 1, 1.1)]}  # fmt: skip
+    return View(draw, controls, [{}, {"right": x + far / 2}, {"ratio": 1.1 * fitted.ratio}], site)
 
 
 FORMS = {  # how a student's soft term is written: the paper's text, the released code, the authors' later port
@@ -102,7 +106,9 @@ def loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, hal
         "form": Choice("form of the soft term", tuple(FORMS)),
     }
     chosen = ({"temperature": 1.0}, {}, {"temperature": 10.0, "imitation": 1.0}, {"maps": 0.05})
-    return View(draw, controls, chosen)
+    site = {"temperature": (1.0, 2.0, 5.0, 10.0, 20.0), "imitation": (0.0, 0.5, 1.0), "maps": (0.0, 0.05),
+            "form": ("text", "released code")}  # fmt: skip
+    return View(draw, controls, chosen, site)
 
 
 def connection(own: Sequence[np.ndarray], other: Sequence[np.ndarray], block: int = 1, channel: int = 0) -> View:
@@ -130,7 +136,9 @@ def connection(own: Sequence[np.ndarray], other: Sequence[np.ndarray], block: in
         "block": Range("block", 1, len(own), start=block),
         "channel": Range("channel", 0, lambda setting: len(own[setting["block"] - 1]) - 1, start=channel),
     }
-    return View(draw, controls, [{"connection": name} for name in ("none", "add", "multiply", "gated")])
+    forms, blocks = controls["connection"].options, tuple(range(1, len(own) + 1))
+    site = {"connection": forms, "strength": (0.0, 1.0, 2.0), "block": blocks}
+    return View(draw, controls, [{"connection": name} for name in forms], site)
 
 
 _MAPS = ("own sum u", "signal", "branch input", "slope to own u", "slope to the other's u")
@@ -173,7 +181,8 @@ def noise(rgb: np.ndarray, depth: np.ndarray, answer: Callable[[np.ndarray], np.
     }
     most = len(next(iter(steps.values())))
     usual = [{"severity": severity} for severity in (0, (most + 1) // 2, most)]
-    return View(draw, controls, usual if chosen is None else chosen)
+    site = {"kind": tuple(steps), "severity": range(max(map(len, steps.values())) + 1)}
+    return View(draw, controls, usual if chosen is None else chosen, site)
 
 
 def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.ndarray], *, block: int = 2) -> View:

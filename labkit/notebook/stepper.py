@@ -31,7 +31,8 @@ def walk(step: int | None = None) -> View:
         return method_moments([BY_TITLE[setting["moment"]] for setting in settings])
 
     start = titles[0] if titles else None
-    return View(draw, {"moment": Choice("step", tuple(BY_TITLE), start)}, [{"moment": title} for title in titles])
+    return View(draw, {"moment": Choice("step", tuple(BY_TITLE), start)}, [{"moment": title} for title in titles],
+                {"moment": tuple(BY_TITLE)}, lambda setting: BY_TITLE[setting["moment"]].words)  # fmt: skip
 
 
 def show(step: int | None = None) -> VBox | None:

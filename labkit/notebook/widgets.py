@@ -2,7 +2,8 @@
 
 A `View` is one function that draws settings side by side, and the controls that choose a setting. Live it shows
 one of them, its twin a few. A view shows nothing live when nobody watches (see `progress.watched`), so that saved
-notebooks hold no widget. The pictures are PNG files in an image widget: no display backend, little to send.
+notebooks hold no widget. The pictures are PNG files in an image widget: no display backend, little to send. The site,
+which has no kernel, shows pictures of a few values of each control, made ahead.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import gc
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +22,17 @@ from matplotlib.figure import Figure
 from PIL import Image as Picture
 
 from ..errors import LabError
+from ..experiments.committed import publishing
 from ..figures.pictures import GAP, shortened
-from ..figures.style import picture_bytes
+from ..figures.style import figures_folder, picture_bytes
+from ..files import atomic_folder, write_json
+from ..lab import Lab
 from ..tools.progress import watched
-from .display import SCREEN
+from . import display
 
 Setting = dict[str, Any]
 SCREEN_DPI = 120
+EXPLORERS, EXPLORER = "explorers", "explorer.json"  # among figures: folders of pictures for the site, what is in one
 KEPT = 200  # pictures of settings that were looked at, so that going back costs nothing
 _LOOK = {"style": {"description_width": "12em"}, "layout": Layout(width="38em", max_width="100%")}
 
@@ -52,6 +59,9 @@ class Range:
         if isinstance(value, str) or not self.low <= value <= high:
             raise LabError.mismatch(None, f"{name} from {self.low:g} to {high:g}", repr(value), "move the slider back")
         return value
+
+    def named(self, value: float) -> str:
+        return f"{value:.4g}"
 
     def widget(self, setting: Setting) -> IntSlider | FloatSlider:
         kind = IntSlider if isinstance(self.step, int) else FloatSlider
@@ -81,8 +91,11 @@ class Choice:
             raise LabError.mismatch(None, f"{name} among {known}", repr(value), "choose one of them")
         return value
 
+    def named(self, value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
     def widget(self, setting: Setting) -> SelectionSlider:
-        labels = shortened([f"{option:g}" if isinstance(option, float) else str(option) for option in self.options])
+        labels = shortened([self.named(option) for option in self.options])
         options = list(zip(labels, self.options, strict=True))
         return SelectionSlider(options=options, value=self.first(), description=self.label, **_LOOK)
 
@@ -91,13 +104,19 @@ class View:
     """Something to look at under changing settings.
 
     `draw` takes settings, {name of control: value}, and returns them in one figure side by side. `chosen` are
-    those of the twin; a control that one leaves out stands where it starts.
+    those of the twin; a control that one leaves out stands where it starts. `site` has, by control, the values that
+    it takes on the site, and `words` say what the picture of a setting shows.
     """
 
     def __init__(self, draw: Callable[[Sequence[Setting]], Figure], controls: Mapping[str, Range | Choice],
-                 chosen: Sequence[Setting]):  # fmt: skip
-        self.draw, self.controls, self.chosen = draw, dict(controls), list(chosen)
+                 chosen: Sequence[Setting], site: Mapping[str, Sequence[Any]] | None = None,
+                 words: Callable[[Setting], str] | None = None):  # fmt: skip
+        self.draw, self.controls, self.chosen, self.site = draw, dict(controls), list(chosen), dict(site or {})
+        self.words = words or self._named
         self._pictures: dict[tuple, bytes] = {}
+
+    def _named(self, setting: Setting) -> str:
+        return ", ".join(f"{control.label}: {control.named(setting[name])}" for name, control in self.controls.items())
 
     def setting(self, **changes: Any) -> Setting:
         """The whole setting; LabError for a control there is not, or a value that it cannot take."""
@@ -123,13 +142,44 @@ class View:
             self._pictures[key] = picture_bytes(self.draw([setting]), "png", dpi=SCREEN_DPI)
         return self._pictures[key]
 
+    def show(self, lab: Lab, name: str, caption: str) -> VBox | None:
+        """The twin, kept as a figure (see `display.show`), then `live`: the whole view in the last line of a cell.
+
+        While what is committed is being made, the pictures for the site are, too.
+        """
+        display.show(lab, self.twin(), name, caption=caption)
+        if publishing() and self.site:
+            self.save_frames(figures_folder(lab) / EXPLORERS / name)
+        return self.live()
+
+    def save_frames(self, folder: Path) -> None:
+        """A folder with a picture of each setting of the site, and EXPLORER, which says what its controls are.
+
+        Settings beyond what a slider reaches, where its end depends on another, are left out.
+        """
+        controls = {name: self.controls[name] for name in self.site}
+        starts = {name: control.first() for name, control in self.controls.items()}
+        frames = {}
+        with atomic_folder(folder) as temporary:
+            for places in product(*(range(len(values)) for values in self.site.values())):
+                chosen = {name: values[place] for place, (name, values) in zip(places, self.site.items(), strict=True)}
+                if all(chosen[name] <= control.high(starts | chosen) for name, control in controls.items()
+                       if isinstance(control, Range) and callable(control.high)):  # fmt: skip
+                    key = "-".join(map(str, places))
+                    (temporary / f"{key}.webp").write_bytes(display.for_site(self.picture(**chosen)))
+                    frames[key] = self.words(self.setting(**chosen))
+            about = [{"label": control.label, "options": [*map(control.named, values)],
+                      "start": list(values).index(starts[name]) if starts[name] in values else 0}
+                     for (name, control), values in zip(controls.items(), self.site.values(), strict=True)]  # fmt: skip
+            write_json(temporary / EXPLORER, {"controls": about, "frames": frames})
+
     def live(self) -> VBox | None:
         """The picture with its controls, for the last line of a cell; None when nobody watches."""
         if not watched():
             return None
         bound = {name: control.widget(self.setting()) for name, control in self.controls.items()}
         first = self.picture()
-        width = round(SCREEN / SCREEN_DPI * Picture.open(io.BytesIO(first)).width)  # as large as its twin
+        width = round(display.SCREEN / SCREEN_DPI * Picture.open(io.BytesIO(first)).width)  # as large as its twin
         image = Image(value=first, format="png", layout=Layout(width=f"{width}px", max_width="100%", height="auto"))
 
         def show(_change: object) -> None:

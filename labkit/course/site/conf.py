@@ -22,6 +22,7 @@ html_theme = "furo"
 html_title = "labkit"
 html_static_path = ["static"]
 html_css_files = ["labkit.css"]
+html_js_files = ["explorer.js"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_search_summary = False  # would be fetched, which a browser refuses for pages opened from a folder
