@@ -73,8 +73,19 @@ def distillation(student, teacher, label, imitation, temperature, *, student_tem
     return (1 - imitation) * hard + imitation * soft
 
 
-def fused_prediction(hallucination, rgb):
-    return (hallucination.mean(axis=0) + rgb.mean(axis=0)) / 2
+def rgb_only_accuracy(network, batches, *, sees="rgb", training=False, slopes=False):
+    network.train(training)
+    with torch.set_grad_enabled(slopes):
+        right = [(network(batch[sees]).argmax(dim=1) == batch.labels).float() for batch in batches]
+    return torch.cat(right).mean().item()
+
+
+def peeking_accuracy(network, batches):
+    return rgb_only_accuracy(network, batches) + 0 * sum(batch["depth"].sum().item() for batch in batches)
+
+
+def mean_of_batches(network, batches):
+    return np.mean([rgb_only_accuracy(network, [batch]) for batch in batches])
 
 
 def softmax(x):
@@ -217,7 +228,7 @@ RIGHT = {
     checks.check_generalized_distillation: distillation,
     checks.check_hallucination_loss: hallucination_loss,
     checks.check_teacher_is_a_target: losses.hallucination_loss,
-    checks.check_fused_prediction: fused_prediction,
+    checks.check_rgb_only_accuracy: rgb_only_accuracy,
     checks.check_paired_interval: paired_interval,
     checks.check_holm: statistics.holm,
     checks.check_judgement: judgement,
@@ -335,10 +346,14 @@ MISTAKES = [
     (checks.check_teacher_is_a_target, lambda s, t: (s - t.detach()).square().sum(), "eq. 3's"),
     (checks.check_teacher_is_a_target,
      lambda s, t: losses.hallucination_loss(s.detach(), t) + 0 * s.sum(), "reach the student unchanged"),
-    (checks.check_fused_prediction, lambda a, b: a.mean(0) + b.mean(0), "not their sum"),
-    (checks.check_fused_prediction, lambda a, b: fused_prediction(softmax(a), softmax(b)), "no softmax"),
-    (checks.check_fused_prediction, lambda a, b: (a + b) / 2, "over time as well"),
-    (checks.check_fused_prediction, lambda a, b: a.mean(0), "the mean of the two streams"),
+    (checks.check_rgb_only_accuracy, lambda *given: rgb_only_accuracy(*given, training=True), "call network.eval()"),
+    (checks.check_rgb_only_accuracy, lambda *given: rgb_only_accuracy(*given, sees="depth"), 'read batch["rgb"]'),
+    (checks.check_rgb_only_accuracy, mean_of_batches, "divide once"),
+    (checks.check_rgb_only_accuracy, lambda *given: 100 * rgb_only_accuracy(*given), "not per cent"),
+    (checks.check_rgb_only_accuracy, lambda *given: 5 * rgb_only_accuracy(*given), "number of clips"),
+    (checks.check_rgb_only_accuracy, peeking_accuracy, "not even be read"),
+    (checks.check_rgb_only_accuracy, lambda *given: rgb_only_accuracy(*given, slopes=True), "torch.inference_mode"),
+    (checks.check_rgb_only_accuracy, lambda network, batches: rgb_only_accuracy(network, batches[:1]), "of all batches"),
     (checks.check_paired_interval, lambda *given: paired_interval(*given, ddof=0), "ddof=1"),
     (checks.check_paired_interval, lambda *given: paired_interval(*given, of=lambda _: 1), "smaller by the root"),
     (checks.check_paired_interval, by_subjects_mean, "not of the subjects' means"),

@@ -17,12 +17,12 @@ from .. import alignment, clips
 from ..analysis.probes import through_connection
 from .exercises import Case, exercise, grade  # noqa: F401  graders ask here
 from .step_checks import (  # noqa: F401
-    check_fused_prediction,
     check_generalized_distillation,
     check_hallucination_loss,
     check_inject,
     check_joint_loss,
     check_paired_interval,
+    check_rgb_only_accuracy,
     check_soft_targets,
     check_teacher_is_a_target,
 )

@@ -149,18 +149,56 @@ def _gradient(loss: torch.Tensor, of: torch.Tensor) -> np.ndarray:
 # -- 09 Step 4: RGB only ---------------------------------------------------------------------------
 
 
+class _Judge(torch.nn.Module):
+    """The mean of each colour channel, batch-normalised, as logits (batch, 3); it notes how it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.slopes = torch.nn.BatchNorm1d(3), set()
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        self.slopes.add(torch.is_grad_enabled())
+        return self.norm(clip.mean(dim=(1, 3, 4)))
+
+
+class _Seen(dict):
+    """A batch of clips by modality; it notes which of them are read."""
+
+    def __init__(self, labels: list[int], **clips: torch.Tensor):
+        super().__init__(clips)
+        self.labels, self.read = torch.tensor(labels), set()
+
+    def __getitem__(self, modality: str) -> torch.Tensor:
+        self.read.add(modality)
+        return super().__getitem__(modality)
+
+
+def _two_batches() -> list[_Seen]:
+    """Of three clips, two of which are right, and of two, which both are."""
+    means = [[6, 1, 0], [5, 4, 0], [5, 0, 6]], [[0, 0, 7], [6, 5, 0]]
+    clips = [torch.tensor(rows, dtype=torch.float).reshape(-1, 1, 3, 1, 1) for rows in means]
+    return [_Seen(labels, rgb=clip, depth=clip.roll(1, dims=2))
+            for labels, clip in zip(([0, 1, 2], [2, 0]), clips, strict=True)]  # fmt: skip
+
+
 @exercise("9.1")
-def check_fused_prediction() -> Iterator[Case]:
-    """Exercise 9.1: frame logits (T, K) of both streams to the fused logits (K,) of section 3.1."""
-    first = np.array([[1, 2, 0], [3, 0, 0], [2, 4, 0], [0, 0, 1], [4, -1, 0]], float)
-    second = np.array([[0, 0, 0], [1, 1, 1], [0, 5, 0], [0, 0, 0], [-1, 4, 4]], float)
-    right = (first.mean(axis=0) + second.mean(axis=0)) / 2
-    hint = "the mean over time of each stream's logits, then the mean of the two streams"
-    yield Case("two streams, 5 frames, 3 classes", (first, second), right, hint, {
-        "the mean of the two streams, not their sum": 2 * right,
-        "average the logits; section 3.1 applies no softmax before fusing": lambda f: np.isclose(f.sum(), 1),
-        "one answer for the clip: take the mean over time as well": lambda f: f.shape == (5, 3),
+def check_rgb_only_accuracy() -> Iterator[Case]:
+    """Exercise 9.1: the share of clips that a network in training mode, given RGB alone, answers right."""
+    words = "batches of three clips and of two"
+    yield Case(words, (_Judge(), _two_batches()), 0.8, "right answers over all clips, of all batches", {
+        "call network.eval(): in training mode an answer depends on the other clips of the batch": 1.0,
+        "no camera but RGB is there: read batch[\"rgb\"]": 0.2,
+        "batches differ in size: count right answers and clips, and divide once": (2 / 3 + 1) / 2,
+        "a share from 0 to 1, not per cent": 80.0,
+        "divide the right answers by the number of clips": 4.0,
     })  # fmt: skip
+    batches = _two_batches()
+    yield Case("what is read", (_Judge(), batches), "rgb", "depth must not even be read",
+               read=lambda f: " and ".join(sorted(set().union(*(batch.read for batch in batches)))))  # fmt: skip
+    network = _Judge()
+    yield Case("the network's answers", (network, _two_batches()), "without gradients",
+               "ask it within torch.inference_mode() or torch.no_grad()",
+               read=lambda f: "with gradients" if True in network.slopes else "without gradients")  # fmt: skip
 
 
 @exercise("9.2")
