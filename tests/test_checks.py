@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise, permutations, product
+
 import numpy as np
 import pytest
 import torch
@@ -203,6 +205,11 @@ def focal_channels(maps, count):
     return system_losses.focal_channels(torch.tensor(maps), count).numpy()
 
 
+def questions(rows, counts=(1,), pairs=lambda names: combinations(names, 2)):
+    differ = {pair: [key for key in rows[pair[0]] if rows[pair[0]][key] != rows[pair[1]][key]] for pair in pairs(rows)}
+    return [(*pair, *parts[:1]) if parts else (*pair, "none") for pair, parts in differ.items() if len(parts) in counts]
+
+
 RIGHT = {
     checks.check_verdict: verdict,
     checks.check_gap_closed: gap_closed,
@@ -231,6 +238,7 @@ RIGHT = {
     checks.check_rgb_only_accuracy: rgb_only_accuracy,
     checks.check_paired_interval: paired_interval,
     checks.check_holm: statistics.holm,
+    checks.check_questions: questions,
     checks.check_judgement: judgement,
     checks.check_same_order: statistics.same_order,
     checks.check_iterations_saved: iterations_saved,
@@ -422,6 +430,12 @@ MISTAKES = [
     (checks.check_focal_channels, lambda m, n: np.sort(m.mean(axis=(0, 2)))[::-1][:n], "not their means"),
     (checks.check_focal_channels, lambda m, n: np.argsort(-m.mean(axis=2))[:, :n], "axes 0 and 2"),
     (checks.check_focal_channels, lambda m, n: np.arange(n), "sorted from the largest"),
+    (checks.check_questions, lambda rows: questions(rows, (1, 2)), "says nothing about either"),
+    (checks.check_questions, lambda rows: questions(rows, pairs=lambda n: permutations(n, 2)), "each pair once"),
+    (checks.check_questions, lambda rows: questions(rows, (0, 1), lambda n: product(n, n)), "no pair with itself"),
+    (checks.check_questions, lambda rows: questions(rows, pairs=pairwise), "not only with its neighbour"),
+    (checks.check_questions, lambda rows: questions(rows, (0, 1)), "no difference, no question"),
+    (checks.check_questions, lambda rows: [part for *_, part in questions(rows)], "a list of (one, other, part)"),
     (checks.check_holm, lambda p: np.minimum(p * len(p), 1), "this is Bonferroni's"),
     (checks.check_holm, lambda p: np.minimum(uncapped_holm(p, carried=False), 1), "carry the largest so far along"),
     (checks.check_holm, lambda p: np.sort(statistics.holm(p)), "in the order in which they came"),

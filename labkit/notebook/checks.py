@@ -34,6 +34,7 @@ from .study_checks import (  # noqa: F401
     check_iterations_saved,
     check_judgement,
     check_largest_drops,
+    check_questions,
     check_same_order,
     check_speckle,
     check_teacher_weights,

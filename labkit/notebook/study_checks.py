@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -18,24 +19,36 @@ from .exercises import Case, exercise
 # -- 10 Ablations ----------------------------------------------------------------------------------
 
 
+def _questions(found: object) -> str:
+    """(one, other, part) of each pair as text, in one order."""
+    try:
+        return "; ".join(sorted(f"{one} - {other}: {part}" for one, other, part in found)) or "no pair"
+    except (TypeError, ValueError):
+        return repr(found)
+
+
 @exercise("10.1")
-def check_holm() -> Iterator[Case]:
-    """Exercise 10.1: p values (tests,) adjusted after Holm, in the order given."""
-    hint = "sort; the smallest times m, the next times m - 1, ...; no smaller than the one before; at most 1"
-    for given in ([0.04, 0.01, 0.03], [0.6, 0.2, 0.9, 0.001]):
-        p = np.array(given)
-        order = np.argsort(p)
-        steps = p[order] * np.arange(len(p), 0, -1)
-        mistakes = {
-            "the largest p is the one that stays as it is: start from the smallest": p * (np.argsort(order) + 1),
-            "give them back in the order in which they came": np.maximum.accumulate(steps),
-            "none may end below a smaller one's: carry the largest so far along": steps[np.argsort(order)],
-            "this is Bonferroni's: only the smallest is multiplied by m, the next by m - 1, and so on": p * len(p),
-        }
-        yield Case(f"p = {given}", (p,), statistics.holm(p), hint, {
-            "a probability ends at 1": lambda f: f.max() > 1,
-            **{slip: np.minimum(mistake, 1) for slip, mistake in mistakes.items()},
-        })  # fmt: skip
+def check_questions() -> Iterator[Case]:
+    """Exercise 10.1: of models with their settings, all pairs that differ in one setting, and in which."""
+    keys = ("loss", "step3", "step4")
+    settings = {"row 11": ("eq. 3", "on", "off"), "row 12": ("eq. 5", "on", "off"), "row 13": ("eq. 7", "on", "off"),
+                "row 14": ("eq. 7", "off", "off"), "row 15": ("eq. 7", "on", "on"), "recipe": ("eq. 7", "off", "on")}
+    rows = {name: dict(zip(keys, values, strict=True)) for name, values in settings.items()}
+    differ = {(one, other): [key for key in keys if rows[one][key] != rows[other][key]]
+              for one, other in combinations(rows, 2)}  # fmt: skip
+    right = [(*pair, parts[0]) for pair, parts in differ.items() if len(parts) == 1]
+    several = [f"{one} - {other}:" for (one, other), parts in differ.items() if len(parts) > 1]
+    turned = [f"{other} - {one}:" for one, other in differ]
+    hint = "compare every model with every later one, not only with its neighbour, setting by setting"
+    yield Case("six models", (rows,), _questions(right), hint, {
+        "return a list of (one, other, part)": lambda f: " - " not in f,
+        "a model makes no pair with itself": lambda f: any(f"{name} - {name}:" in f for name in rows),
+        "a pair that differs in two settings says nothing about either: leave it out":
+            lambda f: any(pair in f for pair in several),
+        "each pair once, in the order of the rows": lambda f: any(pair in f for pair in turned),
+    }, read=_questions)  # fmt: skip
+    alike = {"one": {"loss": "eq. 7"}, "another": {"loss": "eq. 7"}}
+    yield Case("two models that do not differ", (alike,), "no pair", "no difference, no question", read=_questions)
 
 
 @exercise("10.2")
@@ -256,4 +269,24 @@ def check_iterations_saved() -> Iterator[Case]:
             "this is what it takes; asked is what it saves": 100 * reached / count,
             "take where the other ends, not where it is lowest": 100 * (1 - lowest / count),
             "in per cent": right / 100,
+        })  # fmt: skip
+
+
+@exercise("14.3")
+def check_holm() -> Iterator[Case]:
+    """Exercise 14.3: p values (tests,) adjusted after Holm, in the order given."""
+    hint = "sort; the smallest times m, the next times m - 1, ...; no smaller than the one before; at most 1"
+    for given in ([0.04, 0.01, 0.03], [0.6, 0.2, 0.9, 0.001]):
+        p = np.array(given)
+        order = np.argsort(p)
+        steps = p[order] * np.arange(len(p), 0, -1)
+        mistakes = {
+            "the largest p is the one that stays as it is: start from the smallest": p * (np.argsort(order) + 1),
+            "give them back in the order in which they came": np.maximum.accumulate(steps),
+            "none may end below a smaller one's: carry the largest so far along": steps[np.argsort(order)],
+            "this is Bonferroni's: only the smallest is multiplied by m, the next by m - 1, and so on": p * len(p),
+        }
+        yield Case(f"p = {given}", (p,), statistics.holm(p), hint, {
+            "a probability ends at 1": lambda f: f.max() > 1,
+            **{slip: np.minimum(mistake, 1) for slip, mistake in mistakes.items()},
         })  # fmt: skip
