@@ -16,7 +16,7 @@ from labkit import alignment, clips, losses, model
 from labkit.analysis import probes, verdicts
 from labkit.analysis.claims import Claim
 from labkit.errors import LabError
-from labkit.experiments import statistics, system_losses
+from labkit.experiments import statistics
 from labkit.notebook import checks
 from labkit.notebook.exercises import Advice, Blank, grade
 
@@ -201,8 +201,16 @@ def teacher_weights(errors, temperature):
     return torch.softmax(torch.tensor(-errors / temperature), dim=0).numpy()
 
 
-def focal_channels(maps, count):
-    return system_losses.focal_channels(torch.tensor(maps), count).numpy()
+def lesson(student, teacher, labels, t, *, soft=0.9, weight=None, own=None, told=None, labelled=False, detach=True):
+    hard = F.cross_entropy(student, labels, ignore_index=-1, reduction="mean" if labelled else "sum")
+    said = F.softmax((teacher.detach() if detach else teacher) / (told or t), dim=1)
+    second = F.cross_entropy(student / (own or t), said)
+    return (1 - soft) * hard / (1 if labelled else len(labels)) + soft * (weight or t**2) * second
+
+
+def divergent_lesson(student, teacher, labels, t):
+    said = F.softmax(teacher / t, dim=1)
+    return lesson(student, teacher, labels, t) + 0.9 * t**2 * (said * said.log()).sum(dim=1).mean()
 
 
 def questions(rows, counts=(1,), pairs=lambda names: combinations(names, 2)):
@@ -226,7 +234,7 @@ RIGHT = {
     checks.check_speckle: speckle,
     checks.check_crossing: crossing,
     checks.check_teacher_weights: teacher_weights,
-    checks.check_focal_channels: focal_channels,
+    checks.check_lesson: lesson,
     checks.check_clip_logits: clip_logits,
     checks.check_class_accuracy: class_accuracy,
     checks.check_inject: model.inject,
@@ -361,7 +369,7 @@ MISTAKES = [
     (checks.check_rgb_only_accuracy, lambda *given: 5 * rgb_only_accuracy(*given), "number of clips"),
     (checks.check_rgb_only_accuracy, peeking_accuracy, "not even be read"),
     (checks.check_rgb_only_accuracy, lambda *given: rgb_only_accuracy(*given, slopes=True), "torch.inference_mode"),
-    (checks.check_rgb_only_accuracy, lambda network, batches: rgb_only_accuracy(network, batches[:1]), "of all batches"),
+    (checks.check_rgb_only_accuracy, lambda one, batches: rgb_only_accuracy(one, batches[:1]), "of all batches"),
     (checks.check_paired_interval, lambda *given: paired_interval(*given, ddof=0), "ddof=1"),
     (checks.check_paired_interval, lambda *given: paired_interval(*given, of=lambda _: 1), "smaller by the root"),
     (checks.check_paired_interval, by_subjects_mean, "not of the subjects' means"),
@@ -423,13 +431,16 @@ MISTAKES = [
     (checks.check_teacher_weights, lambda e, t: 1 / e / (1 / e).sum(axis=0), "another rule"),
     (checks.check_teacher_weights, lambda e, t: teacher_weights(e, t)[:, 0], "for each teacher and clip"),
     (checks.check_teacher_weights, lambda e, t: np.full_like(e, 1 / len(e)), "divided by its sum"),
-    (checks.check_focal_channels, lambda m, n: focal_channels(-m, n), "these are the weakest"),
-    (checks.check_focal_channels, lambda m, n: focal_channels(m, n)[::-1], "comes first"),
-    (checks.check_focal_channels, lambda m, n: np.argsort(-m.max(axis=(0, 2)))[:n], "bright place"),
-    (checks.check_focal_channels, lambda m, n: focal_channels(m[:1], n), "not in the first one"),
-    (checks.check_focal_channels, lambda m, n: np.sort(m.mean(axis=(0, 2)))[::-1][:n], "not their means"),
-    (checks.check_focal_channels, lambda m, n: np.argsort(-m.mean(axis=2))[:, :n], "axes 0 and 2"),
-    (checks.check_focal_channels, lambda m, n: np.arange(n), "sorted from the largest"),
+    (checks.check_lesson, lambda *given: lesson(*given, labelled=True), "not by those that have a label"),
+    (checks.check_lesson, lambda *given: 3 * lesson(*given), "not sums"),
+    (checks.check_lesson, lambda *given: lesson(*given, weight=1), "multiplied by T squared"),
+    (checks.check_lesson, lambda *given: lesson(*given, weight=given[3]), "not T"),
+    (checks.check_lesson, lambda *given: lesson(*given, own=1), "soften the student"),
+    (checks.check_lesson, lambda *given: lesson(*given, told=1), "soften the teacher"),
+    (checks.check_lesson, lambda *given: lesson(*given, soft=0.1), "0.1 to the labels"),
+    (checks.check_lesson, divergent_lesson, "Kullback-Leibler"),
+    (checks.check_lesson, lambda *given: 0 * lesson(*given), "both means over all clips"),
+    (checks.check_lesson, lambda *given: lesson(*given, detach=False), "detach it"),
     (checks.check_questions, lambda rows: questions(rows, (1, 2)), "says nothing about either"),
     (checks.check_questions, lambda rows: questions(rows, pairs=lambda n: permutations(n, 2)), "each pair once"),
     (checks.check_questions, lambda rows: questions(rows, (0, 1), lambda n: product(n, n)), "no pair with itself"),

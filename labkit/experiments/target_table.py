@@ -226,7 +226,7 @@ for point in DISCREPANCIES:  # a target with one point decided otherwise: its ow
 ALL_GROUPS = ("table2", "suppl", "oracle", "control", "untaught", "table3")
 
 # What the notebooks read: `labkit run` makes it before them, several trainings at a time.
-IN_NOTEBOOKS = (*ALL_GROUPS, "stream", "system", "radevski", "recipe:best")
+IN_NOTEBOOKS = (*ALL_GROUPS, "stream", "system", "radevski", "recipe:best", "lesson:13", "lesson:labels", "lesson:self")
 
 
 # Tables and figures made of several targets (`labkit.figures.paper`), named here for those who need not draw.

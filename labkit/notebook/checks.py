@@ -29,11 +29,11 @@ from .step_checks import (  # noqa: F401
 from .study_checks import (  # noqa: F401
     check_cka,
     check_crossing,
-    check_focal_channels,
     check_holm,
     check_iterations_saved,
     check_judgement,
     check_largest_drops,
+    check_lesson,
     check_questions,
     check_same_order,
     check_speckle,

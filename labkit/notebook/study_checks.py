@@ -7,13 +7,13 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ..analysis import verdicts
 from ..analysis.cka import cka
 from ..analysis.claims import Claim
 from ..clips import saturate
 from ..experiments import statistics
-from ..experiments.system_losses import focal_channels
 from .exercises import Case, exercise
 
 # -- 10 Ablations ----------------------------------------------------------------------------------
@@ -31,8 +31,14 @@ def _questions(found: object) -> str:
 def check_questions() -> Iterator[Case]:
     """Exercise 10.1: of models with their settings, all pairs that differ in one setting, and in which."""
     keys = ("loss", "step3", "step4")
-    settings = {"row 11": ("eq. 3", "on", "off"), "row 12": ("eq. 5", "on", "off"), "row 13": ("eq. 7", "on", "off"),
-                "row 14": ("eq. 7", "off", "off"), "row 15": ("eq. 7", "on", "on"), "recipe": ("eq. 7", "off", "on")}
+    settings = {
+        "row 11": ("eq. 3", "on", "off"),
+        "row 12": ("eq. 5", "on", "off"),
+        "row 13": ("eq. 7", "on", "off"),
+        "row 14": ("eq. 7", "off", "off"),
+        "row 15": ("eq. 7", "on", "on"),
+        "recipe": ("eq. 7", "off", "on"),
+    }
     rows = {name: dict(zip(keys, values, strict=True)) for name, values in settings.items()}
     differ = {(one, other): [key for key in keys if rows[one][key] != rows[other][key]]
               for one, other in combinations(rows, 2)}  # fmt: skip
@@ -183,8 +189,48 @@ def check_crossing() -> Iterator[Case]:
 
 
 @exercise("13.1")
+def check_lesson() -> Iterator[Case]:
+    """Exercise 13.1: 0.1 hard + 0.9 T squared soft cross-entropy of logits (clips, classes); label -1: none given."""
+    student = torch.tensor([[2.0, 0.5, -1.0], [0.3, 0.1, 0.2], [-1.0, 1.0, 0.0]])
+    teacher = torch.tensor([[1.0, 2.0, 0.5], [3.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
+    labels, t = torch.tensor([0, -1, 2]), 4.0
+
+    def lesson(soft: float = 0.9, *, weight: float = t**2, own: float = t, told: float = t, hard: float = 1.0) -> float:
+        first = F.cross_entropy(student, labels, ignore_index=-1, reduction="sum") / 3
+        second = F.cross_entropy(student / own, F.softmax(teacher / told, dim=1))
+        return (hard * (1 - soft) * first + soft * weight * second).item()
+
+    entropy = torch.special.entr(F.softmax(teacher / t, dim=1)).sum(dim=1).mean().item()
+    words, given = "three clips, one without a label", (student, teacher, labels, t)
+    hint = "0.1 times the hard term, plus 0.9 times T squared times the soft one, both means over all clips"
+    yield Case(words, given, lesson(), hint, {
+        "divide the hard term by all clips, not by those that have a label": lesson(hard=1.5),
+        "means over clips, not sums": 3 * lesson(),
+        "the soft term is multiplied by T squared": lesson(weight=1.0),
+        "T squared, not T": lesson(weight=t),
+        "soften the student, too: divide its logits by T": lesson(own=1.0),
+        "soften the teacher: divide its logits by T": lesson(told=1.0),
+        "0.9 belongs to the soft term, 0.1 to the labels": lesson(0.1),
+        "this is the Kullback-Leibler divergence: its gradient is the same, the cross-entropy was asked for":
+            lesson() - 0.9 * t**2 * entropy,
+    }, read=_value, within=1e-5)  # fmt: skip
+    teaching = teacher.clone().requires_grad_()
+    yield Case("the teacher's gradient", (student.clone().requires_grad_(), teaching, labels, t), "none",
+               "the teacher is a target: detach it", read=lambda f: _reaches(f, teaching))  # fmt: skip
+
+
+def _value(found: object) -> float:
+    return float(found.detach() if isinstance(found, torch.Tensor) else found)
+
+
+def _reaches(found: torch.Tensor, of: torch.Tensor) -> str:
+    (slope,) = torch.autograd.grad(found, of, allow_unused=True)
+    return "none" if slope is None else "some"
+
+
+@exercise("13.2")
 def check_teacher_weights() -> Iterator[Case]:
-    """Exercise 13.1: the softmin over teachers of their errors (teachers, clips) at a temperature."""
+    """Exercise 13.2: the softmin over teachers of their errors (teachers, clips) at a temperature."""
     errors = np.array([[1.464369, 0.2, 2.0], [3.169846, 0.1, 0.5], [1.0, 0.9, 2.5]])
     hint = "exp(-error / temperature), divided by its sum over the teachers"
     for words, given, temperature in (
@@ -210,26 +256,6 @@ def check_teacher_weights() -> Iterator[Case]:
 def _softmin(errors: np.ndarray, temperature: float) -> np.ndarray:
     weights = np.exp(-(errors - errors.min(axis=0)) / temperature)
     return weights / weights.sum(axis=0)
-
-
-@exercise("13.2")
-def check_focal_channels() -> Iterator[Case]:
-    """Exercise 13.2: of maps (clips, channels, positions), the `count` channels of largest mean, strongest first."""
-    maps = np.random.default_rng(13).uniform(0, 1, (4, 6, 5)) * np.array([3, 1, 6, 2, 5, 4])[:, None]
-    maps[0, 1, 0] = 30  # one bright place does not make a channel strong
-    maps[1, 3] *= 3  # nor one clip
-    means = maps.mean(axis=(0, 2))
-    right = focal_channels(torch.tensor(maps), 3).numpy()
-    hint = "the mean of each channel over clips and positions, sorted from the largest"
-    yield Case("the 3 strongest of 6 channels", (maps, 3), right, hint, {
-        "one number a channel: of shape (3,). Average over clips and positions, axes 0 and 2":
-            lambda f: f.shape != (3,),
-        "these are the weakest: sort from the largest": np.argsort(means)[:3],
-        "the strongest comes first": right[::-1],
-        "the mean, not the largest value: one bright place is not enough": np.argsort(-maps.max(axis=(0, 2)))[:3],
-        "over all clips, not in the first one": np.argsort(-maps[0].mean(axis=1))[:3],
-        "return the channels' numbers, not their means": np.sort(means)[::-1][:3],
-    })  # fmt: skip
 
 
 # -- 14 Paper and lab side by side -----------------------------------------------------------------
