@@ -91,6 +91,7 @@ BY_DIFFERENCE: dict[str, tuple[tuple[str, str], ...]] = {
     "several: the source's weights, the lesson and its connections": (("table2:15", "start:flow-15"),),
     "several: the source's weights and the lesson": (("recipe:best", "start:flow-15"),),
     "several: a teacher in step 3 and unlabelled pairs": (("lesson:13", "lesson:labels"),
+                                                          ("lesson:self", "lesson:labels"),
                                                           ("lesson:15", "lesson:labels-15")),
     "several: a teacher in step 3, unlabelled pairs and epochs": (("lesson:13", "untaught:13"),
                                                                   ("lesson:15", "untaught:15")),

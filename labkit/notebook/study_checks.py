@@ -213,14 +213,10 @@ def check_lesson() -> Iterator[Case]:
         "0.9 belongs to the soft term, 0.1 to the labels": lesson(0.1),
         "this is the Kullback-Leibler divergence: its gradient is the same, the cross-entropy was asked for":
             lesson() - 0.9 * t**2 * entropy,
-    }, read=_value, within=1e-5)  # fmt: skip
+    }, within=1e-5)  # fmt: skip
     teaching = teacher.clone().requires_grad_()
     yield Case("the teacher's gradient", (student.clone().requires_grad_(), teaching, labels, t), "none",
                "the teacher is a target: detach it", read=lambda f: _reaches(f, teaching))  # fmt: skip
-
-
-def _value(found: object) -> float:
-    return float(found.detach() if isinstance(found, torch.Tensor) else found)
 
 
 def _reaches(found: torch.Tensor, of: torch.Tensor) -> str:
