@@ -95,7 +95,7 @@ def _loop(training: Training, title: str) -> None:
                 training.save()
     training.save()  # a kill from here on costs only the evaluation
     if quiet and training.is_main and training.watch is None:
-        tell(f"{title}: {train.epochs} epochs in {at.seconds:.1f} s · {note}")
+        tell(f"{title}: {train.epochs} epochs · {note}")
 
 
 def train_step(training: Training, ids: list[str]) -> dict[str, float]:
