@@ -7,7 +7,6 @@ from itertools import combinations, pairwise, permutations, product
 import numpy as np
 import pytest
 import torch
-from einops import reduce
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch.nn import functional as F
@@ -40,21 +39,66 @@ def gap_closed(student, baseline, upper):
     return statistics.gap_closed(student, baseline, upper).value
 
 
-def clip_logits(frames, num_frames):
-    return reduce(frames, "(b t) k -> b k", "mean", t=num_frames)
+def train_step(network, optimizer, parts, *, weigh=lambda labels, clips: 1 / clips, reduction="sum"):
+    clips, total = sum(len(labels) for _, labels in parts), 0.0
+    optimizer.zero_grad()
+    for clip, labels in parts:
+        loss = F.cross_entropy(network(clip), labels, reduction=reduction) * weigh(labels, clips)
+        loss.backward()
+        total += loss.item()
+    optimizer.step()
+    return total
+
+
+def step_every_part(network, optimizer, parts):
+    return sum(train_step(network, optimizer, [part]) for part in parts)
+
+
+def old_gradients(network, optimizer, parts):
+    optimizer.zero_grad = lambda: None
+    return train_step(network, optimizer, parts)
+
+
+def last_part_only(network, optimizer, parts):
+    found = 0.0
+    for clip, labels in parts:
+        optimizer.zero_grad()
+        found = F.cross_entropy(network(clip), labels, reduction="sum") / 6
+        found.backward()
+    optimizer.step()
+    return found.item()
+
+
+def no_step(network, optimizer, parts):
+    optimizer.step = lambda: None
+    return train_step(network, optimizer, parts)
+
+
+def returning(value):
+    """A right step that returns another number: `value` of the parts' losses and of their clips."""
+
+    def step(network, optimizer, parts):
+        with torch.no_grad():
+            losses = [F.cross_entropy(network(clip), labels).item() for clip, labels in parts]
+        train_step(network, optimizer, parts)
+        return value(losses, [len(labels) for _, labels in parts])
+
+    return step
 
 
 def class_accuracy(matrix):
     return np.diag(matrix) / matrix.sum(axis=1)
 
 
-def joint_loss(source, target, labels):
-    return F.cross_entropy((source + target) / 2, labels)
+def split_gain(alone, control, pair):
+    return control - alone, pair - control
 
 
-def inject_with(branch):
-    """An injection whose shortcut is right."""
-    return lambda u, s, connection: (F.relu(u), branch(u, s, connection == "gated"))
+def three_cameras(target, sources, clip, clips, *, join=lambda both: sum(both) / 2, fuse=lambda z: sum(z) / 3):
+    """`join` makes the target's signals at one place, `fuse` the answer from the logits, the target's last."""
+    outputs = [source(one) for source, one in zip(sources, clips, strict=True)]
+    signals = [join(both) for both in zip(*(output.signals for output in outputs), strict=True)]
+    return fuse([*(output.logits for output in outputs), target(clip, signals).logits])
 
 
 def hallucination_loss(student, teacher):
@@ -235,10 +279,10 @@ RIGHT = {
     checks.check_crossing: crossing,
     checks.check_teacher_weights: teacher_weights,
     checks.check_lesson: lesson,
-    checks.check_clip_logits: clip_logits,
+    checks.check_train_step: train_step,
     checks.check_class_accuracy: class_accuracy,
-    checks.check_inject: model.inject,
-    checks.check_joint_loss: joint_loss,
+    checks.check_three_cameras: three_cameras,
+    checks.check_split_gain: split_gain,
     checks.check_soft_targets: soft_targets,
     checks.check_generalized_distillation: distillation,
     checks.check_hallucination_loss: hallucination_loss,
@@ -317,39 +361,38 @@ MISTAKES = [
     (checks.check_signal_shapes, lambda n, c: [(c << k, n >> 2, n >> 2) for k in range(4)], "halves the picture"),
     (checks.check_signal_shapes, lambda n, c: [(n >> k + 2, n >> k + 2, c << k) for k in range(4)], "channels come"),
     (checks.check_signal_shapes, lambda n, c: [c << k for k in range(4)], "one (channels, height, width)"),
-    (checks.check_clip_logits, lambda z, t: z.reshape(t, -1, 3).mean(0), "(batch, time), not (time, batch)"),
-    (checks.check_clip_logits, lambda z, t: clip_logits(z.softmax(-1), t), "average the logits"),
-    (checks.check_clip_logits, lambda z, t: z.mean(0), "one row a clip"),
-    (checks.check_clip_logits, lambda z, t: reduce(z, "(b t) k -> b k", "max", t=t), "the mean over each clip"),
+    (checks.check_train_step, no_step, "nothing has moved"),
+    (checks.check_train_step, step_every_part, "behind the loop"),
+    (checks.check_train_step, lambda *given: train_step(*given, weigh=lambda y, n: 1 / 2, reduction="mean"), "by its"),
+    (checks.check_train_step, lambda *given: train_step(*given, weigh=lambda y, n: 1, reduction="mean"), "the parts'"),
+    (checks.check_train_step, lambda *given: train_step(*given, weigh=lambda y, n: 1), "not their sum"),
+    (checks.check_train_step, last_part_only, "before the first part"),
+    (checks.check_train_step, old_gradients, "zero them first"),
+    (checks.check_train_step, lambda *given: train_step(*given, weigh=lambda y, n: -1 / n), "then take one step"),
+    (checks.check_train_step, returning(lambda losses, sizes: losses[-1] / 3), "the last part's share"),
+    (checks.check_train_step, returning(lambda losses, sizes: losses[-1]), "the last part's loss"),
+    (checks.check_train_step, returning(lambda losses, sizes: sum(losses)), "not the sum of the parts' means"),
+    (checks.check_train_step, returning(lambda losses, sizes: np.mean(losses)), "parts of different sizes"),
+    (checks.check_train_step, returning(lambda losses, sizes: 0.0), "as a number"),
     (checks.check_class_accuracy, lambda m: np.diag(m) / m.sum(axis=0), "how often a *prediction* is right"),
     (checks.check_class_accuracy, lambda m: np.diag(m) / m.sum(), "not by all clips"),
     (checks.check_class_accuracy, np.diag, "these are counts"),
     (checks.check_class_accuracy, lambda m: class_accuracy(m).mean(), "all clips of that class"),
-    (checks.check_inject, lambda u, s, c: model.inject(u, s, c)[::-1], "whatever the other stream says"),
-    (checks.check_inject, lambda u, s, c: (F.relu(u) * s, u * s), "whatever the other stream says"),
-    (checks.check_inject, inject_with(lambda u, s, gated: gated * F.relu(u) + F.relu(u) * s), "eq. 2 multiplies"),
-    (checks.check_inject, inject_with(lambda u, s, gated: gated * u + u * s), "adds to f(u)"),
-    (
-        checks.check_inject,
-        inject_with(lambda u, s, gated: F.relu(u) * (1 + s) if gated else u * s),
-        "gated multiplies the sum itself",
-    ),
-    (checks.check_inject, inject_with(lambda u, s, gated: u * s), "keeps f(u) beside"),
-    (checks.check_inject, lambda u, s, c: model.inject(u, s, c)[1], "return two tensors"),
-    (checks.check_inject, lambda u, s, c: model.inject(u, s.detach(), c), "do not detach"),
-    (
-        checks.check_joint_loss,
-        lambda a, b, y: (F.cross_entropy(a, y) + F.cross_entropy(b, y)) / 2,
-        "the mean of two losses",
-    ),
-    (checks.check_joint_loss, lambda a, b, y: F.cross_entropy(a + b, y), "not by their sum"),
-    (
-        checks.check_joint_loss,
-        lambda a, b, y: F.nll_loss(((a.softmax(-1) + b.softmax(-1)) / 2).log(), y),
-        "not the probabilities",
-    ),
-    (checks.check_joint_loss, lambda a, b, y: F.cross_entropy((a + b) / 2, y, reduction="sum"), "not the sum"),
-    (checks.check_joint_loss, lambda a, b, y: F.cross_entropy(b, y), "of the mean of the logits"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, fuse=sum), "not their sum"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, fuse=lambda z: z[2] / 2 + (z[0] + z[1]) / 4),
+     "all three count alike"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, fuse=lambda z: z[2]), "count as well"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, join=lambda both: None), "takes signals"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, join=lambda both: both[1]), "those of one"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, join=sum), "of the two signals, not their sum"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, join=lambda both: both[0] * both[1]), "product"),
+    (checks.check_three_cameras, lambda *given: three_cameras(*given, fuse=lambda z: z[0]), "run each source"),
+    (checks.check_split_gain, lambda a, c, p: p - a, "two numbers"),
+    (checks.check_split_gain, lambda a, c, p: (p - c, c - a), "comes first"),
+    (checks.check_split_gain, lambda a, c, p: (c - a, p - a), "over the control"),
+    (checks.check_split_gain, lambda a, c, p: ((c - a) / (p - a), (p - c) / (p - a)), "in points"),
+    (checks.check_split_gain, lambda a, c, p: (max(0, c - a), p - c), "do not cut at zero"),
+    (checks.check_split_gain, lambda a, c, p: (c, p), "a second network, no depth"),
     (checks.check_hallucination_loss, lambda s, t: ((s - t) ** 2).sum(), "by the sigmoid first"),
     (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) / 4, "not a mean"),
     (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) ** 0.5, "take no root"),
@@ -517,7 +560,7 @@ def test_a_grader_lets_no_blank_pass(check):
 
 
 def test_half_an_answer_is_still_a_blank(capsys):
-    checks.check_inject(lambda u, s, connection: (F.relu(u), ...))
+    checks.check_split_gain(lambda alone, control, pair: (control - alone, ...))
     assert "not answered yet" in capsys.readouterr().out
 
 

@@ -8,10 +8,11 @@ The tests run the same checks on the lab's own code. Those of 06 to 09 stand in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from .. import alignment, clips
 from ..analysis.probes import through_connection
@@ -19,12 +20,12 @@ from .exercises import Case, exercise, grade  # noqa: F401  graders ask here
 from .step_checks import (  # noqa: F401
     check_generalized_distillation,
     check_hallucination_loss,
-    check_inject,
-    check_joint_loss,
     check_paired_interval,
     check_rgb_only_accuracy,
     check_soft_targets,
+    check_split_gain,
     check_teacher_is_a_target,
+    check_three_cameras,
 )
 from .study_checks import (  # noqa: F401
     check_cka,
@@ -245,21 +246,66 @@ def check_signal_shapes() -> Iterator[Case]:
 # -- 05 Step 1 -------------------------------------------------------------------------------------
 
 
+def _weights(network: torch.nn.Module) -> np.ndarray:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).numpy()
+
+
+def _linear(stale: float = 0.0) -> tuple[torch.nn.Linear, torch.optim.SGD]:
+    """A small network whose gradients are `stale` everywhere, and its optimizer."""
+    network = torch.nn.Linear(3, 2)
+    for parameter in network.parameters():
+        values = torch.linspace(-1, 1, parameter.numel())
+        parameter.data.copy_(values.reshape(parameter.shape))
+        parameter.grad = torch.full_like(parameter, stale)
+    return network, torch.optim.SGD(network.parameters(), lr=0.5)
+
+
+def _stepped(*shares: Sequence[float], stale: float = 0.0) -> np.ndarray:
+    """The weights after one optimizer step for each row of `shares`, the weights of the parts' mean losses."""
+    network, optimizer = _linear(stale)
+    for row in shares:
+        means = [F.cross_entropy(network(clip), labels) for clip, labels in _parts()]
+        sum(share * mean for share, mean in zip(row, means, strict=True)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return _weights(network)
+
+
+def _parts() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """A batch of six clips in parts of four and two."""
+    clip = torch.tensor([[1, 0, 2], [0, 1, -1], [2, 2, 0], [-1, 0, 1], [0, 3, 1], [1, -2, 0]], dtype=torch.float32)
+    labels = torch.tensor([0, 1, 1, 0, 1, 1])
+    return [(clip[:4], labels[:4]), (clip[4:], labels[4:])]
+
+
 @exercise("5.1")
-def check_clip_logits() -> Iterator[Case]:
-    """Exercise 5.1: logits (batch*time, classes) of frames to logits (batch, classes) of clips."""
-    first = [[1, 2, 0], [3, 0, 0], [2, 4, 0], [0, 0, 1], [4, -1, 0]]
-    second = [[0, 0, 0], [1, 1, 1], [0, 5, 0], [0, 0, 0], [-1, 4, 4]]
-    frames = torch.tensor(first + second, dtype=torch.float32)
-    hint = "the mean over each clip's frames: one row a clip, one column a class"
-    slips = {
-        "average the logits, not the probabilities: the softmax comes after the mean":
-            lambda f: np.allclose(f.sum(axis=-1), 1),
-        "the frames of a clip follow one another: (batch, time), not (time, batch)":
-            frames.reshape(5, 2, 3).mean(dim=0).numpy(),
-    }  # fmt: skip
-    yield Case("one clip of five frames", (frames[:5], 5), [[2, 1, 0.2]], hint, slips)
-    yield Case("two clips of five frames", (frames, 5), [[2, 1, 0.2], [0, 2, 1]], hint, slips)
+def check_train_step() -> Iterator[Case]:
+    """Exercise 5.1: one optimizer step on a batch that comes in parts; returns the batch's cross-entropy."""
+    whole, sizes = (4 / 6, 2 / 6), (4, 2)
+    hint = "zero the gradients once, go backwards from every part's share of the loss, then take one step"
+    for words, stale in (("parts of 4 and 2 clips", 0.0), ("a network that holds gradients from before", 1.0)):
+        network, optimizer = _linear(stale)
+        yield Case(f"the weights after a step, {words}", (network, optimizer, _parts()), _stepped(whole), hint, {
+            "nothing has moved: backward() only fills the gradients; call optimizer.step()": _weights(network),
+            "one step for the whole batch: optimizer.step() belongs behind the loop over the parts":
+                _stepped((1, 0), (0, 1)),
+            "a part counts by its clips: a part of four is two thirds of a batch of six": _stepped((0.5, 0.5)),
+            "the mean over all clips of the batch, not the sum of the parts' means": _stepped((1, 1)),
+            "the mean over all clips, not their sum: divide by the clips of the batch": _stepped(sizes),
+            "zero the gradients before the first part, and only there: each backward() adds to them":
+                _stepped((0, 2 / 6)),
+            "the network holds gradients from before: zero them first": _stepped(whole, stale=stale),
+        }, read=lambda found, network=network: _weights(network))  # fmt: skip
+    network, optimizer = _linear()
+    with torch.no_grad():
+        means = [F.cross_entropy(network(clip), labels).item() for clip, labels in _parts()]
+    yield Case("the loss that is returned", (network, optimizer, _parts()), np.dot(whole, means),
+               "the cross-entropy of the whole batch, as a number: the sum of the parts' shares", {
+        "that is the last part's share; add up all of them": means[-1] * whole[-1],
+        "that is the last part's loss; the batch has more": means[-1],
+        "the mean over all clips, not the sum of the parts' means": sum(means),
+        "the mean over all clips, not over parts of different sizes": np.mean(means),
+    })  # fmt: skip
 
 
 @exercise("5.2")

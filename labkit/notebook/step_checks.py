@@ -15,49 +15,50 @@ from .exercises import Case, exercise
 
 
 @exercise("6.1")
-def check_inject() -> Iterator[Case]:
-    """Exercise 6.1: (shortcut, branch input) from a unit's sum, the other stream's signal and the connection."""
-    unit_sum, signal = torch.tensor([-1.0, 0.5, 2.0]), torch.tensor([0.5, 0.0, 3.0])
-    shortcut = F.relu(unit_sum)
-    for connection, mistakes in (
-        ("multiply", {"eq. 2 multiplies the sum itself, before its ReLU": shortcut * signal}),
-        ("gated", {
-            "gated adds to f(u), the rectified sum, not to u": unit_sum + unit_sum * signal,
-            "gated multiplies the sum itself, before its ReLU": shortcut + shortcut * signal,
-            "gated keeps f(u) beside the product": unit_sum * signal,
-        }),
-    ):  # fmt: skip
-        hint = "return two tensors, the shortcut f(u) and the input of the branch"
-        yield Case(connection, (unit_sum, signal, connection),
-                   torch.stack(model.inject(unit_sum, signal, connection)).numpy(), hint, {
-            hint: lambda f: f.shape != (2, 3),
-            "the shortcut is f(u), whatever the other stream says": lambda f: not np.allclose(f[0], shortcut),
-            **{slip: lambda f, branch=branch: np.allclose(f[1], branch) for slip, branch in mistakes.items()},
-        })  # fmt: skip
-        hint = "do not detach the signal: in step 2 the RGB stream's errors train the depth stream, too"
-        yield Case(f"{connection}, backwards into the signal",
-                   (unit_sum, signal.clone().requires_grad_(), connection), "a gradient", hint,
-                   read=lambda f: "a gradient" if getattr(f[1], "requires_grad", False) else "none")  # fmt: skip
+def check_three_cameras() -> Iterator[Case]:
+    """Exercise 6.1: logits of a target that two sources hand the mean of their signals, fused over all three."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        target, *sources = (model.freeze(model.Stream(3, 2, "resnet18", 4)) for _ in range(3))
+        clip, *others = torch.randn(3, 2, 2, 3, 32, 32)
+    said = [source(other) for source, other in zip(sources, others, strict=True)]
+    signals = list(zip(*(output.signals for output in said), strict=True))
+
+    def fused(heard: list | None, weights: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)) -> np.ndarray:
+        logits = [target(clip, heard).logits, *(output.logits for output in said)]
+        return sum(weight * one for weight, one in zip(weights, logits, strict=True)).numpy()
+
+    mean = [(first + second) / 2 for first, second in signals]
+    hint = "run each source, average their signals place by place, run the target with them, average all logits"
+    yield Case("2 clips of 3 classes", (target, sources, clip, others), fused(mean), hint, {
+        "the mean of the three logits, not their sum": fused(mean, (1, 1, 1)),
+        "all three count alike: the mean of three, not of the target and the sources' mean":
+            fused(mean, (1 / 2, 1 / 4, 1 / 4)),
+        "the target hears the sources, but their logits count as well": fused(mean, (1, 0, 0)),
+        "the target takes signals: hand them over as its second argument": fused(None),
+        "both sources hand over signals: you gave the target those of one":
+            lambda f: any(np.allclose(f, fused([pair[k] for pair in signals]), atol=1e-5) for k in (0, 1)),
+        "the mean of the two signals, not their sum": fused([first + second for first, second in signals]),
+        "the mean of the two signals, not their product": fused([first * second for first, second in signals]),
+    }, within=1e-4)  # fmt: skip
 
 
 @exercise("6.2")
-def check_joint_loss() -> Iterator[Case]:
-    """Exercise 6.2: step 2's loss from the two streams' logits (batch, classes) and the labels."""
-    source, target = torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([[1.0, 2.0, 0.5]])
-    two = torch.cat([source, target]), torch.cat([target, target])
-    for words, a, b, labels in (
-        ("one clip", source, target, torch.tensor([0])),
-        ("two clips", *two, torch.tensor([0, 1])),
+def check_split_gain() -> Iterator[Case]:
+    """Exercise 6.2: what a pair gains over one stream, as (second network, second camera)."""
+    for words, alone, control, pair, hint in (
+        ("60 % alone, 80 % the control, 95 % the pair", 60.0, 80.0, 95.0, "the control has a second network, no depth"),
+        ("60 % alone, 58 % the control, 70 % the pair", 60.0, 58.0, 70.0, "a part of a gain may be negative"),
     ):
-        chances = (F.softmax(a, dim=-1) + F.softmax(b, dim=-1)) / 2
-        right = F.cross_entropy((a + b) / 2, labels)
-        yield Case(words, (a, b, labels), right, "the cross-entropy of the mean of the logits, mean over clips", {
-            "this is the mean of two losses; the paper takes one loss, of the mean logits":
-                (F.cross_entropy(a, labels) + F.cross_entropy(b, labels)) / 2,
-            "fuse by the mean of the logits, not by their sum": F.cross_entropy(a + b, labels),
-            "average the logits, not the probabilities": F.nll_loss(chances.log(), labels),
-            "the mean over clips, not the sum": len(labels) * right,
-        }, within=1e-5)  # fmt: skip
+        network, camera = control - alone, pair - control
+        yield Case(words, (alone, control, pair), np.array([network, camera]), hint, {
+            "return two numbers, and they add up to the whole gain": lambda f: f.shape != (2,),
+            "the network's part comes first": np.array([camera, network]),
+            "the pair has a second network, too: take depth's part over the control":
+                np.array([network, pair - alone]),
+            "in points, not as shares of the gain": np.array([network, camera]) / (pair - alone),
+            "do not cut at zero": lambda f, network=network: network < 0 and f[0] == 0,
+        })  # fmt: skip
 
 
 # -- 07 Losses -------------------------------------------------------------------------------------
