@@ -24,8 +24,8 @@ def check_three_cameras() -> Iterator[Case]:
     said = [source(other) for source, other in zip(sources, others, strict=True)]
     signals = list(zip(*(output.signals for output in said), strict=True))
 
-    def fused(heard: list | None, weights: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)) -> np.ndarray:
-        logits = [target(clip, heard).logits, *(output.logits for output in said)]
+    def fused(handed: list | None, weights: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)) -> np.ndarray:
+        logits = [target(clip, handed).logits, *(output.logits for output in said)]
         return sum(weight * one for weight, one in zip(weights, logits, strict=True)).numpy()
 
     mean = [(first + second) / 2 for first, second in signals]
@@ -34,7 +34,7 @@ def check_three_cameras() -> Iterator[Case]:
         "the mean of the three logits, not their sum": fused(mean, (1, 1, 1)),
         "all three count alike: the mean of three, not of the target and the sources' mean":
             fused(mean, (1 / 2, 1 / 4, 1 / 4)),
-        "the target hears the sources, but their logits count as well": fused(mean, (1, 0, 0)),
+        "the sources' logits count as well as their signals": fused(mean, (1, 0, 0)),
         "the target takes signals: hand them over as its second argument": fused(None),
         "both sources hand over signals: you gave the target those of one":
             lambda f: any(np.allclose(f, fused([pair[k] for pair in signals]), atol=1e-5) for k in (0, 1)),
