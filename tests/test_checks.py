@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch.nn import functional as F
 
-from labkit import alignment, clips, losses, model
+from labkit import alignment, clips, model
 from labkit.analysis import probes, verdicts
 from labkit.analysis.claims import Claim
 from labkit.errors import LabError
@@ -101,22 +101,38 @@ def three_cameras(target, sources, clip, clips, *, join=lambda both: sum(both) /
     return fuse([*(output.logits for output in outputs), target(clip, signals).logits])
 
 
-def hallucination_loss(student, teacher):
-    return ((sigmoid(student) - sigmoid(teacher)) ** 2).sum()
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def soft_targets(logits, temperature):
     return softmax((logits - logits.max()) / temperature)
 
 
-def distillation(student, teacher, label, imitation, temperature, *, student_temperature=1.0):
-    own = softmax(student / student_temperature)
-    hard, soft = -np.log(softmax(student)[label]), -(softmax(teacher / temperature) * np.log(own)).sum()
-    return (1 - imitation) * hard + imitation * soft
+def later_loss(z_h, z_d, a_h, a_d, labels, T, w, *, student_at=None, taught_at=None, squared=True, clips=None):
+    soft = F.softmax(z_d.detach() / (taught_at or T), dim=-1)
+    imitation = F.cross_entropy(z_h / (student_at or T), soft) * (T**2 if squared else 1)
+    maps = (a_h.sigmoid() - a_d.detach().sigmoid()).square().sum() / (clips or len(labels))
+    return F.cross_entropy(z_h, labels) + imitation + w * maps
+
+
+def leaking(z_h, z_d, a_h, a_d, labels, T, w):
+    soft = F.softmax(z_d / T, dim=-1)
+    maps = (a_h.sigmoid() - a_d.sigmoid()).square().sum() / len(labels)
+    return F.cross_entropy(z_h, labels) + T**2 * F.cross_entropy(z_h / T, soft) + w * maps
+
+
+def frozen(network):
+    network.requires_grad_(False).eval()
+    network.train = lambda mode=True: network
+    return network
+
+
+def without_momentum(network):
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 0.0
+    return network.requires_grad_(False)
+
+
+def weaned(u, signal, share):
+    return share * u * signal + (1 - share) * F.relu(u)
 
 
 def rgb_only_accuracy(network, batches, *, sees="rgb", training=False, slopes=False):
@@ -284,10 +300,10 @@ RIGHT = {
     checks.check_three_cameras: three_cameras,
     checks.check_split_gain: split_gain,
     checks.check_soft_targets: soft_targets,
-    checks.check_generalized_distillation: distillation,
-    checks.check_hallucination_loss: hallucination_loss,
-    checks.check_teacher_is_a_target: losses.hallucination_loss,
     checks.check_rgb_only_accuracy: rgb_only_accuracy,
+    checks.check_later_loss: later_loss,
+    checks.check_freeze: frozen,
+    checks.check_weaned: weaned,
     checks.check_paired_interval: paired_interval,
     checks.check_holm: statistics.holm,
     checks.check_questions: questions,
@@ -393,18 +409,6 @@ MISTAKES = [
     (checks.check_split_gain, lambda a, c, p: ((c - a) / (p - a), (p - c) / (p - a)), "in points"),
     (checks.check_split_gain, lambda a, c, p: (max(0, c - a), p - c), "do not cut at zero"),
     (checks.check_split_gain, lambda a, c, p: (c, p), "a second network, no depth"),
-    (checks.check_hallucination_loss, lambda s, t: ((s - t) ** 2).sum(), "by the sigmoid first"),
-    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) / 4, "not a mean"),
-    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) ** 0.5, "take no root"),
-    (checks.check_hallucination_loss, lambda s, t: (sigmoid(s) - sigmoid(t)).sum(), "cannot cancel"),
-    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(np.tanh(s), t), "squash both"),
-    (checks.check_hallucination_loss, lambda s, t: hallucination_loss(s, t) + all(s == t), "costs nothing"),
-    (checks.check_teacher_is_a_target, lambda s, t: (s.sigmoid() - t.sigmoid()).square().sum(), "detach it"),
-    (checks.check_teacher_is_a_target, lambda s, t: losses.hallucination_loss(s.detach(), t), "stay in torch"),
-    (checks.check_teacher_is_a_target, lambda s, t: losses.hallucination_loss(t, s), "detach it"),
-    (checks.check_teacher_is_a_target, lambda s, t: (s - t.detach()).square().sum(), "eq. 3's"),
-    (checks.check_teacher_is_a_target,
-     lambda s, t: losses.hallucination_loss(s.detach(), t) + 0 * s.sum(), "reach the student unchanged"),
     (checks.check_rgb_only_accuracy, lambda *given: rgb_only_accuracy(*given, training=True), "call network.eval()"),
     (checks.check_rgb_only_accuracy, lambda *given: rgb_only_accuracy(*given, sees="depth"), 'read batch["rgb"]'),
     (checks.check_rgb_only_accuracy, mean_of_batches, "divide once"),
@@ -413,6 +417,30 @@ MISTAKES = [
     (checks.check_rgb_only_accuracy, peeking_accuracy, "not even be read"),
     (checks.check_rgb_only_accuracy, lambda *given: rgb_only_accuracy(*given, slopes=True), "torch.inference_mode"),
     (checks.check_rgb_only_accuracy, lambda one, batches: rgb_only_accuracy(one, batches[:1]), "of all batches"),
+    (checks.check_later_loss, lambda *given: later_loss(*given, squared=False), "by T squared"),
+    (checks.check_later_loss, lambda *given: later_loss(*given, student_at=1.0), "divided by T in the soft term"),
+    (checks.check_later_loss, lambda *given: later_loss(*given, taught_at=1.0), "soften the teacher"),
+    (checks.check_later_loss, lambda z, *rest: later_loss(z, *rest) / 4, "nothing is halved"),
+    (checks.check_later_loss, lambda *given: later_loss(*given, clips=1), "sum per clip"),
+    (checks.check_later_loss, lambda *given: later_loss(*given, clips=given[2].numel()), "not a mean over elements"),
+    (checks.check_later_loss, lambda *given: later_loss(*given[:-1], 1.0), "the weight w"),
+    (checks.check_later_loss, lambda *given: later_loss(*given, clips=len(given[2])), "not by the frames"),
+    (checks.check_later_loss, leaking, "detach it"),
+    (checks.check_later_loss, lambda z, *rest: later_loss(z.detach(), *rest), "reach the student"),
+    (checks.check_later_loss, lambda *given: later_loss(*given).detach(), "reach the student"),
+    (checks.check_later_loss, lambda z, *rest: later_loss(z, *rest) + 1, "label + T^2"),
+    (checks.check_freeze, lambda network: network, "want no gradient"),
+    (checks.check_freeze, lambda network: network.eval(), "want no gradient"),
+    (checks.check_freeze, lambda network: torch.nn.Sequential(), "want no gradient"),
+    (checks.check_freeze, lambda network: network.requires_grad_(False), "train() of a parent"),
+    (checks.check_freeze, lambda network: network.requires_grad_(False).eval(), "train() of a parent"),
+    (checks.check_freeze, without_momentum, "not by those of the batch"),
+    (checks.check_weaned, lambda u, s, g: g * u * s, "would get zeros"),
+    (checks.check_weaned, lambda u, s, g: g * u * s + (1 - g) * u, "the rectified sum"),
+    (checks.check_weaned, lambda u, s, g: weaned(u, s, 1 - g), "share 1 is the whole"),
+    (checks.check_weaned, lambda u, s, g: weaned(F.relu(u), s, g), "before its ReLU"),
+    (checks.check_weaned, lambda u, s, g: F.relu(u) + g * u * s, "gated form"),
+    (checks.check_weaned, lambda u, s, g: u, "the share of the product"),
     (checks.check_paired_interval, lambda *given: paired_interval(*given, ddof=0), "ddof=1"),
     (checks.check_paired_interval, lambda *given: paired_interval(*given, of=lambda _: 1), "smaller by the root"),
     (checks.check_paired_interval, by_subjects_mean, "not of the subjects' means"),
@@ -422,16 +450,6 @@ MISTAKES = [
     (checks.check_soft_targets, lambda z, t: softmax(z / t), "subtract the largest"),
     (checks.check_soft_targets, lambda z, t: softmax(z) / t, "add up to one"),
     (checks.check_soft_targets, lambda z, t: soft_targets(z, 1), "divide the logits by the temperature"),
-    (checks.check_generalized_distillation, lambda s, t, y, w, c: distillation(s, t, y, 1 - w, c), "of the teacher"),
-    (checks.check_generalized_distillation,
-     lambda *given: distillation(*given, student_temperature=10), "only the teacher is softened"),
-    (checks.check_generalized_distillation, lambda s, t, y, w, c: distillation(s, t, y, w, 1), "soften the teacher"),
-    (checks.check_generalized_distillation,
-     lambda s, t, y, w, c: distillation(s, t, y, 0, c) + w * distillation(s, t, y, 1, c), "add up to one"),
-    (checks.check_generalized_distillation,
-     lambda s, t, y, w, c: (1 - w) * distillation(s, t, y, 0, c) - w * (softmax(s) * np.log(softmax(t / c))).sum(),
-     "the teacher weighs"),
-    (checks.check_generalized_distillation, lambda s, t, y, w, c: 0.0, "cross-entropy to the label"),
     (checks.check_cka, uncentred_cka, "centre first"),
     (checks.check_cka, lambda x, y: uncentred_cka(*(v - v.mean(axis=1, keepdims=True) for v in (x, y))),
      "each channel over the examples"),

@@ -18,14 +18,14 @@ from .. import alignment, clips
 from ..analysis.probes import through_connection
 from .exercises import Case, exercise, grade  # noqa: F401  graders ask here
 from .step_checks import (  # noqa: F401
-    check_generalized_distillation,
-    check_hallucination_loss,
+    check_freeze,
+    check_later_loss,
     check_paired_interval,
     check_rgb_only_accuracy,
     check_soft_targets,
     check_split_gain,
-    check_teacher_is_a_target,
     check_three_cameras,
+    check_weaned,
 )
 from .study_checks import (  # noqa: F401
     check_cka,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from .. import losses, model
@@ -65,8 +67,47 @@ def check_split_gain() -> Iterator[Case]:
 
 
 @exercise("7.1")
+def check_later_loss() -> Iterator[Case]:
+    """Exercise 7.1: the authors' later loss of both logits, both maps, the labels, T and the maps' weight."""
+    z_h, z_d = torch.tensor([[[2, 0.5, -1], [0, 1, 0.5]], [[1, 2, 0.5], [3, 0, -2]]], dtype=torch.float64)
+    a_h, a_d = torch.tensor([[1, 0, 2, 0.5, 3, 0, 4, 1], [0, 1, 2, 0, 0.5, 0.5, 1, 3]], dtype=torch.float64).reshape(
+        2, 4, 2, 1, 1)
+    labels, T, w = torch.tensor([0, 1]), 4.0, 0.3
+
+    def loss(z_h: torch.Tensor, z_d: torch.Tensor, a_h: torch.Tensor, a_d: torch.Tensor, **changes) -> torch.Tensor:
+        form = {"temperature": T, "student_temperature": T, "temperature_squared": True, "hall_weight": w / 2}
+        return 4 * losses.distillation_loss(z_h, z_d, labels, a_h, a_d, **{**form, **changes})
+
+    outputs = (z_h, z_d, a_h, a_d)
+    right, hall = loss(*outputs), w * losses.hallucination_loss(a_h, a_d, reduction="sum")
+    plain = w * (a_h - a_d).square().sum() / len(labels)
+    soft, hardly = (F.cross_entropy(z_h / T, F.softmax(z_d / t, dim=-1)) for t in (T, 1.0))
+    hint = "label + T^2 times soft labels + w times the maps; both cross-entropies are means over clips"
+    yield Case("two clips of two frames", (*outputs, labels, T, w), right, hint, {
+        "multiply the soft term by T squared": loss(*outputs, temperature_squared=False),
+        "the student's logits are divided by T in the soft term, too": loss(*outputs, student_temperature=1.0),
+        "in the term of the labels the student stays at temperature 1":
+            right - F.cross_entropy(z_h, labels) + F.cross_entropy(z_h / T, labels),
+        "soften the teacher: divide its logits by T": right + T**2 * (hardly - soft),
+        "nothing is halved in this form": right / 4,
+        "L_hall is a sum per clip: divide the batch's sum by the clips": right + hall / 2,
+        "divide by the clips, not by the frames: len(labels) clips": right - hall / 4,
+        "L_hall is a sum over the maps of a clip, not a mean over elements": right - hall / 2 + hall / 8,
+        "eq. 3 takes the sigmoid of both maps first": right - hall / 2 + plain,
+        "the maps have the weight w": right - hall / 2 + hall / 2 / w,
+    })  # fmt: skip
+    names = ("the student's logits", "the teacher's logits", "the student's maps", "the teacher's maps")
+    for number, name in enumerate(names):
+        wanting = [tensor.clone().requires_grad_() for tensor in outputs]
+        teacher = number % 2
+        hint = "the teacher is a target: detach it" if teacher else "let the gradient reach the student unchanged"
+        yield Case(f"the gradient on {name}", (*wanting, labels, T, w), _gradient(loss(*wanting), wanting[number]),
+                   hint, read=lambda found, of=wanting[number]: _gradient(found, of))  # fmt: skip
+
+
+@exercise("7.2")
 def check_soft_targets() -> Iterator[Case]:
-    """Exercise 7.1: eq. 6, the softmax of logits (classes,) over a temperature."""
+    """Exercise 7.2: eq. 6, the softmax of logits (classes,) over a temperature."""
     hint = "divide the logits by the temperature, then take the softmax"
     for logits, temperature in (((1.0, 2.0, 0.5), 10.0), ((1.0, 2.0, 0.5), 1.0), ((1000.0, 999.0, 0.0), 1.0)):
         z = torch.tensor(logits, dtype=torch.float64)
@@ -81,68 +122,79 @@ def check_soft_targets() -> Iterator[Case]:
         })  # fmt: skip
 
 
-@exercise("7.2")
-def check_generalized_distillation() -> Iterator[Case]:
-    """Exercise 7.2: eq. 5 for one clip from both logits (classes,), the label, lambda and T."""
-    student, teacher, label, imitation, temperature = np.array([2, 0.5, -1]), np.array([1, 2, 0.5]), 0, 0.25, 10.0
-    z_s, z_t, y = (torch.tensor(value).unsqueeze(0) for value in (student, teacher, label))
-
-    def paper(weight: float, *, taught_at: float = temperature, student_at: float = 1.0) -> float:
-        settings = {"imitation": weight, "temperature": taught_at, "student_temperature": student_at}
-        return losses.generalized_distillation_loss(z_s, z_t, y, **settings).item()
-
-    soft, own = F.softmax(z_t / temperature, dim=-1), F.softmax(z_s, dim=-1)
-    reversed_soft = -(own * soft.log()).sum().item()
-    given = (student, teacher, label, imitation, temperature)
-    hint = "(1 - lambda) times the cross-entropy to the label, plus lambda times that to the soft targets"
-    yield Case("lambda 0.25, temperature 10", given, paper(imitation), hint, {
-        "lambda is the weight of the teacher, 1 - lambda that of the label": paper(1 - imitation),
-        "eq. 5 leaves the student at temperature 1; only the teacher is softened": paper(imitation, student_at=10.0),
-        "soften the teacher: divide its logits by the temperature": paper(imitation, taught_at=1.0),
-        "the teacher weighs, the student's logarithm is weighed: - sum s log p":
-            (1 - imitation) * paper(0.0) + imitation * reversed_soft,
-        "both terms are weighted, and the weights add up to one": paper(0.0) + imitation * paper(1.0),
-    })  # fmt: skip
-
-
 # -- 08 Step 3: hallucination ----------------------------------------------------------------------
 
 
 @exercise("8.1")
-def check_hallucination_loss() -> Iterator[Case]:
-    """Exercise 8.1: eq. 3, the squared distance of the sigmoids of two maps, summed."""
-    student, teacher = np.array([1.0, 0.0, 2.0, 0.5]), np.array([0.0, 1.0, 2.0, -1.0])
-    gap = 1 / (1 + np.exp(-student)) - 1 / (1 + np.exp(-teacher))
-    hint = "squash both by the sigmoid, subtract, square, and add everything up"
-    yield Case("four activations", (student, teacher), (gap**2).sum(), hint, {
-        "squash both by the sigmoid first; large activations would rule otherwise": ((student - teacher) ** 2).sum(),
-        "eq. 3 is a sum, not a mean: its size grows with the map": (gap**2).mean(),
-        "eq. 3 is the squared norm: take no root": np.sqrt((gap**2).sum()),
-        "square the differences, so that they cannot cancel": gap.sum(),
-    })  # fmt: skip
-    yield Case("two maps that agree", (teacher, teacher), 0.0, "what agrees costs nothing")
+def check_freeze() -> Iterator[Case]:
+    """Exercise 8.1: a network that no step and no batch changes, whatever the mode of what holds it."""
+    clips = torch.linspace(-1, 2, 24).reshape(4, 3, 2, 1)
+
+    def network(seed: int = 8) -> nn.Module:
+        torch.manual_seed(seed)
+        layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        layers[1].running_mean.fill_(0.2)
+        return layers
+
+    def trained(frozen: nn.Module) -> nn.ModuleDict:
+        """After a training step of a pair that holds it."""
+        pair = nn.ModuleDict({"teacher": frozen, "student": network(9)})
+        pair.train()
+        gap = pair["student"](clips) - pair["teacher"](clips)
+        gap.square().sum().backward()
+        torch.optim.SGD(pair.parameters(), lr=0.1).step()
+        return pair
+
+    def moved(parts: str) -> Callable[[Any], str]:
+        def read(frozen: Any) -> str:
+            if not isinstance(frozen, nn.Module):
+                return "no network"
+            if frozen(clips).shape != (4, 2):
+                return "another network"
+            now, then = (dict(getattr(one, parts)()) for one in (trained(frozen)["teacher"], network()))
+            kept = [torch.equal(value, now[name]) for name, value in then.items() if "tracked" not in name]
+            return "unchanged" if all(kept) else "changed"
+
+        return read
+
+    def answers(frozen: Any) -> np.ndarray:
+        pair = nn.ModuleDict({"teacher": frozen}).train()
+        with torch.no_grad():
+            return pair["teacher"](clips[:1]).numpy()
+
+    yield Case("what is returned after a step of the pair", (network(),), "unchanged",
+               "return the network; its parameters want no gradient any more", read=moved("named_parameters"))
+    yield Case("the running statistics after `pair.train()`", (network(),), "unchanged",
+               "train() of a parent reaches every part: the frozen network has to stay in evaluation mode",
+               read=moved("named_buffers"))
+    right = network().eval()(clips[:1]).detach().numpy()
+    yield Case("the answer to one clip after `pair.train()`", (network(),), right,
+               "normalise by the running statistics, as in evaluation mode, not by those of the batch",
+               read=answers)
 
 
 @exercise("8.2")
-def check_teacher_is_a_target() -> Iterator[Case]:
-    """Exercise 8.2: eq. 3 on tensors, with a gradient for the student and none for the teacher."""
-    student = torch.tensor([1.0, 0.0, 2.0, 0.5], requires_grad=True)
-    teacher = torch.tensor([0.0, 1.0, 2.0, -1.0], requires_grad=True)
-    loss, given, words = losses.hallucination_loss(student, teacher), (student, teacher), "four activations"
-    learns = "a tensor that the student can learn from"
-    hint = "stay in torch and let the student keep its gradient: only the teacher is a target"
-    yield Case(words, given, learns, hint,
-               read=lambda f: learns if getattr(f, "requires_grad", False) else repr(f))  # fmt: skip
-    hint = "the value is eq. 3's: squared distance of the sigmoids, summed"
-    yield Case(words, given, loss.item(), hint, read=lambda f: f.detach().numpy())
-    yield Case("the size of the teacher's gradient", given, 0.0, "the teacher is a target: detach it",
-               read=lambda f: np.linalg.norm(_gradient(f, teacher)))  # fmt: skip
-    hint = "let the gradient reach the student unchanged"
-    yield Case("the student's gradient", given, _gradient(loss, student), hint, read=lambda f: _gradient(f, student))
+def check_weaned() -> Iterator[Case]:
+    """Exercise 8.2: a branch's input between the connection of eq. 2 (share 1) and no connection (share 0)."""
+    u, signal = torch.tensor([-1.0, 0.5, 2.0, -0.5]), torch.tensor([0.5, 0.0, 3.0, 0.0])
+    product, plain = u * signal, F.relu(u)
+    for share in (1.0, 0.0, 0.25):
+        right = share * product + (1 - share) * plain
+        yield Case(f"share {share:g}", (u, signal, share), right.numpy(),
+                   "the share of the product, and the rest of what an unconnected branch gets", {
+            "without depth the branch would get zeros: put f(u) in the place of what is taken away":
+                (share * product).numpy(),
+            "an unconnected branch gets f(u), the rectified sum": (share * product + (1 - share) * u).numpy(),
+            "share 1 is the whole connection, share 0 none": ((1 - share) * product + share * plain).numpy(),
+            "eq. 2 multiplies u before its ReLU": (share * plain * signal + (1 - share) * plain).numpy(),
+            "this is the gated form, in which f(u) stays whole": (plain + share * product).numpy(),
+        })  # fmt: skip
 
 
 def _gradient(loss: torch.Tensor, of: torch.Tensor) -> np.ndarray:
     """The loss's gradient by one of its inputs, zeros where none arrives."""
+    if not loss.requires_grad:
+        return np.zeros(of.shape)
     (found,) = torch.autograd.grad(loss, of, allow_unused=True, retain_graph=True)
     return np.zeros(of.shape) if found is None else found.numpy()
 
