@@ -226,7 +226,10 @@ for point in DISCREPANCIES:  # a target with one point decided otherwise: its ow
 ALL_GROUPS = ("table2", "suppl", "oracle", "control", "untaught", "table3")
 
 # What the notebooks read: `labkit run` makes it before them, several trainings at a time.
-IN_NOTEBOOKS = (*ALL_GROUPS, "stream", "system", "radevski", "recipe:best", "lesson:13", "lesson:labels", "lesson:self")
+IN_NOTEBOOKS = (
+    *ALL_GROUPS, "stream", "system", "radevski", "recipe:best", "lesson:13", "lesson:labels", "lesson:self",
+    "ladder:own-signals", "ladder:renewed", "ladder:row14-signals",
+)  # fmt: skip
 
 
 # Tables and figures made of several targets (`labkit.figures.paper`), named here for those who need not draw.
