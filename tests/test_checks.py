@@ -12,7 +12,7 @@ from IPython.utils.capture import capture_output
 from torch.nn import functional as F
 
 from labkit import alignment, clips, model
-from labkit.analysis import probes, verdicts
+from labkit.analysis import verdicts
 from labkit.analysis.claims import Claim
 from labkit.errors import LabError
 from labkit.experiments import statistics
@@ -176,19 +176,25 @@ def by_clips(first, second, people, t):
     return gap.mean() - half, gap.mean() + half
 
 
-def temporal_conv(frames, weight):
-    conv = model.TemporalConv(frames.shape[1], len(frames))
-    conv.weight = torch.nn.Parameter(torch.tensor(weight.copy(), dtype=torch.float64)[..., None], requires_grad=False)
-    return conv(torch.tensor(frames.copy())[:, :, None, None])[:, :, 0, 0]
+def temporal_conv(frames, weight, num_frames):
+    conv = model.TemporalConv(frames.shape[1], num_frames)
+    conv.weight = torch.nn.Parameter(weight[..., None], requires_grad=False)
+    return conv(frames)
 
 
-def identity_kernel(channels):
-    return model.TemporalConv(channels, 5).weight[..., 0].detach()
+def second_unit(unit, temporal, x):
+    return unit.relu(x + model._residual_branch(unit, x, temporal))
 
 
-def slopes(own, other, connection):
-    passage = probes.through_connection(torch.tensor(own), torch.tensor(other), connection)
-    return passage.to_own.numpy(), passage.to_other.numpy()
+def early_temporal(unit, temporal, x):
+    x1 = temporal(unit.relu(unit.bn1(unit.conv1(x))))
+    return unit.relu(x + unit.bn3(unit.conv3(unit.relu(unit.bn2(unit.conv2(x1))))))
+
+
+def backward(own, other, to_shortcut, to_branch, connection):
+    u, v = (torch.tensor(values, requires_grad=True) for values in (own, other))
+    outputs, slopes = model.inject(u, v.relu(), connection), map(torch.tensor, (to_shortcut, to_branch))
+    return torch.stack(torch.autograd.grad(outputs, (u, v), tuple(slopes))).numpy()
 
 
 def signal_shapes(side, channels):
@@ -235,8 +241,9 @@ def iterations_saved(faster, slower):
     return 100 * (1 - (np.argmax(faster <= slower[-1]) + 1) / len(slower))
 
 
-def held_ends(frames, weight):
-    return temporal_conv(np.concatenate([frames[:1], frames, frames[-1:]]), weight)[1:-1]
+def held_ends(frames, weight, num_frames):
+    held = torch.cat([frames[:1], frames, frames[-1:]])
+    return temporal_conv(held, weight, len(held))[1:-1]
 
 
 def speckle(image, noise):
@@ -286,8 +293,8 @@ RIGHT = {
     checks.check_estimate_ratio: alignment.estimate_ratio,
     checks.check_offset: offset,
     checks.check_temporal_conv: temporal_conv,
-    checks.check_identity_kernel: identity_kernel,
-    checks.check_slopes: slopes,
+    checks.check_second_unit: second_unit,
+    checks.check_backward: backward,
     checks.check_signal_shapes: signal_shapes,
     checks.check_cka: cka,
     checks.check_largest_drops: largest_drops,
@@ -349,28 +356,41 @@ MISTAKES = [
     (checks.check_offset, lambda d, c, r: (d - c / r).mean(axis=0), "take the median"),
     (checks.check_offset, lambda d, c, r: r * offset(d, c, r), "divide by the ratio"),
     (checks.check_offset, lambda d, c, r: np.median(d - c, axis=0), "divide the colour joints"),
-    (checks.check_temporal_conv, lambda x, w: temporal_conv(x, w)[1:-1], "a frame of zeros at each end"),
+    (checks.check_temporal_conv, lambda x, w, t: temporal_conv(x, w, t)[1:-1], "a frame of zeros at each end"),
     (checks.check_temporal_conv, held_ends, "not its first and last frame again"),
-    (checks.check_temporal_conv, lambda x, w: temporal_conv(x, w[:, :, ::-1]), "the last at the frame after"),
-    (checks.check_temporal_conv, lambda x, w: x, "weight[:, :, 0] @ x[t-1]"),
-    (checks.check_identity_kernel, lambda c: np.stack([np.eye(c), *np.zeros((2, c, c))], -1), "moves the clip"),
+    (checks.check_temporal_conv, lambda x, w, t: temporal_conv(x, w.flip(-1), t), "the last at the frame after"),
+    (checks.check_temporal_conv, lambda x, w, t: temporal_conv(x, w.swapaxes(0, 1), t), "(out, in, 3)"),
+    (checks.check_temporal_conv, lambda x, w, t: temporal_conv(x, w, len(x)), "no neighbour of the next clip's"),
+    (checks.check_temporal_conv, lambda x, w, t: x, "weight[..., 0] @ x[t-1]"),
+    (checks.check_second_unit, lambda u, t, x: second_unit(u, torch.nn.Identity(), x), "is missing"),
+    (checks.check_second_unit, lambda u, t, x: model._residual_branch(u, x, t).relu(), "the shortcut is missing"),
+    (checks.check_second_unit, lambda u, t, x: x + model._residual_branch(u, x, t), "ends with a ReLU of the sum"),
+    (checks.check_second_unit, lambda u, t, x: x + model._residual_branch(u, x, t).relu(), "not before it"),
+    (checks.check_second_unit, early_temporal, "three convolutions"),
+    (checks.check_second_unit, lambda u, t, x: x, "conv1, bn1, ReLU"),
+    (checks.check_backward, lambda *given: backward(*given)[::-1], "of the stream's own u"),
+    (checks.check_backward, lambda u, v, s, b, c: backward(u, v, 0 * s, b, c), "add what comes back from both"),
     (
-        checks.check_identity_kernel,
-        lambda c: model.TemporalConv(c, 5, "released").weight[..., 0].detach(),
-        "as from the released code",
+        checks.check_backward,
+        lambda u, v, s, b, c: np.add(backward(u, v, 0 * s, b, c), [s, 0 * s]),
+        "where u is below zero",
     ),
-    (checks.check_identity_kernel, lambda c: np.ones((c, c, 3)), "as from the released code"),
-    (checks.check_identity_kernel, lambda c: np.zeros((c, c, 3)), "one 1 for each channel"),
-    (checks.check_identity_kernel, lambda c: 2 * identity_kernel(c), "one 1 for each channel"),
-    (checks.check_identity_kernel, np.eye, "return an array (out, in, 3)"),
-    (checks.check_slopes, lambda u, v, c: slopes(u, v, c)[::-1], "by the stream's own u"),
-    (checks.check_slopes, lambda u, v, c: (slopes(u, v, c)[0], u), "its ReLU lets nothing back"),
-    (checks.check_slopes, lambda u, v, c: (slopes(u, v, c)[0], np.maximum(u, 0) * (v > 0)), "its sign stays"),
-    (checks.check_slopes, lambda u, v, c: (v, u * (v > 0)), "f of the other's u"),
-    (checks.check_slopes, lambda u, v, c: slopes(u, v, "multiply"), "that adds a slope of 1"),
-    (checks.check_slopes, lambda u, v, c: slopes(u, v, "gated"), "no f(u) beside"),
-    (checks.check_slopes, lambda u, v, c: slopes(u, v, c)[0], "two arrays"),
-    (checks.check_slopes, lambda u, v, c: (u * v, u * v), "the other factor"),
+    (checks.check_backward, lambda u, v, s, b, c: backward(u, v, s / s, b / b, c), "multiply each by the gradient"),
+    (checks.check_backward, lambda u, v, s, b, c: (backward(u, v, s, b, c)[0], u * b), "its ReLU lets nothing back"),
+    (
+        checks.check_backward,
+        lambda u, v, s, b, c: (backward(u, v, s, b, c)[0], np.maximum(u, 0) * (v > 0) * b),
+        "its sign stays",
+    ),
+    (
+        checks.check_backward,
+        lambda u, v, s, b, c: np.add(backward(u, v, s, b, c), [np.minimum(v, 0) * b, 0 * b]),
+        "f of the other's u",
+    ),
+    (checks.check_backward, lambda u, v, s, b, c: backward(u, v, s, b, "multiply"), "its slope is 1"),
+    (checks.check_backward, lambda u, v, s, b, c: backward(u, v, s, b, "gated"), "no f(u) beside"),
+    (checks.check_backward, lambda *given: backward(*given)[0], "two arrays"),
+    (checks.check_backward, lambda u, v, s, b, c: (u * v, u * v), "the other factor"),
     (checks.check_signal_shapes, lambda n, c: [(c << k, n >> k + 3, n >> k + 3) for k in range(4)], "not halved"),
     (checks.check_signal_shapes, lambda n, c: [(c << k, n >> k + 1, n >> k + 1) for k in range(4)], "two things halve"),
     (checks.check_signal_shapes, lambda n, c: [(c, n >> k + 2, n >> k + 2) for k in range(4)], "doubles the channels"),

@@ -1,8 +1,8 @@
 """One function a figure. Each takes results (tables, arrays, histories), never a model, and returns a Figure.
 
 No titles: the caption says it. What shows alignment and answers stands here; figures made of frames in `pictures`,
-the method in `method`, lines in `curves`, results in `results`, those of notebooks 11 and 12 in `studies`, looks and
-files in `style`. All are offered here too, so that a notebook imports from one place.
+the method in `method`, a connection in `units`, lines in `curves`, results in `results`, those of notebooks 11 and 12
+in `studies`, looks and files in `style`. All are offered here too, so that a notebook imports from one place.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from .pictures import Answered, answered_clips, clip_strip, contact_sheet, overl
 from .results import claims_figure, class_gains, comparisons, effects_figure, results, role_color
 from .studies import cka_course, map_sheet, noise_curves
 from .style import COLUMN, FAINT, INK, PAGE, PLAIN, new_figure, styled
+from .units import connected_units
 
 __all__ = [
-    "Answered", "accuracy_curves", "alignment_overview", "answered_clips", "cka_course", "claims_figure", "class_gains",
-    "clip_strip", "comparisons", "confusion", "contact_sheet", "cue_outcomes", "effects_figure", "hallucination_curves",
-    "line_chart", "map_sheet", "method_diagram", "noise_curves", "overlay", "pair_grid", "ratio_histogram",
-    "registration_errors", "results", "soft_label_bars", "strips", "training_curves",
+    "Answered", "accuracy_curves", "alignment_overview", "answered_clips", "cka_course", "claims_figure",
+    "class_gains", "clip_strip", "comparisons", "confusion", "connected_units", "contact_sheet", "cue_outcomes",
+    "effects_figure", "hallucination_curves", "line_chart", "map_sheet", "method_diagram", "noise_curves", "overlay",
+    "pair_grid", "ratio_histogram", "registration_errors", "results", "soft_label_bars", "strips", "training_curves",
 ]  # fmt: skip
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torchvision.models.resnet import Bottleneck
 
-from .. import alignment, clips
-from ..analysis.probes import through_connection
+from .. import alignment, clips, model
 from .exercises import Case, exercise, grade  # noqa: F401  graders ask here
 from .step_checks import (  # noqa: F401
     check_freeze,
@@ -151,77 +152,107 @@ def check_offset() -> Iterator[Case]:
 # -- 03 One stream ---------------------------------------------------------------------------------
 
 
-def _mixed(frames: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Temporal convolution of (time, in) by (out, in, 3), zeros beyond the ends."""
-    padded = np.pad(frames, ((1, 1), (0, 0)))
-    return sum(padded[tap : tap + len(frames)] @ weight[:, :, tap].T for tap in range(3))
+def _mixed(frames: np.ndarray, weight: np.ndarray, num_frames: int, ends: str = "constant") -> np.ndarray:
+    """Temporal convolution of maps (batch*time, in, height, width) by (out, in, 3); beyond the ends lie zeros."""
+    clips = frames.reshape(-1, num_frames, *frames.shape[1:])
+    padded = np.pad(clips, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)), mode=ends)
+    taps = [padded[:, tap : tap + num_frames] for tap in range(3)]
+    mixed = sum(np.einsum("oi,btihw->btohw", weight[..., tap], taps[tap]) for tap in range(3))
+    return mixed.reshape(len(frames), -1, *frames.shape[2:])
 
 
 @exercise("3.1")
 def check_temporal_conv() -> Iterator[Case]:
-    """Exercise 3.1: frames (time, in) and weight (out, in, 3), taps before, now and after, to (time, out)."""
-    average = np.repeat(np.eye(3)[:, :, None] / 3, 3, axis=2)
+    """Exercise 3.1: maps (batch*time, in, height, width) by weight (out, in, 3), each clip by itself."""
     rng = np.random.default_rng(0)
-    hint = "out[t] = weight[:, :, 0] @ x[t-1] + weight[:, :, 1] @ x[t] + weight[:, :, 2] @ x[t+1]"
-    for words, frames, weight in (
-        ("a mean over three frames", np.arange(1.0, 10.0).reshape(3, 3), average),
-        ("any weight, three channels to two", rng.normal(size=(4, 3)), rng.normal(size=(2, 3, 3))),
+    average = np.repeat(np.eye(2)[:, :, None] / 3, 3, axis=2)
+    hint = "out[t] = weight[..., 0] @ x[t-1] + weight[..., 1] @ x[t] + weight[..., 2] @ x[t+1], at every position"
+    for words, count, weight, num_frames in (
+        ("a mean over three frames, one clip", 3, average, 3),
+        ("any weight, one clip", 3, rng.normal(size=(2, 2, 3)), 3),
+        ("any weight, two clips", 8, rng.normal(size=(2, 2, 3)), 4),
+        ("two channels to three, two clips", 6, rng.normal(size=(3, 2, 3)), 3),
     ):
-        right, held = _mixed(frames, weight), np.concatenate([frames[:1], frames, frames[-1:]])
-        yield Case(words, (frames, weight), right, hint, {
-            "as many frames out as in: put a frame of zeros at each end": right[1:-1],
-            "beyond the clip lie zeros, not its first and last frame again": _mixed(held, weight)[1:-1],
+        frames = rng.normal(size=(count, 2, 1, 2))
+        slips = {
+            "as many frames out as in: put a frame of zeros at each end of every clip":
+                lambda f, n=count: f.shape[:1] < (n,),
+            "beyond the clip lie zeros, not its first and last frame again": _mixed(frames, weight, num_frames, "edge"),
             "the first tap looks at the frame before, the last at the frame after":
-                _mixed(frames, weight[:, :, ::-1]),
-        })  # fmt: skip
+                _mixed(frames, weight[..., ::-1], num_frames),
+        }  # fmt: skip
+        if len(weight) == 2:
+            slips["weight is (out, in, 3): sum over its second axis"] = \
+                _mixed(frames, weight.swapaxes(0, 1), num_frames)  # fmt: skip
+        if count > num_frames:
+            slips["the last frame of a clip is no neighbour of the next clip's first: unfold (batch, time) before"] = \
+                _mixed(frames, weight, count)  # fmt: skip
+        given = torch.tensor(frames), torch.tensor(weight), num_frames
+        yield Case(words, given, _mixed(frames, weight, num_frames), hint, slips)
 
 
 @exercise("3.2")
-def check_identity_kernel() -> Iterator[Case]:
-    """Exercise 3.2: the weight (channels, channels, 3) of a temporal convolution that changes nothing."""
-    frames = np.random.default_rng(0).normal(size=(5, 4))
+def check_second_unit() -> Iterator[Case]:
+    """Exercise 3.2: a torchvision Bottleneck with a temporal convolution before its last convolution."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        unit, temporal = Bottleneck(8, 2).eval().requires_grad_(False), model.TemporalConv(2, 3).requires_grad_(False)
+        for weight in (temporal.weight, *(conv.weight for conv in (unit.conv1, unit.conv2, unit.conv3))):
+            weight.normal_()
+        frames = torch.randn(3, 8, 1, 1).relu()
 
-    def moved(found: np.ndarray) -> bool:
-        out = _mixed(frames, found)
-        return np.allclose(out[1:], frames[:-1]) or np.allclose(out[:-1], frames[1:])
+        def sum_of(early: nn.Module, late: nn.Module, last: nn.Module) -> torch.Tensor:
+            x = unit.bn2(unit.conv2(early(unit.bn1(unit.conv1(frames)).relu()))).relu()
+            return frames + unit.bn3(last(unit.conv3(late(x))))
 
-    def alike(found: np.ndarray) -> bool:
-        out = _mixed(frames, found)
-        return out.any() and np.ptp(out, axis=1).max() < 1e-9
-
-    right = np.stack([np.zeros((4, 4)), np.eye(4), np.zeros((4, 4))], axis=-1)
-    hint = "one 1 for each channel, from itself to itself, at the middle tap; zeros elsewhere"
-    yield Case("4 channels", (4,), right, hint, {
-        "return an array (out, in, 3): channels to channels, three taps": lambda f: f.shape != (4, 4, 3),
-        "this moves the clip by one frame: the frame itself is at the middle tap": moved,
-        "all channels come out alike, as from the released code: channel c must come from channel c alone": alike,
-    })  # fmt: skip
+        same = nn.Identity()
+        right = sum_of(same, temporal, same)
+        slips = {
+            "a Bottleneck has three convolutions: the temporal one sits before the last": sum_of(temporal, same, same),
+            "the temporal convolution is missing": sum_of(same, same, same),
+            "the shortcut is missing: add x to what the branch gives": right - frames,
+        }  # fmt: skip
+        slips = {hint: value.relu().numpy() for hint, value in slips.items()}
+        slips["a unit ends with a ReLU of the sum"] = right.numpy()
+        slips["ReLU comes after the sum with the shortcut, not before it"] = \
+            (frames + (right - frames).relu()).numpy()  # fmt: skip
+    hint = "conv1, bn1, ReLU; conv2, bn2, ReLU; temporal; conv3, bn3; plus x; ReLU"
+    yield Case("a clip of three frames", (unit, temporal, frames), right.relu().numpy(), hint, slips)
 
 
 # -- 04 Cross-stream connections -------------------------------------------------------------------
 
 
 @exercise("4.1")
-def check_slopes() -> Iterator[Case]:
-    """Exercise 4.1: the slopes of the branch's input by u and by the other stream's u, place by place."""
+def check_backward() -> Iterator[Case]:
+    """Exercise 4.1: the gradients of both streams' u, from those of the shortcut and of the branch's input."""
     own, other = np.array([-1.0, 0.5, 2.0, -0.5]), np.array([0.5, -1.0, 3.0, -2.0])
-    alive, signal, heard = (own > 0).astype(float), np.maximum(other, 0), (other > 0).astype(float)
+    to_shortcut, to_branch = np.array([1.0, -2.0, 0.5, 3.0]), np.array([2.0, 1.0, -1.0, 0.5])
+    alive, signal, passed = (own > 0).astype(float), np.maximum(other, 0), (other > 0).astype(float)
+    back = own * passed * to_branch
     hint = "the slope of a product by one factor is the other factor; then the slope of each ReLU, 0 or 1"
-    for connection, swapped, swap in (
-        ("multiply", alive + signal, "the multiplied form has no f(u) beside the product"),
-        ("gated", signal, "gated has f(u) beside the product: where u is above zero, that adds a slope of 1"),
+    for connection, slope, swapped, swap in (
+        ("multiply", signal, alive + signal, "the multiplied form has no f(u) beside the product"),
+        ("gated", alive + signal, signal, "gated has f(u) beside the product: where u is above zero, its slope is 1"),
     ):
-        passage = through_connection(torch.tensor(own), torch.tensor(other), connection)
-        right = np.stack([passage.to_own.numpy(), passage.to_other.numpy()])
-        first = right[0]
-        yield Case(connection, (own, other, connection), right, hint, {
+        shortcut = alive * to_shortcut
+        first = shortcut + slope * to_branch
+        right = np.stack([first, back])
+        yield Case(connection, (own, other, to_shortcut, to_branch, connection), right, hint, {
             "return two arrays, each as long as u": lambda f: f.shape != (2, 4),
-            "the first slope is by the stream's own u, the second by the other's": right[::-1],
-            "by the other's u: where that is below zero, its ReLU lets nothing back": np.stack([first, own]),
-            "u enters the product before its ReLU: its sign stays in the slope":
-                np.stack([first, np.maximum(own, 0) * heard]),
-            "the factor beside u is the signal, f of the other's u": np.stack([first - signal + other, own * heard]),
-            swap: np.stack([swapped, own * heard]),
+            "the first gradient is that of the stream's own u, the second that of the other's": right[::-1],
+            "u is used twice, by the branch and by the shortcut: add what comes back from both":
+                np.stack([slope * to_branch, back]),
+            "the shortcut is f(u): where u is below zero, nothing comes back through it":
+                np.stack([to_shortcut + slope * to_branch, back]),
+            "these are slopes: multiply each by the gradient that arrives": np.stack([alive + slope, own * passed]),
+            "by the other's u: where that is below zero, its ReLU lets nothing back":
+                np.stack([first, own * to_branch]),
+            "u enters the product before its ReLU: its sign stays in the gradient":
+                np.stack([first, np.maximum(own, 0) * passed * to_branch]),
+            "the factor beside u is the signal, f of the other's u":
+                np.stack([first + (other - signal) * to_branch, back]),
+            swap: np.stack([shortcut + swapped * to_branch, back]),
         })  # fmt: skip
 
 
