@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch
 
 from labkit.errors import LabError
 from labkit.experiments.targets import TARGETS
@@ -310,6 +311,16 @@ def test_registration_errors_end_at_all_points_and_skip_nan():
     axes = figures.registration_errors(errors).axes[0]
     assert [line.get_ydata()[-1] for line in axes.lines] == [1, 1]
     assert list(axes.lines[0].get_xdata()[-3:]) == [1, 2, 3]
+
+
+def test_a_signal_is_drawn_into_the_branch_in_its_streams_colour_and_gated_is_dashed():
+    panel = figures.connected_units().axes[0]
+    (times,) = (text for text in panel.texts if text.get_text() == "×")
+    arrows = [patch for patch in panel.patches if isinstance(patch, FancyArrowPatch)]
+    (signal,) = (arrow for arrow in arrows if to_hex(arrow.get_edgecolor()).upper() == style.ROLES["depth"])
+    assert signal.get_path().get_extents().x0 <= times.get_position()[0] <= signal.get_path().get_extents().x1
+    dashed = [text.get_text() for text in panel.texts if (box := text.get_bbox_patch()) and box.get_linestyle() == "--"]
+    assert dashed == ["+"] and any(text.get_text() == "gated only" for text in panel.texts)
 
 
 def test_tiles_keep_every_frame_where_it_belongs():
