@@ -84,30 +84,30 @@ _near = partial(_above, kind="near", level=3.0)  # "in line with", "marginally":
 
 CLAIMS: tuple[Claim, ...] = (
     # what depth is worth where it is seen
-    _above("1 > 2", "4.3", "A depth stream beats an RGB stream", "table2:1", "table2:2"),
-    _above("8 > 6", "4.3", "Both cameras beat their own depth branch", "table2:8", "table2:6", "two beat one"),
-    _above("8 > 7", "4.3", "Both cameras beat their own RGB branch", "table2:8", "table2:7", "two beat one"),
-    _above("9 > 6", "4.3", "So they do without connections: depth", "table2:9", "table2:6", "two beat one"),
-    _above("9 > 7", "4.3", "So they do without connections: RGB", "table2:9", "table2:7", "two beat one"),
-    _ours("8 > 1", "4.3", "Both cameras beat a depth stream trained by itself", "table2:8", "table2:1"),
-    _ours("8 > twin", "4.3", "They beat two RGB streams tied alike", "table2:8", "control:8"),
+    _above("1 > 2", "4.3", "Depth alone beats RGB alone", "table2:1", "table2:2"),
+    _above("8 > 6", "4.3", "RGB + depth beats its own depth branch", "table2:8", "table2:6", "two beat one"),
+    _above("8 > 7", "4.3", "RGB + depth beats its own RGB branch", "table2:8", "table2:7", "two beat one"),
+    _above("9 > 6", "4.3", "So it does without connections: depth", "table2:9", "table2:6", "two beat one"),
+    _above("9 > 7", "4.3", "So it does without connections: RGB", "table2:9", "table2:7", "two beat one"),
+    _ours("8 > 1", "4.3", "RGB + depth beats depth alone", "table2:8", "table2:1"),
+    _ours("8 > twin", "4.3", "It beats two RGB streams", "table2:8", "control:8"),
     # what is left of it where depth is not seen
-    _above("15 > 2", "4.2, 4.3", "The final RGB-only model beats an RGB stream", "table2:15", "table2:2"),
-    _ours("15 > twin", "4.2, 4.3", "It beats its twin that never saw depth", "table2:15", "control:15"),
-    _ours("13 > twin", "4.3", "A stream taught by depth beats one taught by labels", "table2:13", "control:13"),
-    _ours("15 > untaught", "4.2, 4.3", "It beats depth's weights trained on labels alone", "table2:15", "untaught:15"),
+    _above("15 > 2", "4.2, 4.3", "Hallucination + RGB beats RGB alone", "table2:15", "table2:2"),
+    _ours("15 > twin", "4.2, 4.3", "It beats two RGB streams, trained on", "table2:15", "control:15"),
+    _ours("13 > twin", "4.3", "Hallucination alone beats an RGB stream, trained on", "table2:13", "control:13"),
+    _ours("15 > untaught", "4.2, 4.3", "It beats depth's weights, labels alone + RGB", "table2:15", "untaught:15"),
     _ours("14 > untaught", "4.3", "Teaching adds to depth's weights, no connections", "table2:14", "untaught:13"),
-    _ours("untaught > twin", "4.3", "Depth's weights help even without its teaching", "untaught:15", "control:15"),
+    _ours("untaught > twin", "4.3", "Depth's weights help without a teacher, too", "untaught:15", "control:15"),
     _ours("untaught > flow", "4.3", "Depth's weights help more than optical flow's", "untaught:15", "start:flow-15"),
-    _above("8 > 15", "4.2", "Both cameras remain an upper bound", "table2:8", "table2:15"),
+    _above("8 > 15", "4.2", "RGB + depth remains an upper bound", "table2:8", "table2:15"),
     _near("13 ~ 6", "4.3", "The hallucination does about as well as depth itself", "table2:13", "table2:6"),
     _near("14 ~ 6", "4.3", "So it does without connections", "table2:14", "table2:6"),
     _above("15 > 13", "4.3", "Step 4 adds to the hallucination alone", "table2:15", "table2:13"),
     _ours("15 - 13 > twin", "4.3", "Step 4 adds more than to streams without depth",
           ("table2:15", "control:13"), ("table2:13", "control:15")),
     # against Hoffman et al., in one stage
-    _above("13 > 3", "4.2", "Step 3 beats Hoffman et al.", "table2:13", "table2:3", "beats Hoffman et al."),
-    _above("15 > 3", "4.2", "Step 4 beats Hoffman et al.", "table2:15", "table2:3", "beats Hoffman et al."),
+    _above("13 > 3", "4.2", "Hallucination alone beats Hoffman et al.", "table2:13", "table2:3", "beats Hoffman et al."),
+    _above("15 > 3", "4.2", "Hallucination + RGB beats Hoffman et al.", "table2:15", "table2:3", "beats Hoffman et al."),
     _above("15 > 5", "4.3", "Stages beat one stage with the same loss", "table2:15", "table2:5"),
     _ours("twin > 5", "4.3", "So do stages without depth: the gain is not depth's", "control:15", "table2:5"),
     # which loss
@@ -128,7 +128,7 @@ CLAIMS: tuple[Claim, ...] = (
     _above("fig. 4, half", "Fig. 4", "With connections half of the iterations are enough", "hallucination",
            "hallucination_unconnected", kind="faster", level=50.0),
     # noise
-    _above("15 > void", "4.3", "The final model beats both cameras with void depth", "table2:15", "table3:void"),
+    _above("15 > void", "4.3", "Hallucination + RGB beats RGB + void depth", "table2:15", "table3:void"),
     *(_above(f"{less} > {more}", "4.4", f"More noise, less accuracy: {less} beats {more}", f"table3:{less}",
              f"table3:{more}", "noise lowers accuracy")
       for less, more in pairwise(("none", "1e-3", "1e-2", "1e-1", "1e0", "1e1"))),
@@ -138,8 +138,8 @@ CLAIMS: tuple[Claim, ...] = (
            level=0.1),
     # the supplement's inverted study
     _above("6a < 1 + 3", "S1", "RGB's signal helps depth by less than 3 points", "table2:1", "suppl:6a", level=-3.0),
-    _above("8 > 8a", "S1", "The inverted teacher is worse", "table2:8", "suppl:8a", "inverted is worse"),
-    _above("13 > 13a", "S1", "The inverted hallucination is worse", "table2:13", "suppl:13a", "inverted is worse"),
-    _above("15 > 15a", "S1", "The inverted final model is worse", "table2:15", "suppl:15a", "inverted is worse"),
-    _near("8a ~ 15", "S1", "The inverted teacher is hardly above row 15", "suppl:8a", "table2:15"),
+    _above("8 > 8a", "S1", "Inverted RGB + depth is worse", "table2:8", "suppl:8a", "inverted is worse"),
+    _above("13 > 13a", "S1", "Inverted hallucination alone is worse", "table2:13", "suppl:13a", "inverted is worse"),
+    _above("15 > 15a", "S1", "Inverted hallucination + depth is worse", "table2:15", "suppl:15a", "inverted is worse"),
+    _near("8a ~ 15", "S1", "Inverted RGB + depth hardly beats hallucination + RGB", "suppl:8a", "table2:15"),
 )  # fmt: skip

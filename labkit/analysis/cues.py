@@ -93,7 +93,7 @@ def outcomes(lab: Lab, names: Iterable[str]) -> pd.DataFrame:
             found = {"right": right, "partner": confused, "elsewhere": clips - right - confused}
             shares = {outcome: 100 * count.mean() / clips for outcome, count in found.items()}
             each = over_seeds([{"accuracy": n / clips, "correct": n, "total": clips} for n in right.tolist()])
-            rows.append({"cue": cue, "target": name, "model": TARGETS[name].title, **shares, "low": each["low"],
+            rows.append({"cue": cue, "target": name, "model": TARGETS[name].named, **shares, "low": each["low"],
                          "high": each["high"], "clips": clips, "seeds": len(table)})  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -50,7 +50,7 @@ def effects_table(lab: Lab) -> pd.DataFrame:
 
 def _effect(point: Discrepancy, base: str, other: str, lab: Lab) -> dict[str, Any]:
     found = judge(as_claim(point, base, other), lab)
-    return {"base": base, "other": other, "measured on": TARGETS[base].short, "difference": found.effect,
+    return {"base": base, "other": other, "measured on": TARGETS[base].named, "difference": found.effect,
             "low": found.low, "high": found.high, "p": found.p, "effect": _WORDS[found.verdict],
             "seeds needed": found.seeds_needed, "seeds": found.seeds, "data": found.data,
             "protocol": found.protocol}  # fmt: skip

@@ -37,8 +37,8 @@ class Crossing:
     high: float | None
 
     def __str__(self) -> str:
-        rival, corruption = TARGETS[self.rival].title, CORRUPTIONS[self.kind]
-        worst = f"{float(corruption.severities[-1]):g}"
+        rival, corruption = TARGETS[self.rival].named, CORRUPTIONS[self.kind]
+        both, worst = TARGETS["table2:8"].named, f"{float(corruption.severities[-1]):g}"
         if self.severity is None:
             place = f"stays above “{rival}” up to {corruption.unit} {worst}"
         elif self.severity == 0:
@@ -46,9 +46,9 @@ class Crossing:
         else:
             place = f"falls below “{rival}” at {corruption.unit} {_short(self.severity)}"
         if self.low == self.high:  # not one severity of those measured is in doubt
-            return f"{self.kind}: row 8 {place}"
+            return f"{self.kind}: {both} {place}"
         low, high = (f"beyond {worst}" if bound is None else _short(bound) for bound in (self.low, self.high))
-        return f"{self.kind}: row 8 {place} (95 % interval {low} to {high})"
+        return f"{self.kind}: {both} {place} (95 % interval {low} to {high})"
 
 
 def _short(severity: float) -> str:

@@ -59,7 +59,6 @@ ROWS = (
     "lesson:labels-15", "system:generalized", "system:generalized-rgb", "system:mars", "system:focal",
     "system:focal-several", "system:ensemble-depth", "system:ensemble-rgb", "radevski:uniform",
 )  # fmt: skip
-KINDS = {"reading": "other reading", "oracle": "oracle", "recipe": "recipe", "lesson": "lesson"}
 HEAD = "| row | model | sees at test | paper | ours | seeds |\n|---|---|---|---|---|---|\n"
 
 MARK = re.compile(r"(<!--= (.+?) -->).*?(<!--/-->)", re.DOTALL)
@@ -166,18 +165,16 @@ class Numbers:
         return _said(found[0])
 
     def row(self, name: str) -> str:
-        """A line of README's table, where there is a result: the paper's row by its number, all else by its kind."""
+        """A line of README's table, where there is a result."""
         target, ours = TARGETS[name], self.accuracy(name)
-        kind = "control" if target.role == "control" else KINDS.get(target.group, "one stream")
-        number, kind = (name[7:], "") if target.group == "table2" else ("", f"*{kind}:* ")
         printed = target.paper.get("cross-subject")
         if not ours["seeds"]:
             return ""
         value = f"{ours['ours']:.1f} [{ours['low']:.1f}, {ours['high']:.1f}]"
         if name == "table2:15":
             value = re.sub(r"^[\d.]+", r"**\g<0>**", value)
-        cells = (number, kind + target.title.removeprefix("recipe, "), target.tested_on,
-                 "–" if printed is None else f"{printed:.1f}", value, ours["seeds"])  # fmt: skip
+        model, printed = target.title if target.row else target.named, "–" if printed is None else f"{printed:.1f}"
+        cells = (target.row, model, target.tested_on, printed, value, ours["seeds"])
         return re.sub("  +", " ", f"| {' | '.join(map(str, cells))} |\n")
 
 

@@ -16,13 +16,15 @@ from .discrepancies import DISCREPANCIES
 from .noise import CORRUPTIONS
 from .trainings import make
 
+BRACKETS = {"oracle": "oracle", "reading": "other reading"}  # what stands behind the titles of a group
+
 
 @dataclass(frozen=True)
 class Target:
     """One number: which training makes it, which of its run's readings is meant, and what the paper printed."""
 
     name: str
-    title: str
+    title: str  # what the model is called in words, without a row's number
     role: str  # whose colour it has in the figures
     tested_on: str
     training: str  # a name in `trainings.TRAININGS`
@@ -35,9 +37,19 @@ class Target:
         return self.name.partition(":")[0]
 
     @property
-    def short(self) -> str:
-        """ "row 14" for "table2:14"; other targets go by their names."""
-        return self.name.replace("table2:", "row ")
+    def row(self) -> str:
+        """Its number in Table 2 or in the supplement's table: "15", "15a"; empty for what has none."""
+        return self.name.partition(":")[2] if self.group in ("table2", "suppl") else ""
+
+    @property
+    def named(self) -> str:
+        """The title as text, tables and figures show it: "hallucination + RGB (row 15)", "two RGB streams (control)".
+
+        Nothing else puts a row's number or the word control behind a model's name.
+        """
+        kind = "control" if self.role == "control" else BRACKETS.get(self.group)
+        bracket = f"row {self.row}" if self.row else kind
+        return f"{self.title} ({bracket})" if bracket else self.title
 
     def left_out(self, protocol: str) -> bool:
         """Whether the paper has this row for cross-subject and not for cross-view, when that is asked for."""
@@ -71,7 +83,7 @@ def _noisy(reading: str) -> Target:
     printed = TABLE3[severity or kind] if default or kind == "speckle-std" else None
     return Target(
         f"table3:{severity or kind}" if default else f"noise:{kind}-{severity}",
-        "row 8, clean depth" if kind == "none" else f"row 8, depth: {kind} {severity}".strip(),
+        "RGB + clean depth" if kind == "none" else f"RGB + noisy depth, {kind} {severity}".strip(),
         "two_stream",
         "RGB + worse depth",
         "noise",
@@ -83,94 +95,97 @@ def _noisy(reading: str) -> Target:
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("table2:1", "depth stream", "depth", "depth", "depth", "stream", _both(70.44, 75.16)),
-        Target("table2:2", "RGB stream", "rgb", "RGB", "rgb", "stream", _both(66.52, 71.39)),
+        Target("table2:1", "depth alone", "depth", "depth", "depth", "stream", _both(70.44, 75.16)),
+        Target("table2:2", "RGB alone", "rgb", "RGB", "rgb", "stream", _both(66.52, 71.39)),
         Target("table2:3", "Hoffman et al., eq. 3", "other", "RGB", "joint_features", "fused", _cs(64.64)),
         Target("table2:4", "Hoffman et al., eq. 5", "other", "RGB", "joint_soft_labels", "fused", _cs(68.60)),
         Target("table2:5", "Hoffman et al., eq. 7", "other", "RGB", "joint_all", "fused", _cs(70.70)),
-        Target("table2:6", "step 2, depth branch", "depth", "depth", "two_stream", "source", _both(71.09, 77.30)),
-        Target("table2:7", "step 2, RGB branch", "rgb", "RGB + depth", "two_stream", "target", _both(66.68, 56.26)),
-        Target("table2:8", "step 2, both", "two_stream", "RGB + depth", "two_stream", "fused", _both(79.73, 81.43)),
-        Target("table2:9", "step 2, no connections", "two_stream", "RGB + depth", "two_stream_unconnected", "fused",
-               _both(78.27, 82.11)),
-        Target("table2:10", "step 3, eq. 3, no connections", "hallucination", "RGB", "features_unconnected", "alone",
-               _both(69.93, 70.64)),
-        Target("table2:11", "step 3, eq. 3", "hallucination", "RGB", "features", "alone", _cs(70.47)),
-        Target("table2:12", "step 3, eq. 5", "hallucination", "RGB", "soft_labels", "alone", _cs(71.52)),
+        Target("table2:6", "RGB + depth, depth branch", "depth", "depth", "two_stream", "source", _both(71.09, 77.30)),
+        Target("table2:7", "RGB + depth, RGB branch", "rgb", "RGB + depth", "two_stream", "target",
+               _both(66.68, 56.26)),
+        Target("table2:8", "RGB + depth", "two_stream", "RGB + depth", "two_stream", "fused", _both(79.73, 81.43)),
+        Target("table2:9", "RGB + depth, no connections", "two_stream", "RGB + depth", "two_stream_unconnected",
+               "fused", _both(78.27, 82.11)),
+        Target("table2:10", "hallucination, eq. 3, no connections", "hallucination", "RGB", "features_unconnected",
+               "alone", _both(69.93, 70.64)),
+        Target("table2:11", "hallucination, eq. 3", "hallucination", "RGB", "features", "alone", _cs(70.47)),
+        Target("table2:12", "hallucination, eq. 5", "hallucination", "RGB", "soft_labels", "alone", _cs(71.52)),
         Target("table2:13", "hallucination alone", "hallucination", "RGB", "hallucination", "alone",
                _both(71.93, 74.10)),
-        Target("table2:14", "step 3, eq. 7, no connections", "hallucination", "RGB", "hallucination_unconnected",
+        Target("table2:14", "hallucination, no connections", "hallucination", "RGB", "hallucination_unconnected",
                "alone", _cs(71.10)),
         Target("table2:15", "hallucination + RGB", "rgb_only", "RGB", "rgb_only", "fused", _both(73.42, 77.21)),
         # the supplement's inverted study: RGB is the source, and the modality that is missing at test
-        Target("suppl:6a", "inverted step 2, depth branch", "depth", "RGB + depth", "inverted", "target",
+        Target("suppl:6a", "inverted RGB + depth, depth branch", "depth", "RGB + depth", "inverted", "target",
                _both(66.60, 73.68)),
-        Target("suppl:7a", "inverted step 2, RGB branch", "rgb", "RGB", "inverted", "source", _both(63.98, 61.18)),
-        Target("suppl:8a", "inverted step 2, both", "two_stream", "RGB + depth", "inverted", "fused",
+        Target("suppl:7a", "inverted RGB + depth, RGB branch", "rgb", "RGB", "inverted", "source", _both(63.98, 61.18)),
+        Target("suppl:8a", "inverted RGB + depth", "two_stream", "RGB + depth", "inverted", "fused",
                _both(74.45, 78.55)),
         Target("suppl:13a", "inverted hallucination alone", "hallucination", "depth", "inverted_hallucination", "alone",
                _both(68.47, 72.77)),
         Target("suppl:15a", "inverted hallucination + depth", "rgb_only", "depth", "inverted_only", "fused",
                _both(66.86, 73.34)),
         # the same with depth's signal let in at test, as the released code scores rows 11 to 13
-        Target("oracle:11", "step 3, eq. 3, depth injected", "hallucination", "RGB + depth", "features", "with_depth",
-               _cs(70.47)),
-        Target("oracle:12", "step 3, eq. 5, depth injected", "hallucination", "RGB + depth", "soft_labels",
+        Target("oracle:11", "hallucination, eq. 3, with depth's signals", "hallucination", "RGB + depth", "features",
+               "with_depth", _cs(70.47)),
+        Target("oracle:12", "hallucination, eq. 5, with depth's signals", "hallucination", "RGB + depth", "soft_labels",
                "with_depth", _cs(71.52)),
-        Target("oracle:13", "hallucination with depth injected", "hallucination", "RGB + depth", "hallucination",
+        Target("oracle:13", "hallucination with depth's signals", "hallucination", "RGB + depth", "hallucination",
                "with_depth", _both(71.93, 74.10)),
         # equal capacity, training budget and starting point, no depth
         Target("control:8", "two RGB streams", "control", "RGB", "two_rgb_streams", "fused"),
-        Target("control:13", "second RGB stream, labels alone", "control", "RGB", "undistilled", "alone"),
-        Target("control:15", "two RGB streams, same budget", "control", "RGB", "rgb_only_undistilled", "fused"),
+        Target("control:13", "RGB stream, trained on", "control", "RGB", "undistilled", "alone"),
+        Target("control:15", "two RGB streams, trained on", "control", "RGB", "rgb_only_undistilled", "fused"),
         # depth's weights to start from, and no teacher: what does distilling add to where it starts?
         Target("untaught:13", "depth's weights, labels alone", "control", "RGB", "untaught", "alone"),
         Target("untaught:15", "depth's weights, labels alone + RGB", "control", "RGB", "rgb_only_untaught", "fused"),
         # the same from optical flow, which RGB alone gives: is it depth's weights, or any other view's?
-        Target("start:flow-8", "flow and RGB streams", "control", "RGB", "two_stream_flow", "fused"),
+        Target("start:flow-8", "RGB + flow", "control", "RGB", "two_stream_flow", "fused"),
         Target("start:flow-13", "flow's weights, labels alone", "control", "RGB", "untaught_flow", "alone"),
         Target("start:flow-15", "flow's weights, labels alone + RGB", "control", "RGB", "rgb_only_flow", "fused"),
         # the other reading of what the paper leaves open
-        Target("reading:3-frozen", "row 3, depth frozen below the layer", "other", "RGB", "joint_features_frozen",
+        Target("reading:3-frozen", "Hoffman et al., eq. 3, depth frozen", "other", "RGB", "joint_features_frozen",
                "fused", _cs(64.64)),
-        Target("reading:4-frozen", "row 4, depth frozen below the layer", "other", "RGB", "joint_soft_labels_frozen",
+        Target("reading:4-frozen", "Hoffman et al., eq. 5, depth frozen", "other", "RGB", "joint_soft_labels_frozen",
                "fused", _cs(68.60)),
-        Target("reading:5-frozen", "row 5, depth frozen below the layer", "other", "RGB", "joint_all_frozen", "fused",
+        Target("reading:5-frozen", "Hoffman et al., eq. 7, depth frozen", "other", "RGB", "joint_all_frozen", "fused",
                _cs(70.70)),
-        Target("reading:3-weighted", "row 3 with Hoffman et al.'s weights", "other", "RGB", "joint_features_weighted",
-               "fused", _cs(64.64)),
-        Target("reading:5-long", "row 5, as many epochs as row 15", "other", "RGB", "joint_all_long", "fused",
+        Target("reading:3-weighted", "Hoffman et al., eq. 3, their own weights", "other", "RGB",
+               "joint_features_weighted", "fused", _cs(64.64)),
+        Target("reading:5-long", "Hoffman et al., eq. 7, trained longer", "other", "RGB", "joint_all_long", "fused",
                _cs(70.70)),
-        Target("reading:7", "row 7 without depth's signals", "rgb", "RGB", "target_alone", "alone",
+        Target("reading:7", "RGB + depth, RGB branch without signals", "rgb", "RGB", "target_alone", "alone",
                _both(66.68, 56.26)),
-        Target("reading:6a", "row 6a without RGB's signals", "depth", "depth", "inverted_target_alone", "alone",
-               _both(66.60, 73.68)),
-        Target("reading:10", "row 10 with row 9's teacher", "hallucination", "RGB", "features_unconnected_row9",
-               "alone", _both(69.93, 70.64)),
-        Target("reading:13a", "13a with depth missing", "hallucination", "RGB", "inverted_hallucination_rgb", "alone",
-               _both(68.47, 72.77)),
-        Target("reading:15a", "15a with depth missing", "rgb_only", "RGB", "inverted_only_rgb", "fused",
-               _both(66.86, 73.34)),
+        Target("reading:6a", "inverted RGB + depth, depth branch without signals", "depth", "depth",
+               "inverted_target_alone", "alone", _both(66.60, 73.68)),
+        Target("reading:10", "hallucination, eq. 3, no connections at all", "hallucination", "RGB",
+               "features_unconnected_row9", "alone", _both(69.93, 70.64)),
+        Target("reading:13a", "inverted hallucination, depth missing", "hallucination", "RGB",
+               "inverted_hallucination_rgb", "alone", _both(68.47, 72.77)),
+        Target("reading:15a", "inverted hallucination + RGB, depth missing", "rgb_only", "RGB", "inverted_only_rgb",
+               "fused", _both(66.86, 73.34)),
         # row 13 out of chance, with RGB alone: what takes the place of depth's signals, and the released connection
-        Target("ladder:own-signals", "row 13 fed with its own signals", "hallucination", "RGB", "ladder",
+        Target("ladder:own-signals", "hallucination with its own signals", "hallucination", "RGB", "ladder",
                "own_signals"),
-        Target("ladder:renewed", "row 13, batch norm of RGB clips", "hallucination", "RGB", "ladder", "renewed"),
-        Target("ladder:row14-signals", "row 13 fed with row 14's signals", "hallucination", "RGB", "ladder",
-               "other_signals"),
-        Target("ladder:gated", "row 13, gated connections", "hallucination", "RGB", "hallucination_gated", "alone"),
+        Target("ladder:renewed", "hallucination, batch statistics of RGB clips", "hallucination", "RGB", "ladder",
+               "renewed"),
+        Target("ladder:row14-signals", "hallucination with an unconnected one's signals", "hallucination", "RGB",
+               "ladder", "other_signals"),
+        Target("ladder:gated", "hallucination, gated connections", "hallucination", "RGB", "hallucination_gated",
+               "alone"),
         # one RGB stream taught by others in one stage; controls: row 2, and teachers that see RGB
-        Target("stream:flow", "flow stream", "other", "RGB (flow)", "flow", "stream"),
-        Target("stream:skeleton", "skeleton stream", "other", "skeleton", "skeleton", "stream"),
-        Target("stream:layout", "layout stream", "other", "boxes", "layout", "stream"),
-        Target("system:generalized", "eq. 5 alone, depth teacher", "other", "RGB", "generalized", "stream"),
-        Target("system:generalized-rgb", "eq. 5 alone, RGB teacher", "control", "RGB", "generalized_rgb", "stream"),
+        Target("stream:flow", "flow alone", "other", "RGB (flow)", "flow", "stream"),
+        Target("stream:skeleton", "skeleton alone", "other", "skeleton", "skeleton", "stream"),
+        Target("stream:layout", "layout alone", "other", "boxes", "layout", "stream"),
+        Target("system:generalized", "soft labels, depth teacher", "other", "RGB", "generalized", "stream"),
+        Target("system:generalized-rgb", "soft labels, RGB teacher", "control", "RGB", "generalized_rgb", "stream"),
         Target("system:mars", "MARS, depth teacher", "other", "RGB", "mars", "stream"),
         Target("system:focal", "FCKD-style, depth teacher", "other", "RGB", "focal", "stream"),
         Target("system:focal-several", "FCKD-style, depth + flow + skeleton", "other", "RGB", "focal_several",
                "stream"),
-        Target("student:softened", "eq. 5 alone, T = 4 on both sides, depth teacher", "other", "RGB", "softened",
+        Target("student:softened", "soft labels, T = 4 on both sides, depth teacher", "other", "RGB", "softened",
                "stream"),
-        Target("student:softened-rgb", "eq. 5 alone, T = 4 on both sides, RGB teacher", "control", "RGB",
+        Target("student:softened-rgb", "soft labels, T = 4 on both sides, RGB teacher", "control", "RGB",
                "softened_rgb", "stream"),
         Target("student:mars-rgb", "MARS, RGB teacher", "control", "RGB", "mars_rgb", "stream"),
         Target("student:focal-rgb", "FCKD-style, RGB teacher", "control", "RGB", "focal_rgb", "stream"),
@@ -185,33 +200,36 @@ TARGETS: dict[str, Target] = {
         Target("radevski:sample", "Radevski et al., weights per clip", "other", "RGB", "ensemble_sample", "stream"),
         Target("radevski:dataset", "Radevski et al., weights per set", "other", "RGB", "ensemble_dataset", "stream"),
         # the lab's own recipe, row 14's hallucination in step 4, its parts and its control
-        Target("recipe:best", "row 14's hallucination + RGB", "rgb_only", "RGB", "recipe", "fused"),
-        Target("recipe:eq3", "recipe, eq. 3 in step 3", "rgb_only", "RGB", "recipe_features", "fused"),
-        Target("recipe:eq5", "recipe, eq. 5 in step 3", "rgb_only", "RGB", "recipe_soft_labels", "fused"),
-        Target("recipe:seen-start", "recipe, started from RGB", "rgb_only", "RGB", "recipe_seen_start", "fused"),
-        Target("recipe:unconnected", "recipe, step 4 without connections", "rgb_only", "RGB", "recipe_unconnected",
+        Target("recipe:best", "our recipe, no connections in step 3", "rgb_only", "RGB", "recipe", "fused"),
+        Target("recipe:eq3", "our recipe, eq. 3 in step 3", "rgb_only", "RGB", "recipe_features", "fused"),
+        Target("recipe:eq5", "our recipe, eq. 5 in step 3", "rgb_only", "RGB", "recipe_soft_labels", "fused"),
+        Target("recipe:seen-start", "our recipe, started from RGB", "rgb_only", "RGB", "recipe_seen_start", "fused"),
+        Target("recipe:unconnected", "our recipe, no connections in step 4", "rgb_only", "RGB", "recipe_unconnected",
                "fused"),
-        Target("recipe:late-fusion", "recipe, no connections at all", "rgb_only", "RGB", "recipe_late_fusion", "fused"),
-        Target("recipe:taught", "recipe, step 4 taught too", "rgb_only", "RGB", "recipe_taught", "fused"),
-        Target("recipe:maps", "recipe, four blocks' maps", "rgb_only", "RGB", "recipe_maps", "fused"),
-        Target("recipe:self", "recipe with an RGB teacher", "control", "RGB", "recipe_self", "fused"),
-        Target("recipe:labels", "recipe with labels, started from RGB", "control", "RGB", "recipe_labels", "fused"),
+        Target("recipe:late-fusion", "our recipe, no connections at all", "rgb_only", "RGB", "recipe_late_fusion",
+               "fused"),
+        Target("recipe:taught", "our recipe, step 4 taught too", "rgb_only", "RGB", "recipe_taught", "fused"),
+        Target("recipe:maps", "our recipe, four blocks' maps", "rgb_only", "RGB", "recipe_maps", "fused"),
+        Target("recipe:self", "our recipe, RGB teacher", "control", "RGB", "recipe_self", "fused"),
+        Target("recipe:labels", "our recipe, labels alone, started from RGB", "control", "RGB", "recipe_labels",
+               "fused"),
         # the lesson: one RGB stream from depth's weights learns what RGB and depth say together, with pairs that
         # nobody labelled; controls: labels alone, a teacher that sees RGB alone, lessons of other clips
-        Target("lesson:13", "lesson of RGB + depth", "rgb_only", "RGB", "lesson_unlabelled", "alone"),
-        Target("lesson:labels", "depth's weights, labels alone, as long", "control", "RGB", "lesson_labels", "alone"),
+        Target("lesson:13", "taught by RGB + depth", "rgb_only", "RGB", "lesson_unlabelled", "alone"),
+        Target("lesson:labels", "depth's weights, longer on labels", "control", "RGB", "lesson_labels", "alone"),
         Target("lesson:self", "taught by itself", "control", "RGB", "lesson_self_unlabelled", "alone"),
-        Target("lesson:shuffled", "lessons of other clips", "control", "RGB", "lesson_shuffled_unlabelled", "alone"),
-        Target("lesson:seen-start", "lesson, started from RGB", "rgb_only", "RGB", "lesson_seen_start", "alone"),
-        Target("lesson:13-labelled", "lesson, labelled clips alone", "rgb_only", "RGB", "lesson", "alone"),
-        Target("lesson:self-labelled", "taught by itself, labelled clips alone", "control", "RGB", "lesson_self",
+        Target("lesson:shuffled", "taught with other clips' answers", "control", "RGB", "lesson_shuffled_unlabelled",
                "alone"),
-        Target("lesson:shuffled-labelled", "lessons of other clips, labelled alone", "control", "RGB",
+        Target("lesson:seen-start", "taught by RGB + depth, started from RGB", "rgb_only", "RGB", "lesson_seen_start",
+               "alone"),
+        Target("lesson:13-labelled", "taught by RGB + depth, labelled clips", "rgb_only", "RGB", "lesson", "alone"),
+        Target("lesson:self-labelled", "taught by itself, labelled clips", "control", "RGB", "lesson_self", "alone"),
+        Target("lesson:shuffled-labelled", "taught with other clips' answers, labelled clips", "control", "RGB",
                "lesson_shuffled", "alone"),
-        Target("lesson:15", "lesson + RGB, step 4", "rgb_only", "RGB", "lesson_rgb_only", "fused"),
-        Target("lesson:labels-15", "labels alone as long + RGB, step 4", "control", "RGB", "lesson_labels_rgb_only",
-               "fused"),
-        Target("lesson:self-15", "taught by itself + RGB, step 4", "control", "RGB", "lesson_self_rgb_only", "fused"),
+        Target("lesson:15", "taught by RGB + depth, step 4", "rgb_only", "RGB", "lesson_rgb_only", "fused"),
+        Target("lesson:labels-15", "depth's weights, longer on labels, step 4", "control", "RGB",
+               "lesson_labels_rgb_only", "fused"),
+        Target("lesson:self-15", "taught by itself, step 4", "control", "RGB", "lesson_self_rgb_only", "fused"),
         # row 8 as its depth gets worse
         *(_noisy(reading) for kind in CORRUPTIONS.values() for reading in kind.readings),
     )
@@ -219,7 +237,7 @@ TARGETS: dict[str, Target] = {
 
 for point in DISCREPANCIES:  # a target with one point decided otherwise: its own training, the same reading
     for base, name in point.switched:
-        title = f"{TARGETS[base].short}, {point.point}"
+        title = f"{TARGETS[base].title}; {point.point}"
         TARGETS[name] = replace(TARGETS[base], name=name, title=title, training=name, paper={})
 
 # What `labkit reproduce all` makes: the paper's own numbers and their controls.

@@ -111,7 +111,7 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
         rows.append(
             {
                 "target": target.name,
-                "model": target.title,
+                "model": target.named,
                 "tested on": target.tested_on,
                 "paper": target.paper.get(lab.split.name),
                 **over_seeds(done),
@@ -210,7 +210,7 @@ def in_words(comparisons: pd.DataFrame) -> list[str]:
     sentences = []
     for row in comparisons.itertuples():
         place = "above zero" if row.low > 0 else "below zero" if row.high < 0 else "around zero"
-        names = f"{TARGETS[row.target].title} minus {TARGETS[row.minus].title}"
+        names = f"{TARGETS[row.target].named} minus {TARGETS[row.minus].named}"
         one = " (one seed: other trainings are not covered)" if row.seeds == 1 else ""
         sentences.append(f"{names}: {row.difference:+.1f} points, {row.low:+.1f} to {row.high:+.1f}: {place}{one}")
     return sentences

@@ -114,7 +114,7 @@ def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]]) -> Figu
     axes.set(xlabel="iteration", ylabel="hallucination loss (eq. 3)", yscale="log")
     _plain_log(axes.yaxis, few=True)
     axes.grid(True, axis="y")
-    figure.legend(loc="outside upper center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=1)
     return figure
 
 

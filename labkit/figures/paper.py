@@ -107,7 +107,7 @@ def table1(lab: Lab) -> pd.DataFrame:
         target = TARGETS[name]
         paper = {f"paper {protocol}": target.paper.get(protocol) for protocol in ("cross-subject", "cross-view")}
         found = ours.loc[name, ["ours", "low", "high", "seeds"]].to_dict()
-        rows.append({"kind": kind, "method": target.title, "tested on": target.tested_on, **paper, "target": name,
+        rows.append({"kind": kind, "method": target.named, "tested on": target.tested_on, **paper, "target": name,
                      **found, "data": lab.data_name, "protocol": lab.split.name})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -159,7 +159,7 @@ def _fig3(lab: Lab) -> Drawing:
     return strips({"RGB": rgb, "depth": depth}, [textwrap.fill(name, 16) for name in names]), None
 
 
-FIG4 = {"with connections (row 13)": "hallucination", "without (row 14)": "hallucination_unconnected"}
+FIG4 = {target.named: target.training for target in map(TARGETS.get, ("table2:13", "table2:14"))}
 
 
 def _fig4(lab: Lab) -> Drawing:
@@ -173,7 +173,8 @@ def _fig4(lab: Lab) -> Drawing:
             rows.append(pd.DataFrame({"model": label, "seed": seed, "iteration": smooth.index, "hall": raw,
                                       "smoothed": smooth.to_numpy()}))  # fmt: skip
     if not rows:
-        raise LabError.mismatch(None, "finished runs of rows 13 and 14", "none", "make them: labkit reproduce fig4")
+        raise LabError.mismatch(None, f"finished runs of {' and of '.join(FIG4)}", "none",
+                                "make them: labkit reproduce fig4")  # fmt: skip
     return hallucination_curves(curves), pd.concat(rows)
 
 
@@ -233,7 +234,7 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
                       "schedule", _fig4, (tuple(FIG4.values()),), remark=_fig4_remark),
         TableOrFigure("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
                       tuple(claim.trainings for claim in CLAIMS)),
-        TableOrFigure("gaps", "Share of the gap to RGB and depth, row 8 of the paper, that RGB-only models close",
+        TableOrFigure("gaps", f"Share of the gap to {TARGETS[UPPER].named} that RGB-only models close",
                       lambda lab: (None, gaps_table(lab)), tuple(trainings_of((*pair, UPPER)) for pair in GAPS)),
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
                       _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs)),

@@ -18,7 +18,7 @@ from .style import FAINT, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
 MANY = 25  # rows; more are set closer
 TWINS = ("control", "untaught", "oracle", "reading")  # groups of targets that belong to the row above, as controls do
 STRETCHED = 5  # points, up to which a stretched axis is linear
-_COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
+_COLUMNS = (4, 32, 60)  # points right of the plot at which the columns of text start
 _CLAIM_COLUMNS = (4, 64, 92, 116)
 _LEVEL = PLAIN[2]  # of the ticks at a claim's level, beside intervals in ink
 
@@ -98,7 +98,7 @@ def results(table: pd.DataFrame) -> Figure:
     axes.set_yticks(places, ["↳ " * _twin(name) + model for name, model in zip(names, table["model"], strict=True)])
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set(color=role_color(name), weight="bold" if name == "table2:15" else "normal")
-    for points, head in zip(_COLUMNS, ("row", "ours", "paper", "sees at test"), strict=True):
+    for points, head in zip(_COLUMNS, ("ours", "paper", "sees at test"), strict=True):
         _beside(axes, 0.25, points, head, style="italic")
     axes.set(xlabel="accuracy on test clips (%)", ylim=(places[-1] + 0.6, 0.0))
     axes.grid(True, axis="x")
@@ -108,7 +108,7 @@ def results(table: pd.DataFrame) -> Figure:
     if table["paper"].notna().any():
         key.append(_PAPER)
     if any(map(_twin, names)):
-        key.append(_key("control", ROLES["control"], marker="v"))
+        key.append(_key("control", ROLES["control"], marker=MARKERS["control"]))
     if len(baseline):
         key.append(_key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8))
     figure.legend(handles=key, loc="outside upper center", ncols=4)
@@ -133,8 +133,7 @@ def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
         if len(each) > 1:
             axes.plot(each, [place] * len(each), ".", color=INK, markersize=2.5, zorder=4)
     numbers = [f"{value:.1f}" if pd.notna(value) else "–" for value in (row["ours"], row["paper"])]
-    number = target.name.partition(":")[2] if target.group in ("table2", "suppl") else ""
-    for points, text in zip(_COLUMNS, (number, *numbers, row["tested on"]), strict=True):
+    for points, text in zip(_COLUMNS, (*numbers, row["tested on"]), strict=True):
         _beside(axes, place, points, text)
 
 
@@ -150,24 +149,24 @@ def comparisons(table: pd.DataFrame) -> Figure:
     hollow.
     """
     figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
-    labels = [f"{TARGETS[row.target].title}\nminus {TARGETS[row.minus].title}" for row in table.itertuples()]
+    labels = [f"{TARGETS[row.target].named}\nminus {TARGETS[row.minus].named}" for row in table.itertuples()]
     if "part" in table:
         heads = [f"{part.strip()}: " for part in table["part"]]
         labels = [head + label for head, label in zip(heads, labels, strict=True)]
-    colors = [role_color(row.minus if _twin(row.minus) else row.target) for row in table.itertuples()]
+    roles = [TARGETS[row.minus if _twin(row.minus) else row.target].role for row in table.itertuples()]
     printed = table["paper"] if "paper" in table else pd.Series(np.nan, table.index)
     for place, value in enumerate(printed):
         if pd.notna(value):
             axes.plot(value, place, **_HOLLOW)
-    _differences(axes, table, labels, colors)
+    _differences(axes, table, labels, roles)
     _stretch(axes, table["difference"])
-    seen = dict.fromkeys(color for color, row in zip(colors, table.itertuples(), strict=True) if not _twin(row.minus))
+    seen = dict.fromkeys(role for role, row in zip(roles, table.itertuples(), strict=True) if not _twin(row.minus))
     key = [
-        tuple(_key("", color) for color in seen or (INK,)),  # the colour is the role's of the better model
-        _key("", ROLES["control"]),
+        tuple(_key("", ROLES[role], marker=MARKERS[role]) for role in seen) or (_key("", INK),),
+        _key("", ROLES["control"], marker=MARKERS["control"]),
         _key("", INK, markerfacecolor="white"),
     ]
-    labels = ["against another model (colour: the first one's role)", "against a control", "interval includes zero"]
+    labels = ["against another model (colour and mark: the first one's)", "against a control", "interval includes zero"]
     if printed.notna().any():
         key, labels = [*key, _PAPER], [*labels, _PAPER.get_label()]
     figure.legend(key, labels, loc="outside upper center", ncols=4, columnspacing=1.2,
@@ -185,7 +184,7 @@ def class_gains(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharex=True, sharey=True)
     for panel, (title, table) in zip(np.atleast_2d(axes)[0], tables.items(), strict=True):
         table = table.set_index("class").loc[order]
-        _differences(panel, table, list(order), [role_color(name) for name in table["target"]])
+        _differences(panel, table, list(order), [TARGETS[name].role for name in table["target"]])
         panel.set_title(title)
     return figure
 
@@ -199,21 +198,22 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     table = table.dropna(subset="difference")
     figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
     labels = [f"{row.number}  {row.point}\n{_tried(row)}" for row in table.itertuples()]
-    colors = [role_color(name) for name in table["base"]]
-    _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
+    roles = [TARGETS[name].role for name in table["base"]]
+    _differences(axes, table, labels, roles, "difference in accuracy to the lab's own choice (points)")
     _stretch(axes, table["difference"])
     return figure
 
 
 def _tried(row) -> str:
-    return f"{row.tried} on {TARGETS[row.base].short}" if row.tried else TARGETS[row.other].title
+    return f"{row.tried} on {TARGETS[row.base].named}" if row.tried else TARGETS[row.other].named
 
 
-def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], colors: Sequence[str],
+def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], roles: Sequence[str],
                  xlabel: str = "difference in accuracy (points)") -> None:  # fmt: skip
     """A row each: the difference with its interval, filled where that excludes zero, and in print at the right."""
-    for place, (row, color) in enumerate(zip(table.itertuples(), colors, strict=True)):
-        _interval(axes, place, row.difference, row.low, row.high, color, filled=row.low > 0 or row.high < 0)
+    for place, (row, role) in enumerate(zip(table.itertuples(), roles, strict=True)):
+        look = {"filled": row.low > 0 or row.high < 0, "marker": MARKERS[role]}
+        _interval(axes, place, row.difference, row.low, row.high, ROLES[role], **look)
         _beside(axes, place, 4, _signed(row.difference), fontsize=8)
     _rows(axes, labels, xlabel)
 

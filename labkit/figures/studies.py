@@ -167,8 +167,8 @@ def _rival_look(target: str) -> dict:
 
 def _key(table: pd.DataFrame, rivals: pd.DataFrame) -> list[Line2D]:
     ours = {"color": ROLES["two_stream"], "marker": MARKERS["two_stream"], "markersize": 4}
-    handles = [Line2D([], [], **ours, label="row 8, depth gets worse")]
-    handles += [Line2D([], [], **_rival_look(name), label=TARGETS[name].title) for name in rivals["target"]]
+    handles = [Line2D([], [], **ours, label=f"{TARGETS['table2:8'].named}, worse depth")]
+    handles += [Line2D([], [], **_rival_look(name), label=TARGETS[name].named) for name in rivals["target"]]
     if table["paper"].count() > 1:
         paper = {"color": ROLES["paper"], "marker": "o", "markerfacecolor": "none", "markersize": 5.5, "linewidth": 0.8}
         handles.append(Line2D([], [], linestyle=(0, (4, 2)), label="paper, on NTU RGB+D", **paper))

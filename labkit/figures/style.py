@@ -38,7 +38,7 @@ ROLES = {
     "paper": "#8C8C8C",  # grey, always hollow: a number that is not ours
 }
 MARKERS = {
-    "depth": "s", "rgb": "o", "hallucination": "D", "two_stream": "P", "rgb_only": "o", "control": "v", "other": "X",
+    "depth": "s", "rgb": "o", "hallucination": "D", "two_stream": "P", "rgb_only": "^", "control": "v", "other": "X",
     "paper": "o",
 }  # fmt: skip
 
