@@ -106,8 +106,10 @@ CLAIMS: tuple[Claim, ...] = (
     _ours("15 - 13 > twin", "4.3", "Step 4 adds more than to streams without depth",
           ("table2:15", "control:13"), ("table2:13", "control:15")),
     # against Hoffman et al., in one stage
-    _above("13 > 3", "4.2", "Hallucination alone beats Hoffman et al.", "table2:13", "table2:3", "beats Hoffman et al."),
-    _above("15 > 3", "4.2", "Hallucination + RGB beats Hoffman et al.", "table2:15", "table2:3", "beats Hoffman et al."),
+    _above("13 > 3", "4.2", "Hallucination alone beats Hoffman et al.", "table2:13", "table2:3",
+           "beats Hoffman et al."),
+    _above("15 > 3", "4.2", "Hallucination + RGB beats Hoffman et al.", "table2:15", "table2:3",
+           "beats Hoffman et al."),
     _above("15 > 5", "4.3", "Stages beat one stage with the same loss", "table2:15", "table2:5"),
     _ours("twin > 5", "4.3", "So do stages without depth: the gain is not depth's", "control:15", "table2:5"),
     # which loss

@@ -91,7 +91,39 @@ def block_math(translator, node) -> None:
     raise nodes.SkipNode
 
 
+_NO_PROSE = (nodes.FixedTextElement, nodes.literal, nodes.title, nodes.reference, nodes.math)  # the first holds code
+
+
+def explain(app, doctree, docname: str) -> None:
+    """Link the first use of each word of the glossary on a page, with its meaning as hover text."""
+    if docname.partition("/")[0] in ("glossary", "api"):
+        return
+    meanings = {}
+    for item in app.env.get_doctree("glossary").findall(nodes.definition_list_item):
+        term, (meaning,) = item.next_node(nodes.term), item.findall(nodes.definition)
+        address = app.builder.get_relative_uri(docname, "glossary") + f"#{term['ids'][0]}"
+        meanings[term.astext().lower().removesuffix("s")] = {"refuri": address, "reftitle": meaning.astext()}
+    for text in list(doctree.findall(nodes.Text)):
+        if not _inside(text, _NO_PROSE):
+            text.parent.replace(text, _explained(text.astext(), meanings))
+
+
+def _inside(node, kinds: tuple[type, ...]) -> bool:
+    return node.parent is not None and (isinstance(node.parent, kinds) or _inside(node.parent, kinds))
+
+
+def _explained(text: str, meanings: dict[str, dict]) -> list[nodes.Node]:
+    """The text with links where words of the glossary stand; a word that was found is taken out of `meanings`."""
+    words = "|".join(map(re.escape, sorted(meanings, key=len, reverse=True)))
+    found = re.search(rf"(?<![\w-])({words})s?(?![\w-])", text, re.IGNORECASE) if meanings else None
+    if found is None:
+        return [nodes.Text(text)]
+    link = nodes.reference("", found[0], internal=True, classes=["term"], **meanings.pop(found[1].lower()))
+    return [nodes.Text(text[: found.start()]), link, *_explained(text[found.end() :], meanings)]
+
+
 def setup(app) -> None:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", docstring)
     app.connect("autodoc-process-signature", signature)
+    app.connect("doctree-resolved", explain)
