@@ -102,7 +102,7 @@ def test_headline_rows_take_every_seed_that_they_have(answered, monkeypatch):
     table = cues.headlines(answered)
     assert table.drop_duplicates("target").set_index("target")["seeds"].to_dict() == {"table2:1": 2, "table2:2": 1}
     figure = figures.cue_outcomes(table)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["depth stream", "RGB stream"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["depth alone (row 1)", "RGB alone (row 2)"]
     monkeypatch.setattr(cues, "complete_seeds", lambda *_: [])
     with pytest.raises(LabError, match="labkit reproduce cues"):
         cues.headlines(answered)
@@ -125,7 +125,7 @@ def test_sentences_say_where_the_interval_lies(answered):
     table = targets.comparison_table(answered, pairs=[("table2:2", "table2:1")])
     for low, high, place in ((1, 9, "above"), (-9, -1, "below"), (-1, 9, "around"), (0, 5, "around")):
         (sentence,) = targets.in_words(table.assign(low=low, high=high))
-        assert f"{place} zero" in sentence and sentence.startswith("RGB stream minus depth stream")
+        assert f"{place} zero" in sentence and sentence.startswith("RGB alone (row 2) minus depth alone (row 1):")
         assert sentence.endswith("(one seed: other trainings are not covered)")
         assert targets.in_words(table.assign(low=low, high=high, seeds=3))[0].endswith(f"{place} zero")
 

@@ -118,7 +118,9 @@ def test_effects_are_read_from_runs_and_never_trained(tmp_path):
     lab = tiny_lab(tmp_path)
     before = effects_table(lab).set_index("number")
     assert set(before["effect"]) == {"not measured", "not run"} and set(before.index) == {*range(1, 33)}
-    assert before.loc[14, "measured on"].tolist() == ["row 14", "recipe:best"]
+    assert before.loc[14, "measured on"].tolist() == [
+        "hallucination, no connections (row 14)", "our recipe, no connections in step 3"
+    ]  # fmt: skip
     assert not list(lab.runs.root.glob("*"))
     for name in ("depth", "switch:5"):
         make(name, lab)

@@ -25,7 +25,7 @@ def a_table(**ours: float) -> pd.DataFrame:
         bounds = {"ours": value, "low": value and value - 4, "high": value and value + 3}
         paper = target.paper.get("cross-subject")
         rows.append(
-            {"target": name, "model": target.title, "tested on": target.tested_on, "paper": paper, **bounds}
+            {"target": name, "model": target.named, "tested on": target.tested_on, "paper": paper, **bounds}
         )
     return pd.DataFrame(rows)
 
@@ -146,8 +146,25 @@ def test_every_role_shows_on_white():
         assert 1.05 / (luminance(color) + 0.05) > 2, role
 
 
-def test_every_target_has_a_colour():
-    assert {target.role for target in TARGETS.values()} <= set(style.ROLES)
+def test_every_family_of_models_has_a_colour_and_a_mark_of_its_own():
+    families = {target.role for target in TARGETS.values()}
+    looks = {role: (style.ROLES[role], style.MARKERS[role]) for role in families}
+    assert all(len({look[part] for look in looks.values()}) == len(families) for part in (0, 1))
+    rows = [(name, "table2:2", 9, 5, 12) for name in dict((t.role, t.name) for t in TARGETS.values()).values()]
+    table = pd.DataFrame(rows, columns=["target", "minus", "difference", "low", "high"])
+    shown = [(line.get_color(), line.get_marker()) for line in figures.comparisons(table).axes[0].lines]
+    assert {*looks.values()} <= {*shown}
+
+
+def test_figures_name_a_model_with_its_row_in_brackets():
+    table = a_table(table2_15=81.0)
+    columns = ["target", "minus", "difference", "low", "high"]
+    rows = pd.DataFrame([("table2:15", "control:15", 12, 9, 15)], columns=columns)
+    shown = [label.get_text() for label in figures.results(table).axes[0].get_yticklabels()]
+    shown += [label.get_text() for label in figures.comparisons(rows).axes[0].get_yticklabels()]
+    assert {"hallucination + RGB (row 15)", "↳ two RGB streams, trained on (control)"} <= {*shown}
+    assert shown[-1] == "hallucination + RGB (row 15)\nminus two RGB streams, trained on (control)"
+    assert not [label for label in shown if re.search(r"(?<!\()\brow \d", label)]
 
 
 # -- what is drawn -----------------------------------------------------------------------------------
@@ -189,7 +206,7 @@ def test_results_put_twins_below_their_rows():
     table = table[table["target"].isin(names)].set_index("target").loc[names].reset_index()
     axes = figures.results(table).axes[0]
     labels = axes.get_yticklabels()
-    ours = {TARGETS[name].title: name for name in names}
+    ours = {TARGETS[name].named: name for name in names}
     shown = [ours[label.get_text().removeprefix("↳ ")] for label in labels]
     assert shown == ["table2:8", "control:8", "start:flow-8", "table2:13", "oracle:13", "control:13", "suppl:13a",
                      "reading:13a", "control:15"]  # fmt: skip
@@ -211,7 +228,7 @@ def test_comparisons_fill_only_what_excludes_zero():
     table = pd.DataFrame(rows, columns=["target", "minus", "difference", "low", "high"])
     axes = figures.comparisons(table).axes[0]
     faces = {
-        line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"
+        line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if line.get_marker() in "^v"
     }
     assert faces == {12: style.ROLES["rgb_only"], -1: "white"}
 
@@ -229,7 +246,7 @@ def test_class_gains_are_sorted_and_fill_only_what_excludes_zero():
     table = pd.DataFrame(rows, columns=["class", "target", "difference", "low", "high"])
     axes = figures.class_gains({"": table}).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["wave", "walk", "kick"]
-    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    dots = [line for line in axes.lines if line.get_marker() == style.MARKERS["rgb_only"]]
     assert [line.get_xdata()[0] for line in dots] == [12, 1, -5]
     assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True, False]
 

@@ -52,8 +52,8 @@ def test_table1_cites_the_paper_and_shows_ours_beside_its_own_rows(tmp_path):
     table = table1(lab).set_index("method")
     assert len(table) == 15 and table["target"].notna().sum() == 6
     assert table.loc["Liu et al.", ["paper cross-subject", "paper cross-view"]].tolist() == [77.5, 84.5]
-    assert table.loc["hallucination + RGB", ["paper cross-subject", "paper cross-view"]].tolist() == [73.42, 77.21]
-    assert table.loc["depth stream", "ours"] == 100 * run.result["outputs"]["stream"]["test"]["accuracy"]
+    assert table.loc["hallucination + RGB (row 15)", ["paper cross-subject", "paper cross-view"]].tolist() == [73.42, 77.21]
+    assert table.loc["depth alone (row 1)", "ours"] == 100 * run.result["outputs"]["stream"]["test"]["accuracy"]
     assert table.loc["Liu et al.", "ours"] is None or np.isnan(table.loc["Liu et al.", "ours"])
     assert np.isnan(table["ours"].astype(float)).sum() == 14
 
@@ -70,7 +70,7 @@ def test_both_protocols_stand_beside_the_paper_and_are_readable(tmp_path):
     assert shown["cross-view"].loc["table2:3"].tolist() == ["–", "–", "–", 0]
     assert list(shown["cross-subject"]) == ["paper", "ours", "95 % interval", "seeds"]
     first = readable(paper.table1_by_protocol([lab, other]))
-    assert first["cross-view"].loc["Liu et al.", "paper"] == "84.5" and first.index[3] == "depth stream"
+    assert first["cross-view"].loc["Liu et al.", "paper"] == "84.5" and first.index[3] == "depth alone (row 1)"
     strange = replace(lab, split=SimpleNamespace(**{**vars(lab.split), "name": "random"}))
     assert len(paper.table1_by_protocol([strange])) == 6  # ours, without figures of others on another split
 
@@ -96,7 +96,7 @@ def test_fig3_shows_frames_of_test_clips(tmp_path):
 
 def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
     lab = tiny_lab(tmp_path)
-    with pytest.raises(LabError, match="rows 13 and 14"):
+    with pytest.raises(LabError, match="hallucination alone \\(row 13\\) and"):
         save(TABLES_AND_FIGURES["fig4"], lab)
 
     def look(lab, names):
@@ -107,7 +107,7 @@ def test_fig4_draws_every_seed_that_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "look", look)
     figure, table = TABLES_AND_FIGURES["fig4"].draw(lab)
     assert set(table["seed"]) == {0, 1} and len(table) == 2 * 2 * 40
-    label = "with connections (row 13)"
+    label = "hallucination alone (row 13)"
     mean = next(line for line in figure.axes[0].lines if line.get_label() == label)
     both = table[table["model"] == label].pivot(index="iteration", columns="seed", values="smoothed")
     assert mean.get_ydata() == pytest.approx(np.exp(np.log(both).mean(axis=1)))
@@ -202,7 +202,7 @@ def test_effects_leave_out_what_is_not_measured():
     names = ["number", "point", "tried", "base", "other", "difference", "low", "high"]
     axes = effects_figure(pd.DataFrame(rows, columns=names)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "1  a\nx=1 on row 8", "3  c\nhallucination with depth injected"
+        "1  a\nx=1 on RGB + depth (row 8)", "3  c\nhallucination with depth's signals (oracle)"
     ]  # fmt: skip
 
 

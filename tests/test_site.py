@@ -96,6 +96,7 @@ def test_the_first_page_asks_every_question_and_the_pages_follow_in_order(built)
         order.append(path.stem)
     pages = ("method", "findings", "glossary", "teaching", "targets", "figures", "api", "labkit")
     own = [*(path.stem for path in NOTEBOOKS), *pages]
+    own = [*(path.stem for path in NOTEBOOKS), *pages]
     assert order[: len(own)] == own and all(name.startswith("labkit.") for name in order[len(own) :])
 
 
@@ -110,6 +111,29 @@ def test_a_notebook_is_shown_with_figures_formulas_and_folded_solutions(built, p
     assert len(re.findall(r"<math\b", shown)) == formulas
     assert shown.count("<summary>Solution</summary>") == len(read_exercises(source))
     assert cells[0].source.splitlines()[0].removeprefix("# ") in text_of(shown).replace("’", "'")
+
+
+def words_of(page: str) -> list[tuple[str, str]]:
+    """The anchor and the hover text of each word of the glossary that a page explains, in the order of the page."""
+    links = re.findall(r'<a class="term [^>]*href="[^"]*glossary.html#([^"]+)" title="([^"]+)">', page)
+    return [(anchor, html.unescape(meaning)) for anchor, meaning in links]
+
+
+def test_words_of_the_glossary_are_explained_at_their_first_use(built):
+    shown = page(built, "glossary")
+    terms = re.findall(r'<dt id="([^"]+)">', shown)
+    assert 20 < len(terms) <= 40
+    used = set()
+    for path in NOTEBOOKS:
+        source = page(built, f"notebooks/{path.stem}")
+        words = words_of(source)
+        assert words and len(dict(words)) == len(words), "once a page"
+        assert all(meaning in text_of(shown) for _, meaning in words)
+        code = "".join(re.findall(r"<pre>.*?</pre>", source, re.DOTALL))
+        assert 'class="term ' not in code, path.stem
+        used |= {*dict(words)}
+    assert [term for term in terms if term not in used] == []
+    assert words_of(shown) == words_of(page(built, "api/labkit.model")) == []
 
 
 def test_the_search_knows_notebooks_and_functions(built):
@@ -204,6 +228,17 @@ def small_project(tmp_path: Path, patch, *more: nbformat.NotebookNode) -> Path:
     for name in ("overview", "comparisons"):
         table.to_csv(tmp_path / "figures" / f"{name}.csv", index=False)
     return tmp_path
+
+
+def test_a_word_is_linked_once_and_neither_in_code_nor_in_a_title(project):
+    path = project / "notebooks" / "00_question.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    said = "`teacher` and two-stream: a Teacher, *teachers*, a soft label."
+    notebook.cells[0].source = f"# What does a teacher say?\n\n{said}"
+    nbformat.write(notebook, path)
+    shown = page(website.build_site(project, project / "site").parent, "notebooks/00_question")
+    words = re.findall(r'glossary.html#(term-[^"]+)" title="[^"]+">([^<]+)</a>', shown)
+    assert words == [("term-teacher", "Teacher"), ("term-soft-labels", "soft label")]
 
 
 def test_time_is_counted_from_words_labels_and_records(project):

@@ -234,7 +234,7 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
                       "schedule", _fig4, (tuple(FIG4.values()),), remark=_fig4_remark),
         TableOrFigure("claims", "Claims of the paper and ours, with 95 % intervals", _claims,
                       tuple(claim.trainings for claim in CLAIMS)),
-        TableOrFigure("gaps", f"Share of the gap to {TARGETS[UPPER].named} that RGB-only models close",
+        TableOrFigure("gaps", f"Share of the gap to {TARGETS[UPPER].named} of the paper that RGB-only models close",
                       lambda lab: (None, gaps_table(lab)), tuple(trainings_of((*pair, UPPER)) for pair in GAPS)),
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
                       _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs)),
