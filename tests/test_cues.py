@@ -102,7 +102,8 @@ def test_headline_rows_take_every_seed_that_they_have(answered, monkeypatch):
     table = cues.headlines(answered)
     assert table.drop_duplicates("target").set_index("target")["seeds"].to_dict() == {"table2:1": 2, "table2:2": 1}
     figure = figures.cue_outcomes(table)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["depth alone (row 1)", "RGB alone (row 2)"]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["depth alone (row 1)", "RGB alone (row 2)"]
     monkeypatch.setattr(cues, "complete_seeds", lambda *_: [])
     with pytest.raises(LabError, match="labkit reproduce cues"):
         cues.headlines(answered)

@@ -464,8 +464,9 @@ def test_its_interval_is_where_that_of_the_difference_holds_zero():
 
 def test_a_crossing_in_words():
     say = noise_curves.Crossing
-    assert "falls below “hallucination + RGB (row 15)” at variance of the noise 0.062 (95 % interval 0.01 to beyond 10)" in str(
-        say("speckle", "table2:15", 0.0621, 0.01, None))  # fmt: skip
+    found = str(say("speckle", "table2:15", 0.0621, 0.01, None))
+    assert found == ("speckle: RGB + depth (row 8) falls below “hallucination + RGB (row 15)” at variance of the noise "
+                     "0.062 (95 % interval 0.01 to beyond 10)")  # fmt: skip
     assert "stays above “RGB alone (row 2)” up to step (mm) 400 (95 % interval 300 to beyond 400)" in str(
         say("quantisation", "table2:2", None, 300.0, None))  # fmt: skip
     assert str(say("holes", "control:15", None, None, None)).endswith("up to share of the person lost 1")
