@@ -96,7 +96,6 @@ def test_the_first_page_asks_every_question_and_the_pages_follow_in_order(built)
         order.append(path.stem)
     pages = ("method", "findings", "glossary", "teaching", "targets", "figures", "api", "labkit")
     own = [*(path.stem for path in NOTEBOOKS), *pages]
-    own = [*(path.stem for path in NOTEBOOKS), *pages]
     assert order[: len(own)] == own and all(name.startswith("labkit.") for name in order[len(own) :])
 
 
