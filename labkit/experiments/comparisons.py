@@ -83,11 +83,12 @@ BY_DIFFERENCE: dict[str, tuple[tuple[str, str], ...]] = {
     "several: depth in training, a second stream and steps 2 to 4": (
         ("table2:15", "table2:2"), ("recipe:best", "table2:2")),
     "several: a second stream and steps 2 to 4": (("control:15", "table2:2"),),
-    "several: depth in training and steps 2 and 3": (("table2:13", "table2:2"),),
+    "several: depth in training and steps 2 and 3": (("table2:13", "table2:2"), ("table2:14", "table2:2")),
     "several: steps 2 and 3": (("control:13", "table2:2"),),
     "several: steps 2 to 4, RGB's weights and teaching": (("suppl:15a", "table2:1"),),
     "several: depth's weights, its teaching and its connections": (("table2:15", "control:15"),
                                                                    ("table2:13", "control:13")),
+    "several: depth's weights, its teaching and the connections of step 3": (("table2:14", "control:13"),),
     "several: depth's weights and its teaching": (("recipe:best", "control:15"),),
     "several: depth's teaching and its connections": (("table2:15", "untaught:15"), ("table2:13", "untaught:13")),
     "several: the source's weights, the teaching and its connections": (("table2:15", "start:flow-15"),),
