@@ -31,8 +31,24 @@ def depth_levels(frame):
     return np.clip((frame.astype(float) - near) / max(float(frame.max()) - near, 1), 0, 1)
 
 
-def offset(depth_xy, color_xy, ratio):
-    return np.median(depth_xy - color_xy / ratio, axis=0)
+def shared_box(ratio, offset, depth_size, color_size):
+    fitted = alignment.Alignment("ratio", (ratio, ratio), offset)
+    return fitted.crop_boxes(depth_size, color_size)[0]
+
+
+def color_box(ratio, offset, depth_size, color_size):
+    return alignment.Alignment("ratio", (ratio, ratio), offset).crop_boxes(depth_size, color_size)[1]
+
+
+def uncut(ratio, offset, depth_size, color_size, *, near=True, far=True):
+    """A box that leaves the depth image at its near corner, its far corner or both."""
+    box = np.array(shared_box(ratio, offset, depth_size, color_size))
+    whole = np.concatenate([offset, np.divide(color_size, ratio) + offset])
+    return np.where([near, near, far, far], whole, box)
+
+
+def residual(depth_xy, color_xy, ratio, offset, *, of=np.median):
+    return of(np.linalg.norm(depth_xy - (color_xy / ratio + offset), axis=1))
 
 
 def gap_closed(student, baseline, upper):
@@ -290,8 +306,8 @@ RIGHT = {
     checks.check_gap_closed: gap_closed,
     checks.check_sample_frames: clips.sample_frames,
     checks.check_depth_levels: depth_levels,
-    checks.check_estimate_ratio: alignment.estimate_ratio,
-    checks.check_offset: offset,
+    checks.check_shared_box: shared_box,
+    checks.check_residual: residual,
     checks.check_temporal_conv: temporal_conv,
     checks.check_second_unit: second_unit,
     checks.check_backward: backward,
@@ -320,15 +336,6 @@ RIGHT = {
 }
 
 
-def ratio_by(summary, *, careful=True):
-    def estimate(depth_xy, color_xy, tracked):
-        used = tracked if careful else np.ones_like(tracked)
-        rx, ry = alignment.pair_ratios(depth_xy, color_xy, used)
-        return (summary(rx) + summary(ry)) / 2
-
-    return estimate
-
-
 MISTAKES = [
     (checks.check_verdict, lambda rgb, control: verdict(rgb, rgb), "ask the control"),
     (checks.check_verdict, lambda rgb, control: "depth helped", "ask the control"),
@@ -349,13 +356,21 @@ MISTAKES = [
         lambda d: np.clip((d.astype(float) - 2000) / 1000, 0, 1) + float(not d.any()),
         "nothing was measured",
     ),
-    (checks.check_estimate_ratio, ratio_by(np.mean), "not the mean"),
-    (checks.check_estimate_ratio, ratio_by(np.median, careful=False), "both joints are tracked"),
-    (checks.check_estimate_ratio, lambda d, c, t: 1 / alignment.estimate_ratio(d, c, t), "of each axis"),
-    (checks.check_offset, lambda d, c, r: -offset(d, c, r), "the sign"),
-    (checks.check_offset, lambda d, c, r: (d - c / r).mean(axis=0), "take the median"),
-    (checks.check_offset, lambda d, c, r: r * offset(d, c, r), "divide by the ratio"),
-    (checks.check_offset, lambda d, c, r: np.median(d - c, axis=0), "divide the colour joints"),
+    (checks.check_shared_box, lambda r, o, d, c: shared_box(r, o, d, c)[:2], "four numbers"),
+    (checks.check_shared_box, uncut, "leaves the depth image"),
+    (checks.check_shared_box, lambda *args: uncut(*args, near=False), "cut the far corner"),
+    (checks.check_shared_box, lambda *args: uncut(*args, far=False), "cut the near corner"),
+    (checks.check_shared_box, lambda r, o, d, c: [*np.maximum(o, 0), *np.minimum(np.divide(c, r), d)], "far corner too"),
+    (checks.check_shared_box, lambda *args: np.array(shared_box(*args))[[0, 2, 1, 3]], "x and y of one corner"),
+    (checks.check_shared_box, color_box, "colour pixels"),
+    (checks.check_shared_box, lambda r, o, d, c: [0, 0, *d], "cut that to the depth image"),
+    (checks.check_residual, lambda d, c, r, o: np.linalg.norm(d - (c / r + o), axis=1), "one number"),
+    (checks.check_residual, lambda *args: residual(*args, of=np.mean), "hardly move"),
+    (checks.check_residual, lambda d, c, r, o: np.median(np.abs(d - (c / r + o))), "both axes"),
+    (checks.check_residual, lambda d, c, r, o: residual(d, c, r, o) ** 2, "root is missing"),
+    (checks.check_residual, lambda d, c, r, o: residual(d, c, r, -o), "the sign"),
+    (checks.check_residual, lambda d, c, r, o: r * residual(d, c, r, o), "colour pixels"),
+    (checks.check_residual, lambda d, c, r, o: 0.0, "median over joints"),
     (checks.check_temporal_conv, lambda x, w, t: temporal_conv(x, w, t)[1:-1], "a frame of zeros at each end"),
     (checks.check_temporal_conv, held_ends, "not its first and last frame again"),
     (checks.check_temporal_conv, lambda x, w, t: temporal_conv(x, w.flip(-1), t), "the last at the frame after"),

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck
 
-from .. import alignment, clips, model
+from .. import clips, model
 from .exercises import Case, exercise, grade  # noqa: F401  graders ask here
 from .step_checks import (  # noqa: F401
     check_freeze,
@@ -108,45 +108,47 @@ def check_depth_levels() -> Iterator[Case]:
 # -- 02 Alignment ----------------------------------------------------------------------------------
 
 
-def _joints(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth and colour pixels (4, 25, 2) of ratio 2.9 with jitter; those not tracked are guesses."""
-    rng = np.random.default_rng(seed)
-    depth = rng.uniform(50, 350, (4, 25, 2))
-    color = (depth + np.array([80.0, -15.0])) * 2.9 + rng.normal(0, 1.0, depth.shape)
-    tracked = rng.random((4, 25)) < 0.5
-    color[~tracked] = rng.uniform(0, 1000, (int((~tracked).sum()), 2))
-    return depth, color, tracked
-
-
 @exercise("2.1")
-def check_estimate_ratio() -> Iterator[Case]:
-    """Exercise 2.1: r of the supplement, the mean over both axes of the median ratio of joint distances."""
-    depth = np.array([[[100, 50], [200, 150], [260, 90]]], float)
-    color = np.array([[[500, 300], [790, 586], [963, 414]]], float)
-    hint = "ratios of x and of y apart; the median of each axis; then the mean of the two"
-    mean = {"take the median over an axis, not the mean: close joints give wild ratios": 2.875625}
-    yield Case("three joints", (depth, color, np.ones((1, 3), bool)), 2.876875, hint, mean, near=1e-4)
-    depth, color, tracked = _joints(seed=2)
-    careless = alignment.estimate_ratio(depth, color, np.ones_like(tracked))
-    yield Case("joints of which some are guesses", (depth, color, tracked),
-               alignment.estimate_ratio(depth, color, tracked),
-               "leave out pairs of joints that lie within a pixel of one another along the axis",
-               {"use only pairs in which both joints are tracked": careless}, within=5e-3, near=1e-2)  # fmt: skip
+def check_shared_box() -> Iterator[Case]:
+    """Exercise 2.1: what both cameras show, (left, top, right, bottom) in depth pixels."""
+    hint = "the colour image goes from the offset to color_size / ratio + offset; cut that to the depth image"
+    for words, ratio, offset, depth, color in (
+        ("a Kinect v2", 2.88, (-80.0, 17.0), (512, 424), (1920, 1080)),
+        ("a colour image that depth sees whole", 3.0, (20.0, 10.0), (100, 80), (120, 90)),
+        ("cameras shifted to the other side", 2.0, (30.0, -12.0), (100, 80), (200, 120)),
+    ):
+        first, last = np.array(offset), np.array(color) / ratio + offset
+        right = np.concatenate([np.maximum(first, 0), np.minimum(last, depth)])
+        colored = np.concatenate([(right[:2] - offset) * ratio, (right[2:] - offset) * ratio])
+        yield Case(f"{words}: {ratio}, {offset}, {depth}, {color}", (ratio, offset, depth, color), right, hint, {
+            "four numbers: left, top, right, bottom": lambda f: f.shape != (4,),
+            "the box leaves the depth image: cut it to 0 and to depth_size": np.concatenate([first, last]),
+            "cut the far corner too: nothing lies beyond depth_size": np.concatenate([right[:2], last]),
+            "cut the near corner too: nothing lies left of 0 or above it": np.concatenate([first, right[2:]]),
+            "the offset moves the far corner too": np.concatenate([right[:2], np.minimum(last - offset, depth)]),
+            "left, top, right, bottom: x and y of one corner, then of the other": right[[0, 2, 1, 3]],
+            "these are colour pixels; divide by the ratio": colored,
+        })  # fmt: skip
 
 
 @exercise("2.2")
-def check_offset() -> Iterator[Case]:
-    """Exercise 2.2: where the colour image's corner falls in the depth image, in depth pixels."""
-    depth, color, tracked = _joints(seed=3)
-    depth, color = depth[tracked], color[tracked]
+def check_residual() -> Iterator[Case]:
+    """Exercise 2.2: the median distance of joints after a fit, in depth pixels."""
+    rng, ratio, offset = np.random.default_rng(3), 2.9, np.array([-80.0, 15.0])
+    depth = rng.uniform(50, 350, (41, 2))
+    color = (depth - offset) * ratio + rng.normal(0, 3, depth.shape)
     color[:3] += 900  # three joints gone wild
-    differences = depth - color / 2.9
-    hint = "divide the colour joints by the ratio, subtract them from the depth joints, take the median"
-    yield Case("joints of ratio 2.9", (depth, color, 2.9), np.median(differences, axis=0), hint, {
-        "the sign: depth joints minus scaled colour joints": np.median(-differences, axis=0),
-        "three joints are far off: take the median, which they do not move": differences.mean(axis=0),
-        "these are colour pixels; divide by the ratio": np.median(2.9 * differences, axis=0),
-    }, near=0.3)  # fmt: skip
+    apart = depth - (color / ratio + offset)
+    distances, hint = np.linalg.norm(apart, axis=1), "from depth to color / ratio + offset, the median over joints"
+    turned = np.linalg.norm(depth - (color / ratio - offset), axis=1)
+    yield Case("joints of ratio 2.9", (depth, color, ratio, offset), np.median(distances), hint, {
+        "one number for all joints": lambda f: f.shape != (),
+        "three joints are far off: take the median, which they hardly move": distances.mean(),
+        "a distance has both axes: the root of dx² + dy², joint by joint": np.median(np.abs(apart)),
+        "the root is missing: distance, not its square": np.median(distances**2),
+        "the sign: a colour joint falls at color / ratio + offset": np.median(turned),
+        "these are colour pixels; divide by the ratio": np.median(ratio * distances),
+    }, near=1e-4)  # fmt: skip
 
 
 # -- 03 One stream ---------------------------------------------------------------------------------
