@@ -360,7 +360,7 @@ MISTAKES = [
     (checks.check_shared_box, uncut, "leaves the depth image"),
     (checks.check_shared_box, lambda *args: uncut(*args, near=False), "cut the far corner"),
     (checks.check_shared_box, lambda *args: uncut(*args, far=False), "cut the near corner"),
-    (checks.check_shared_box, lambda r, o, d, c: [*np.maximum(o, 0), *np.minimum(c / np.float64(r), d)], "moves the far"),
+    (checks.check_shared_box, lambda r, o, d, c: [*np.maximum(o, 0), *np.minimum(np.divide(c, r), d)], "moves the far"),
     (checks.check_shared_box, lambda *args: np.array(shared_box(*args))[[0, 2, 1, 3]], "x and y of one corner"),
     (checks.check_shared_box, color_box, "colour pixels"),
     (checks.check_shared_box, lambda r, o, d, c: [0, 0, *d], "cut that to the depth image"),
