@@ -90,6 +90,8 @@ def test_a_notebook_shows_the_figure_of_more_seeds_and_says_which(tmp_path, monk
         assert published(lab, caption, monkeypatch) == caption
     counts = pd.DataFrame({"seeds": [12, 5]})
     assert published(lab, mine, monkeypatch, counts) == "Mine, of puppets (seeds: 5 to 12).", "rows tell how many"
+    spread = mine.replace("seeds: 1", "seeds: 1 to 4")
+    assert published(lab, spread, monkeypatch, counts) == "Mine, of puppets (seeds: 5 to 12).", "and end a range"
     with committed.being_made():
         assert published(lab, mine, monkeypatch) == mine
     assert published(a_lab(tmp_path, "smoke"), mine, monkeypatch) == mine

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.targets import TARGETS
 from .pictures import in_grey, tile
-from .style import COLUMN, MARKERS, PAGE, ROLES, bare, new_figure, styled
+from .style import COLUMN, INK, MARKERS, PAGE, ROLES, bare, new_figure, styled
 
 # -- 11 Feature maps -------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
     """Similarity to a teacher by epoch, one panel a block; `table` as from `cka.cka_table`.
 
     `looks` are (role, line style) by reading. A reading of one epoch only is drawn across, to epoch `last`: a
-    network that is not in training. Bars are 95 % intervals over people. Epochs are spaced by their square root.
+    network that is not in training. Bars are 95 % intervals over people.
     """
     blocks = sorted(table["block"].unique())
     figure, axes = new_figure(PAGE, 2.3, columns=len(blocks), sharey=True)
@@ -57,7 +57,6 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
             panel.plot(rows["epoch"], rows["similarity"], color=ROLES[role], linestyle=line, label=reading,
                        marker=MARKERS[role], markersize=3.5, clip_on=False)  # fmt: skip
             panel.vlines(rows["epoch"], rows["low"], rows["high"], color=ROLES[role], linewidth=0.8)
-        panel.set_xscale("function", functions=(np.sqrt, np.square))
         panel.set(xlabel="epoch", xlim=(0, last), ylim=(0, 1))
         panel.set_xticks(sorted(table["epoch"].unique()))
         panel.text(0.05, 0.97, f"block {block}", transform=panel.transAxes, va="top")
@@ -70,6 +69,7 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
 # -- 12 Noisy depth --------------------------------------------------------------------------------
 
 LINES = {"rgb_only": "-", "control": "--", "rgb": ":"}  # of the rivals, by role
+BREAK = [(-0.4, -1), (0.4, 1)]  # a marker: the axis is cut here
 
 
 @styled
@@ -126,12 +126,17 @@ def _curve(axes: Axes, table: pd.DataFrame, rivals: pd.DataFrame, corruption: Co
     places = [corruption.place(severity) for severity in graded["severity"]]
     beyond = [places[-1] + (places[-1] - places[0]) / len(places)] * len(void)
     color = ROLES["two_stream"]
-    for at, rows, line in ((places, graded, "-"), (beyond, void, "")):
+    apart = int(corruption.log)  # "none" has no place among decades: a point by itself, before a break of the axis
+    parts = ((places[:apart], graded[:apart], ""), (places[apart:], graded[apart:], "-"), (beyond, void, ""))
+    for at, rows, line in parts:
         axes.vlines(at, rows["low"], rows["high"], color=color, linewidth=1.0)
         axes.plot(at, rows["ours"], line, marker=MARKERS["two_stream"], markersize=4, color=color, zorder=3)
         axes.plot(at, rows["paper"], "o", markersize=5.5, markerfacecolor="none", color=ROLES["paper"])
     names = [_severity_label(severity, corruption) for severity in graded["severity"]]
     axes.set_xticks([*places, *beyond], [*names, *["void"] * len(void)])
+    if apart:
+        axes.plot([places[0] + 0.45, places[0] + 0.55], [0, 0], marker=BREAK, markersize=7, linestyle="", color=INK,
+                  transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
     axes.grid(True, axis="y")
 
 
