@@ -253,10 +253,6 @@ def uncapped_holm(p, *, carried=True):
     return (np.maximum.accumulate(steps) if carried else steps)[np.argsort(order)]
 
 
-def iterations_saved(faster, slower):
-    return 100 * (1 - (np.argmax(faster <= slower[-1]) + 1) / len(slower))
-
-
 def held_ends(frames, weight, num_frames):
     held = torch.cat([frames[:1], frames, frames[-1:]])
     return temporal_conv(held, weight, len(held))[1:-1]
@@ -332,7 +328,6 @@ RIGHT = {
     checks.check_questions: questions,
     checks.check_judgement: judgement,
     checks.check_same_order: statistics.same_order,
-    checks.check_iterations_saved: iterations_saved,
 }
 
 
@@ -569,11 +564,6 @@ MISTAKES = [
     (checks.check_same_order,
      lambda a, b: np.mean(np.sign(np.subtract.outer(a, a)) == np.sign(np.subtract.outer(b, b))), "no pair with itself"),
     (checks.check_same_order, lambda a, b: statistics.same_order(a, -b), "same row on top"),
-    (checks.check_iterations_saved, lambda f, s: iterations_saved(f, s) + 100 / len(f), "stands for i + 1"),
-    (checks.check_iterations_saved, lambda f, s: 100 - iterations_saved(f, s), "what it saves"),
-    (checks.check_iterations_saved, lambda f, s: iterations_saved(f, np.array([*s[:-1], s.min()])), "where the other"),
-    (checks.check_iterations_saved, lambda f, s: iterations_saved(f, s) / 100, "in per cent"),
-    (checks.check_iterations_saved, lambda f, s: np.argmin(f), "find the first iteration"),
 ]  # fmt: skip
 
 

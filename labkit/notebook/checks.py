@@ -32,7 +32,6 @@ from .study_checks import (  # noqa: F401
     check_cka,
     check_crossing,
     check_holm,
-    check_iterations_saved,
     check_judgement,
     check_largest_drops,
     check_lesson,

@@ -275,28 +275,8 @@ def check_same_order() -> Iterator[Case]:
 
 
 @exercise("14.2")
-def check_iterations_saved() -> Iterator[Case]:
-    """Exercise 14.2: by how many % fewer iterations one curve comes down to where the other ends."""
-    hint = "find the first iteration at which the faster one is as low as the other's last value"
-    for faster, slower in (
-        ([8.0, 2.0, 1.5, 1.2, 1.0], [8.0, 6.0, 4.0, 3.0, 2.0]),
-        ([8.0, 4.0, 3.0, 3.5, 1.0], [8.0, 6.0, 2.0, 3.0, 3.5]),
-    ):
-        first, second = np.array(faster), np.array(slower)
-        count, reached = len(first), np.argmax(first <= second[-1]) + 1
-        lowest = np.argmax(first <= second.min()) + 1
-        right = 100 * (1 - reached / count)
-        yield Case(f"{faster} against {slower}", (first, second), right, hint, {
-            "the entry with index i stands for i + 1 iterations": 100 * (1 - (reached - 1) / count),
-            "this is what it takes; asked is what it saves": 100 * reached / count,
-            "take where the other ends, not where it is lowest": 100 * (1 - lowest / count),
-            "in per cent": right / 100,
-        })  # fmt: skip
-
-
-@exercise("14.3")
 def check_holm() -> Iterator[Case]:
-    """Exercise 14.3: p values (tests,) adjusted after Holm, in the order given."""
+    """Exercise 14.2: p values (tests,) adjusted after Holm, in the order given."""
     hint = "sort; the smallest times m, the next times m - 1, ...; no smaller than the one before; at most 1"
     for given in ([0.04, 0.01, 0.03], [0.6, 0.2, 0.9, 0.001]):
         p = np.array(given)
