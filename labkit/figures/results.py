@@ -17,8 +17,12 @@ from .style import FAINT, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
 
 MANY = 25  # rows; more are set closer
 TWINS = ("control", "untaught", "oracle", "reading")  # groups of targets that belong to the row above, as controls do
+<<<<<<< HEAD
 STRETCHED = 5  # points, up to which a stretched axis is linear
 _COLUMNS = (4, 32, 60)  # points right of the plot at which the columns of text start
+=======
+_COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
+>>>>>>> 78068df (Effects are drawn on a plain axis: none turns logarithmic under the reader)
 _CLAIM_COLUMNS = (4, 64, 92, 116)
 _LEVEL = PLAIN[2]  # of the ticks at a claim's level, beside intervals in ink
 
@@ -158,9 +162,14 @@ def comparisons(table: pd.DataFrame) -> Figure:
     for place, value in enumerate(printed):
         if pd.notna(value):
             axes.plot(value, place, **_HOLLOW)
+<<<<<<< HEAD
     _differences(axes, table, labels, roles)
     _stretch(axes, table["difference"])
     seen = dict.fromkeys(role for role, row in zip(roles, table.itertuples(), strict=True) if not _twin(row.minus))
+=======
+    _differences(axes, table, labels, colors)
+    seen = dict.fromkeys(color for color, row in zip(colors, table.itertuples(), strict=True) if not _twin(row.minus))
+>>>>>>> 78068df (Effects are drawn on a plain axis: none turns logarithmic under the reader)
     key = [
         tuple(_key("", ROLES[role], marker=MARKERS[role]) for role in seen) or (_key("", INK),),
         _key("", ROLES["control"], marker=MARKERS["control"]),
@@ -198,9 +207,14 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     table = table.dropna(subset="difference")
     figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
     labels = [f"{row.number}  {row.point}\n{_tried(row)}" for row in table.itertuples()]
+<<<<<<< HEAD
     roles = [TARGETS[name].role for name in table["base"]]
     _differences(axes, table, labels, roles, "difference in accuracy to the lab's own choice (points)")
     _stretch(axes, table["difference"])
+=======
+    colors = [role_color(name) for name in table["base"]]
+    _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
+>>>>>>> 78068df (Effects are drawn on a plain axis: none turns logarithmic under the reader)
     return figure
 
 
@@ -225,20 +239,6 @@ def _rows(axes: Axes, labels: Sequence[str], xlabel: str, top: float = -0.5) -> 
     axes.set(xlabel=xlabel, ylim=(len(labels) - 0.5, top))
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
-
-
-def _stretch(axes: Axes, values: pd.Series) -> None:
-    """Where a few effects dwarf the others, an axis that is logarithmic beyond 5 points, so that all can be read."""
-    sizes = pd.to_numeric(values).abs().dropna()
-    if len(sizes) < 4 or sizes.max() < 40 or sizes.median() > sizes.max() / 4:
-        return
-    axes.set_xscale("symlog", linthresh=STRETCHED, linscale=0.8)
-    low, high = (1.2 * end for end in axes.get_xlim())
-    axes.set_xlim(low, high)
-    ticks = [tick for tick in (-50, -10, -3, 0, 3, 10, 50) if low <= tick <= high]
-    axes.set_xticks(ticks, [str(tick).replace("-", "−") for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel(f"{axes.get_xlabel()[:-1]}; logarithmic beyond ±{STRETCHED})")
 
 
 def _interval(axes: Axes, place: float, value: float, low: float, high: float, color: str, *, filled: bool,
@@ -274,7 +274,6 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     for column, head in zip(_CLAIM_COLUMNS, ("claim", "effect", "seeds", "verdict"), strict=True):
         _beside(axes, -0.9, column, head, style="italic")
     _rows(axes, table["statement"], "effect with 95 % interval (points of accuracy)", top=-1.4)
-    _stretch(axes, table.loc[table["unit"] == "points", "effect"])
     key = (
         _key("claim of the paper", PLAIN[0]),
         _key("claim of ours", PLAIN[1], marker="v"),
