@@ -17,12 +17,7 @@ from .style import FAINT, INK, MARKERS, PAGE, PLAIN, ROLES, new_figure, styled
 
 MANY = 25  # rows; more are set closer
 TWINS = ("control", "untaught", "oracle", "reading")  # groups of targets that belong to the row above, as controls do
-<<<<<<< HEAD
-STRETCHED = 5  # points, up to which a stretched axis is linear
 _COLUMNS = (4, 32, 60)  # points right of the plot at which the columns of text start
-=======
-_COLUMNS = (4, 32, 60, 88)  # points right of the plot at which the columns of text start
->>>>>>> 78068df (Effects are drawn on a plain axis: none turns logarithmic under the reader)
 _CLAIM_COLUMNS = (4, 64, 92, 116)
 _LEVEL = PLAIN[2]  # of the ticks at a claim's level, beside intervals in ink
 
@@ -162,14 +157,8 @@ def comparisons(table: pd.DataFrame) -> Figure:
     for place, value in enumerate(printed):
         if pd.notna(value):
             axes.plot(value, place, **_HOLLOW)
-<<<<<<< HEAD
     _differences(axes, table, labels, roles)
-    _stretch(axes, table["difference"])
     seen = dict.fromkeys(role for role, row in zip(roles, table.itertuples(), strict=True) if not _twin(row.minus))
-=======
-    _differences(axes, table, labels, colors)
-    seen = dict.fromkeys(color for color, row in zip(colors, table.itertuples(), strict=True) if not _twin(row.minus))
->>>>>>> 78068df (Effects are drawn on a plain axis: none turns logarithmic under the reader)
     key = [
         tuple(_key("", ROLES[role], marker=MARKERS[role]) for role in seen) or (_key("", INK),),
         _key("", ROLES["control"], marker=MARKERS["control"]),
@@ -207,14 +196,8 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     table = table.dropna(subset="difference")
     figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
     labels = [f"{row.number}  {row.point}\n{_tried(row)}" for row in table.itertuples()]
-<<<<<<< HEAD
     roles = [TARGETS[name].role for name in table["base"]]
     _differences(axes, table, labels, roles, "difference in accuracy to the lab's own choice (points)")
-    _stretch(axes, table["difference"])
-=======
-    colors = [role_color(name) for name in table["base"]]
-    _differences(axes, table, labels, colors, "difference in accuracy to the lab's own choice (points)")
->>>>>>> 78068df (Effects are drawn on a plain axis: none turns logarithmic under the reader)
     return figure
 
 
