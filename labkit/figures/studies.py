@@ -59,7 +59,7 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
             panel.vlines(rows["epoch"], rows["low"], rows["high"], color=ROLES[role], linewidth=0.8)
         panel.set(xlabel="epoch", xlim=(0, last), ylim=(0, 1))
         panel.set_xticks(sorted(table["epoch"].unique()))
-        panel.text(0.05, 0.97, f"block {block}", transform=panel.transAxes, va="top")
+        panel.set_title(f"block {block}")
         panel.grid(True, axis="y")
     np.atleast_2d(axes)[0, 0].set_ylabel("similarity to the teacher (CKA)")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
