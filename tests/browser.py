@@ -118,9 +118,17 @@ def complaints(page: Page) -> list[str]:
 
 
 def views(page: Page) -> list[Locator]:
-    """The outputs that hold a picture with its sliders (a progress bar holds neither)."""
-    outputs = page.locator(".jp-Notebook .jp-OutputArea-output:has(.jupyter-widgets img)")
+    """The outputs that hold a picture with its sliders (a progress bar holds neither; a bench draws when it trains)."""
+    outputs = page.locator(".jp-Notebook .jp-OutputArea-output:has(.jupyter-widgets img):not(:has(.labkit-bench))")
     return [outputs.nth(number) for number in range(outputs.count())]
+
+
+def run_cell(page: Page, words: str) -> Locator:
+    """Run the code cell that holds these words; its outputs."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=words).first
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    return cell.locator(".jp-OutputArea")
 
 
 def sliders(view: Locator) -> list[Locator]:

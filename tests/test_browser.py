@@ -84,6 +84,26 @@ def test_run_all_and_every_slider_moves_its_picture(number, page, url, folder):
     assert browser.complaints(page) == []
 
 
+def test_a_reader_guesses_and_trains_on_the_bench(page, url, folder):
+    path = copy_notebook(find_notebook("05"), folder, outputs=False)
+    browser.run_all(page, url, path.name)
+    guess = page.locator(".labkit-guess").first
+    guess.scroll_into_view_if_needed()
+    browser.move(browser.sliders(guess)[0])
+    guess.get_by_role("button", name="My guess").click()
+    guess.get_by_role("button", name="Noted").wait_for()
+    browser.run_cell(page, "perfect.reveal(").get_by_text("Your guess:").wait_for()
+    bench = page.locator(".labkit-bench")
+    bench.scroll_into_view_if_needed()
+    before = browser.picture(bench)
+    bench.get_by_role("button", name="Train").click()
+    bench.get_by_text("of the test clips").wait_for(timeout=1000 * browser.RUN_SECONDS)
+    assert browser.changed(bench, before)
+    bench.screenshot(path=ARTEFACTS / "bench.png")
+    guess.screenshot(path=ARTEFACTS / "guess.png")
+    assert browser.complaints(page) == []
+
+
 WRONG = {
     "error or warning": "1 / 0",
     "lost widget": "display({'application/vnd.jupyter.widget-view+json': {'model_id': 'nobody'}}, raw=True)",

@@ -45,8 +45,9 @@ def tries(table: pd.DataFrame) -> Figure:
 
     A row an epoch: "label", "epoch", "loss", "accuracy" in %, and "test" in % or NaN, which stands in the legend.
     """
-    figure, axes = fixed_figure(PAGE, 2.9, columns=2, left=0.55, bottom=0.45, top=0.75, across=0.7)
     runs = list(table.groupby("label", sort=False))
+    legend = 0.25 + 0.17 * -(-len(runs) // 2)
+    figure, axes = fixed_figure(PAGE, 2.15 + legend, columns=2, left=0.55, bottom=0.45, top=legend, across=0.7)
     for number, (label, rows) in enumerate(runs):
         last, test = number == len(runs) - 1, rows["test"].iloc[0]
         look = {"color": PLAIN[number % len(PLAIN)], "linestyle": LOOKS[number % len(LOOKS)][1],

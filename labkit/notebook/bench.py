@@ -183,7 +183,8 @@ class Bench:
         train.on_click(begin)
         stop.on_click(lambda _button: halt.set())
         draw()
-        return VBox([*bound.values(), HBox([train, stop, told]), picture], layout=Layout(align_items="flex-start"))
+        box = VBox([*bound.values(), HBox([train, stop, told]), picture], layout=Layout(align_items="flex-start"))
+        return box.add_class("labkit-bench")
 
 
 def _reading(outputs: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ class Guess:
                 button.description = "Noted"
 
         button.on_click(commit)
-        return VBox([told, self._asked, button])
+        return VBox([told, self._asked, button]).add_class("labkit-guess")
 
     def reveal(self, found: str | float) -> None:
         """Show what came out, beside the guess if there is one."""
