@@ -57,10 +57,10 @@ class Lab:
     profile: Profile
     seed: int = 0
     dry: bool = False  # look at runs without training those that are missing
-    # told a training's title and `fit.Position` after each epoch, in the place of a progress bar
-    watch: Callable[[str, Any], None] | None = None
     root: Path | None = None  # the data root that the clips were prepared from
     data_name: str = EMBEDDED  # shown beside every result
+    # told a training's title and `fit.Position` after each epoch, in the place of a progress bar
+    watch: Callable[[str, Any], None] | None = None
 
     @property
     def num_classes(self) -> int:
