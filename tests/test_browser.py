@@ -97,7 +97,7 @@ def test_a_reader_guesses_and_trains_on_the_bench(page, url, folder):
     bench.scroll_into_view_if_needed()
     before = browser.picture(bench)
     bench.get_by_role("button", name="Train").click()
-    bench.get_by_text("of the test clips").wait_for(timeout=1000 * browser.RUN_SECONDS)
+    bench.get_by_text("of the validation clips").wait_for(timeout=1000 * browser.RUN_SECONDS)
     assert browser.changed(bench, before)
     bench.screenshot(path=ARTEFACTS / "bench.png")
     guess.screenshot(path=ARTEFACTS / "guess.png")

@@ -43,16 +43,16 @@ def training_curves(histories: Mapping[str, tuple[str, Sequence[dict] | Sequence
 def tries(table: pd.DataFrame) -> Figure:
     """Loss and validation accuracy by epoch of several trainings: the last one strong, those before it faint.
 
-    A row an epoch: "label", "epoch", "loss", "accuracy" in %, and "test" in % or NaN, which stands in the legend.
+    A row an epoch: "label", "epoch", "loss", "accuracy" in %, of which the last stands in the legend.
     """
     runs = list(table.groupby("label", sort=False))
     legend = 0.25 + 0.17 * -(-len(runs) // 2)
     figure, axes = fixed_figure(PAGE, 2.15 + legend, columns=2, left=0.55, bottom=0.45, top=legend, across=0.7)
     for number, (label, rows) in enumerate(runs):
-        last, test = number == len(runs) - 1, rows["test"].iloc[0]
+        last = number == len(runs) - 1
         look = {"color": PLAIN[number % len(PLAIN)], "linestyle": LOOKS[number % len(LOOKS)][1],
                 "alpha": 1.0 if last else 0.45, "linewidth": 2.0 if last else 1.0}  # fmt: skip
-        said = str(label) if pd.isna(test) else f"{label}: test {test:.0f} %"
+        said = f"{label}: {rows['accuracy'].iloc[-1]:.0f} %"
         for panel, column in zip(axes[0], ("loss", "accuracy"), strict=True):
             panel.plot(rows["epoch"], rows[column], label=said, **look)
     for panel, words in zip(axes[0], ("training loss", "validation accuracy (%)"), strict=True):
