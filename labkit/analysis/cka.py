@@ -77,11 +77,6 @@ def by_position(maps: Features) -> Examples:
     return rearrange(maps, "n c h w -> (n h w) c")
 
 
-def block_similarity(first: Sequence[Features], second: Sequence[Features]) -> list[float]:
-    """`cka` of two streams' maps, block by block, position by position."""
-    return [cka(by_position(one), by_position(other)) for one, other in zip(first, second, strict=True)]
-
-
 # -- over people -----------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ from ..lab import EMBEDDED, Lab
 from ..runs import Run
 from ..tools.progress import watched
 from .display import SCREEN, display_picture, show
-from .widgets import SCREEN_DPI, Choice, Range, Setting
+from .widgets import SCREEN_DPI, Choice, Range, Setting, whole_setting
 
 ACTIONS = 6  # without known pairs: this many of the first classes
 PEOPLE = 4  # of the training people, to validate on: one person's clips make a curve of steps
@@ -79,8 +79,8 @@ class Bench:
     """Settings to turn, and what a short training makes of them.
 
     `train(lab, **setting)` makes one try and returns its run. `tries` are the settings of the committed picture; a
-    control that one leaves out stands where it starts. The last reading of a run is the one that is drawn: of step 3
-    "alone".
+    control that one leaves out stands where it starts. What is drawn of step 3 is the reading "alone", of all else the
+    one that chooses the epoch.
     """
 
     def __init__(self, lab: Lab, train: Callable[..., Run], controls: Mapping[str, Range | Choice],
@@ -88,21 +88,13 @@ class Bench:
         self.lab, self.train, self.controls, self.chosen = lab, train, dict(controls), list(tries)
         self.tries: list[Try] = []
 
-    def setting(self, **changes: Any) -> Setting:
-        """The whole setting, where each control that is not named stands at its start."""
-        setting: Setting = {}
-        for name, control in self.controls.items():
-            setting[name] = control.checked(name, changes.get(name, control.first()), setting)
-        return setting
-
     def label(self, setting: Setting) -> str:
         """As "rate 0.001, epochs 12"."""
-        said = {name: f"{value:g}" if isinstance(value, float) else value for name, value in setting.items()}
-        return ", ".join(f"{name} {value}" for name, value in said.items())
+        return ", ".join(f"{name} {control.named(setting[name])}" for name, control in self.controls.items())
 
     def attempt(self, watch: Callable[[str, Try], None] | None = None, **changes: Any) -> Try:
         """Make one try, or load it. `watch` is told each training's title and its curve so far, and may raise."""
-        setting = self.setting(**changes)
+        setting = whole_setting(self.controls, changes)
         one = Try(self.label(setting))
 
         def told(title: str, position: Any) -> None:  # of the try itself, and before it of what it starts from
@@ -115,7 +107,7 @@ class Bench:
 
     def table(self, running: Try | None = None) -> pd.DataFrame:
         """All tries so far, a row an epoch, and last the one that is running."""
-        shown = [*self.tries, *([running] if running else [])]
+        shown = [*self.tries, running] if running else self.tries
         return pd.concat([one.table() for one in shown if one.epochs], ignore_index=True)
 
     def figure(self, running: Try | None = None) -> Figure:
@@ -143,7 +135,8 @@ class Bench:
         """Controls, "Train" and "Stop", and the picture, which grows with every epoch; None when nobody watches."""
         if not watched():
             return None
-        bound = {name: control.widget(self.setting()) for name, control in self.controls.items()}
+        start = whole_setting(self.controls, {})
+        bound = {name: control.widget(start) for name, control in self.controls.items()}
         train, stop = Button(description="Train", icon="play"), Button(description="Stop", icon="stop", disabled=True)
         told, halt = Label(), Event()
         picture = Image(format="png", layout=Layout(max_width="100%"))

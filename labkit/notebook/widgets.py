@@ -100,6 +100,20 @@ class Choice:
         return SelectionSlider(options=options, value=self.first(), description=self.label, **_LOOK)
 
 
+def whole_setting(controls: Mapping[str, Range | Choice], changes: Setting) -> Setting:
+    """These changes, and every other control where it starts.
+
+    Raises LabError for a control there is not, or a value that it cannot take.
+    """
+    if unknown := sorted(set(changes) - set(controls)):
+        known = ", ".join(controls)
+        raise LabError.mismatch(None, f"a control among {known}", ", ".join(unknown), "correct the name")
+    setting: Setting = {}
+    for name, control in controls.items():
+        setting[name] = control.checked(name, changes.get(name, control.first()), setting)
+    return setting
+
+
 class View:
     """Something to look at under changing settings.
 
@@ -119,14 +133,8 @@ class View:
         return ", ".join(f"{control.label}: {control.named(setting[name])}" for name, control in self.controls.items())
 
     def setting(self, **changes: Any) -> Setting:
-        """The whole setting; LabError for a control there is not, or a value that it cannot take."""
-        if unknown := sorted(set(changes) - set(self.controls)):
-            known = ", ".join(self.controls)
-            raise LabError.mismatch(None, f"a control among {known}", ", ".join(unknown), "correct the name")
-        setting: Setting = {}
-        for name, control in self.controls.items():
-            setting[name] = control.checked(name, changes.get(name, control.first()), setting)
-        return setting
+        """See `whole_setting`."""
+        return whole_setting(self.controls, changes)
 
     def twin(self) -> Figure:
         """The chosen settings side by side, for everyone who has no kernel."""
