@@ -111,9 +111,7 @@ def estimate_ratio(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarr
     return float((np.median(rx) + np.median(ry)) / 2)
 
 
-def fit_alignment(
-    depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio"
-) -> Alignment:
+def fit_alignment(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio") -> Alignment:
     """The alignment of one clip from its joints, arguments as in `pair_ratios` (supplement, section 2).
 
     "ratio": the paper's, one scale for both axes. "affine": one scale per axis, by robust least
@@ -132,9 +130,7 @@ def fit_alignment(
     return align_points(depth_xy, color_xy, tracked, method)
 
 
-def align_points(
-    depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio"
-) -> Alignment:
+def align_points(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio") -> Alignment:
     """As `fit_alignment`, from as few points as there are.
 
     The offset is the median over joints of depth - color / ratio; the paper does not say which.
@@ -206,9 +202,7 @@ def registration_error(alignment: Alignment, depth_xy: np.ndarray, color_xy: np.
     return np.linalg.norm(np.asarray(depth_xy, float) - alignment.to_depth(color_xy), axis=-1)
 
 
-def align_pair(
-    color: np.ndarray, depth: np.ndarray, alignment: Alignment, size: int
-) -> tuple[np.ndarray, np.ndarray]:
+def align_pair(color: np.ndarray, depth: np.ndarray, alignment: Alignment, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Crop both images to what both show and resize to (size, size); the aspect is not kept.
 
     `color` (H, W, 3) uint8 is averaged over area; `depth` (h, w) uint16 millimetres takes the

@@ -180,8 +180,16 @@ MINI = replace(
     clips=replace(PAPER.clips, size=64, modalities=("rgb", "depth", "flow", "skeleton", "layout"), flip="turns"),
     model=replace(PAPER.model, backbone="resnet18", width=16, stem="small", pretrained=False),
     distill=DistillConfig(),
-).steps(epochs=12, batch_size=16, optimizer="adamw", lr=4e-3, schedule="onecycle", weight_decay=1e-2, bn_momentum=0.1,
-        selection="last")  # a one-cycle schedule ends at rest, and 36 validation clips tell epochs apart to 8 points
+).steps(
+    epochs=12,
+    batch_size=16,
+    optimizer="adamw",
+    lr=4e-3,
+    schedule="onecycle",
+    weight_decay=1e-2,
+    bn_momentum=0.1,
+    selection="last",
+)  # a one-cycle schedule ends at rest, and 36 validation clips tell epochs apart to 8 points
 # Rates and epochs of steps 2 to 4 were chosen there, too: tests/calibration/rates.csv. In most epochs of step 1 three
 # frames of a clip are enough, for three fifths of the work. Step 2 starts from streams that know their task: at 3e-3
 # its loss jumps and its RGB branch falls below row 2. Step 3 shows a stream another modality than it knows, and needs

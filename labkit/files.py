@@ -155,6 +155,4 @@ def sha256_file(path: str | os.PathLike) -> str:
 
 def sha256_json(value: Any) -> str:
     """Hash of a value's canonical JSON: the same for equal values on any machine."""
-    return sha256_bytes(
-        json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("utf-8")
-    )
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("utf-8"))

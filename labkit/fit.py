@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -354,7 +355,7 @@ class Taught:
             parts = []
             for start in range(0, len(ids), TEST_BATCH):
                 batch = self.batches.view(ids[start : start + TEST_BATCH], mirrored)
-                parts.append(_each(lambda value, size=len(batch.ids): _to_clips(value, size), self._ask(batch)))
+                parts.append(_each(partial(_to_clips, clips=len(batch.ids)), self._ask(batch)))
                 size = sum({id(t): t.nbytes for t in tree_leaves(parts[0]) if isinstance(t, Tensor)}.values())
                 if 2 * len(ids) / min(TEST_BATCH, len(ids)) * size > KEPT_BYTES:
                     self._open = False

@@ -79,9 +79,7 @@ def hallucination_loss(
         raise LabError.mismatch(None, "reduction sum, mean or clip", repr(reduction), "use one of them")
     num_clips, rest = divmod(len(gap), num_frames)
     if rest or not num_clips:
-        raise LabError.mismatch(
-            None, f"a multiple of {num_frames} maps", len(gap), "set num_frames to the clips'"
-        )
+        raise LabError.mismatch(None, f"a multiple of {num_frames} maps", len(gap), "set num_frames to the clips'")
     return total / num_clips
 
 
@@ -145,24 +143,18 @@ Terms = dict[str, Tensor]
 Objective = Callable[[StreamOutput, StreamOutput, Tensor, DistillConfig], Terms]
 
 
-def learn_labels(
-    student: StreamOutput, teacher: StreamOutput | None, labels: Labels, config: DistillConfig
-) -> Terms:
+def learn_labels(student: StreamOutput, teacher: StreamOutput | None, labels: Labels, config: DistillConfig) -> Terms:
     """Cross-entropy to the labels, no teacher: the control of equal training."""
     return {"total": F.cross_entropy(student.logits, labels)}
 
 
-def learn_features(
-    student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig
-) -> Terms:
+def learn_features(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
     """Eq. 3: the teacher's maps alone; the classifier gets no gradient. "hall" is before the weight."""
     hall = _hall(student, teacher, labels, config)
     return {"hall": hall, "total": config.hall_weight * hall}
 
 
-def learn_soft_labels(
-    student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig
-) -> Terms:
+def learn_soft_labels(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
     """Eq. 5: labels and the teacher's soft targets."""
     return {"total": _general(student, teacher, labels, config)}
 

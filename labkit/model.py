@@ -178,9 +178,7 @@ class Stream(nn.Module):
     ) -> StreamOutput:
         """`signals` are another stream's, one per block, None for a block without connection."""
         if clip.shape[1] != self.num_frames:
-            raise LabError.mismatch(
-                None, f"{self.num_frames} frames a clip", clip.shape[1], "set num_frames alike"
-            )
+            raise LabError.mismatch(None, f"{self.num_frames} frames a clip", clip.shape[1], "set num_frames alike")
         return self.finish(self.begin(clip), signals, connection)
 
     def begin(self, clip: Clip) -> Features:
@@ -335,9 +333,7 @@ class Backbone(ResNet):
             like = get_model(name, weights=None)
         if width < 1 or width * like.base_width < 64:
             least = -(-64 // like.base_width)
-            raise LabError.mismatch(
-                None, f"a width of {least} or more for {name}", width, "set a larger width"
-            )
+            raise LabError.mismatch(None, f"a width of {least} or more for {name}", width, "set a larger width")
         self.name, self.width = name, width  # _make_layer reads it while the next call runs
         layers = [like.layer1, like.layer2, like.layer3, like.layer4]
         super().__init__(

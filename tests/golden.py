@@ -1,7 +1,7 @@
 """The numbers that `TRAINING_VERSION` stands for: every step on the tiny lab, in double precision.
 
-    python tests/golden.py           prints them
-    python tests/golden.py --write   keeps them in golden.json, after TRAINING_VERSION was raised
+python tests/golden.py           prints them
+python tests/golden.py --write   keeps them in golden.json, after TRAINING_VERSION was raised
 """
 
 from __future__ import annotations

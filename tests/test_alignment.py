@@ -218,9 +218,7 @@ def test_fallback_scales_with_the_resolution():
     full = kinect_alignment(KINECT_DEPTH, KINECT_COLOR).crop_boxes(KINECT_DEPTH, KINECT_COLOR)
     sizes = (85, 71), (320, 180)
     small = kinect_alignment(*sizes).crop_boxes(*sizes)
-    for box, small_box, size, small_size in zip(
-        full, small, (KINECT_DEPTH, KINECT_COLOR), sizes, strict=True
-    ):
+    for box, small_box, size, small_size in zip(full, small, (KINECT_DEPTH, KINECT_COLOR), sizes, strict=True):
         np.testing.assert_allclose(np.divide(box, size * 2), np.divide(small_box, small_size * 2), atol=1e-9)
 
 
@@ -249,8 +247,7 @@ def test_crop_boxes_show_the_same_and_all_of_it(scale, offset, depth_size, color
     except LabError as error:
         assert "overlap" in str(error)
         overlap = [
-            min(d, o + c / s) - max(0, o)
-            for d, c, s, o in zip(depth_size, color_size, scale, offset, strict=True)
+            min(d, o + c / s) - max(0, o) for d, c, s, o in zip(depth_size, color_size, scale, offset, strict=True)
         ]
         assert min(overlap) < 1
         return

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from tiny import tiny_lab
 
 from labkit.data.splits import Split
 from labkit.experiments import committed
@@ -17,7 +18,6 @@ from labkit.notebook.bench import Bench, few_actions
 from labkit.notebook.guess import Guess
 from labkit.notebook.widgets import Choice
 from labkit.trainers import train_stream
-from tiny import tiny_lab
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def waited(box, told, until: str, seconds: float = 60.0) -> str:
 def test_the_live_bench_trains_draws_and_keeps_earlier_tries(bench, monkeypatch):
     monkeypatch.setenv("LABKIT_PROGRESS", "bar")
     box = bench.live()
-    rate, epochs = box.children[:2]
+    rate = box.children[0]
     assert "of the validation clips" in pressed(box, "%")
     first = box.children[-1].value
     rate.value = 1e-3

@@ -39,12 +39,8 @@ def labkit(*arguments: str, **options) -> subprocess.CompletedProcess:
 @pytest.mark.quick
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("data", "--help"), ("run", "--help")])
 def test_help_loads_nothing_heavy(arguments, capsys):
-    code = (
-        f"import sys; from labkit.cli.main import main\ntry: main({list(arguments)!r})\nexcept SystemExit: pass\n"
-    )
-    heavy = (
-        "print(sorted({'torch', 'torchvision', 'numpy', 'pandas', 'papermill', 'cv2'} & set(sys.modules)))"
-    )
+    code = f"import sys; from labkit.cli.main import main\ntry: main({list(arguments)!r})\nexcept SystemExit: pass\n"
+    heavy = "print(sorted({'torch', 'torchvision', 'numpy', 'pandas', 'papermill', 'cv2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code + heavy], capture_output=True, text=True, timeout=100)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
     assert "labkit" in done.stdout
@@ -114,9 +110,7 @@ def test_signals_end_it_with_their_status(number, status):
         "home.find_home = lambda home: print('ready', flush=True) or time.sleep(60)\n"
         "raise SystemExit(main(['doctor']))"
     )
-    runner = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    runner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert runner.stdout.readline() == "ready\n"
     runner.send_signal(number)
     _, errors = runner.communicate(timeout=60)
@@ -217,9 +211,7 @@ class Stage:
         return [series.NotebookRecord(f"{n:02d}", state) for n, state in enumerate(self.states)]
 
     def results_table(self, bench, seeds):
-        return pd.DataFrame(
-            {"target": ["table2:1", "control:8"], "paper": [70.44, None], "ours": [None, 55.555]}
-        )
+        return pd.DataFrame({"target": ["table2:1", "control:8"], "paper": [70.44, None], "ours": [None, 55.555]})
 
 
 @pytest.fixture
@@ -319,9 +311,7 @@ def test_parallel_jobs_share_the_cores(home, monkeypatch):
 def puppets(tmp_path_factory):
     """One subject of each side, two cameras: 48 clips at the coarsest scale."""
     root = tmp_path_factory.mktemp("root")
-    return make_puppets(
-        root, PuppetsConfig(subjects=(2, 3), cameras=(1, 2), scale=16), workers=1, progress=False
-    )
+    return make_puppets(root, PuppetsConfig(subjects=(2, 3), cameras=(1, 2), scale=16), workers=1, progress=False)
 
 
 def test_check_counts_clips_and_reasons(puppets, tmp_path, capsys):
@@ -345,9 +335,7 @@ def test_check_counts_clips_and_reasons(puppets, tmp_path, capsys):
 
 
 def test_prepare_builds_the_store_beside_or_elsewhere(puppets, tmp_path, capsys):
-    assert (
-        cli.main(["data", "prepare", str(puppets), "--profile", "smoke", "--store", str(tmp_path / "s")]) == 0
-    )
+    assert cli.main(["data", "prepare", str(puppets), "--profile", "smoke", "--store", str(tmp_path / "s")]) == 0
     told = capsys.readouterr().out
     assert f"48 clips in {tmp_path / 's'}" in told and re.search(r"\b1 +2 +24\b", told)
     assert len(ClipStore(tmp_path / "s")) == 48 and "offset_x, px" in told and "residual, px" in told

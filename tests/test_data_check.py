@@ -57,6 +57,7 @@ def edit(root: Path, clip: str, change: Callable[[Skeleton], Skeleton]) -> None:
 
 def with_body(skeleton: Skeleton, frames: slice = slice(None), *, still: bool = False, aside: float = 0.7) -> Skeleton:
     """A second body in the next slot: the first one's twin a step aside, moving or frozen."""
+
     def twin(array: np.ndarray, empty: float) -> np.ndarray:
         added = np.full_like(array[:, :1], empty)
         added[frames] = array[:1, :1] if still else array[frames, :1]

@@ -250,7 +250,8 @@ def test_the_terms_add_up_to_the_lab_s_loss(monkeypatch):
         view.draw([view.setting(clip=1, temperature=5.0, imitation=0.3, maps=0.2, form=form)])
         (opinion,), (terms,), *_ = seen[-1]
         general = losses.generalized_distillation_loss(
-            student[1:2], teacher[1:2], torch.tensor([1]), imitation=0.3, temperature=5, **options)
+            student[1:2], teacher[1:2], torch.tensor([1]), imitation=0.3, temperature=5, **options
+        )
         assert sum(terms.values()) == pytest.approx(0.8 * general.item() + 0.2 * 6.0, rel=1e-5)
         assert opinion["target"].sum() == pytest.approx(1)
         assert opinion["target"][1] == pytest.approx(0.7 + 0.3 * opinion["teacher"][1])

@@ -24,18 +24,14 @@ def a_table(**ours: float) -> pd.DataFrame:
         value = ours.get(name.replace(":", "_"))
         bounds = {"ours": value, "low": value and value - 4, "high": value and value + 3}
         paper = target.paper.get("cross-subject")
-        rows.append(
-            {"target": name, "model": target.named, "tested on": target.tested_on, "paper": paper, **bounds}
-        )
+        rows.append({"target": name, "model": target.named, "tested on": target.tested_on, "paper": paper, **bounds})
     return pd.DataFrame(rows)
 
 
 def plotted(axes, color: str) -> set[float]:
     """x of every single marker of that colour."""
     return {
-        float(line.get_xdata()[0])
-        for line in axes.lines
-        if line.get_color() == color and len(line.get_xdata()) == 1
+        float(line.get_xdata()[0]) for line in axes.lines if line.get_color() == color and len(line.get_xdata()) == 1
     }
 
 
@@ -52,9 +48,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
 def test_pictures_are_byte_stable_too():
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
     for kind in ("svg", "pdf", "png"):
-        first, second = (
-            style.picture_bytes(figures.contact_sheet(frames, frames, "ab"), kind) for _ in range(2)
-        )
+        first, second = (style.picture_bytes(figures.contact_sheet(frames, frames, "ab"), kind) for _ in range(2))
         assert first == second
 
 
@@ -71,9 +65,7 @@ def test_files_carry_the_caption_and_neither_date_nor_version(tmp_path):
     for path in paths:
         content = path.read_bytes()
         assert caption.encode() in content, path.suffix
-        assert not re.search(rb"matplotlib v?\d|CreationDate|dc:date|Software", content, re.IGNORECASE), (
-            path.suffix
-        )
+        assert not re.search(rb"matplotlib v?\d|CreationDate|dc:date|Software", content, re.IGNORECASE), path.suffix
 
 
 def test_the_csv_holds_the_plotted_numbers(tmp_path):
@@ -131,9 +123,7 @@ BLIND = {
 @pytest.mark.parametrize("vision", BLIND)
 def test_roles_can_be_told_apart_without_one_kind_of_cone(vision):
     def seen(color):
-        linear = np.array(
-            [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
-        )
+        linear = np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)])
         return np.clip(np.array(BLIND[vision]) @ linear, 0, 1) ** (1 / 2.4)
 
     for one, other in combinations(style.ROLES, 2):
@@ -227,9 +217,7 @@ def test_comparisons_fill_only_what_excludes_zero():
     rows = [("table2:15", "table2:2", 12, 9, 15), ("table2:15", "control:15", -1, -4, 2)]
     table = pd.DataFrame(rows, columns=["target", "minus", "difference", "low", "high"])
     axes = figures.comparisons(table).axes[0]
-    faces = {
-        line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if line.get_marker() in "^v"
-    }
+    faces = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if line.get_marker() in "^v"}
     assert faces == {12: style.ROLES["rgb_only"], -1: "white"}
 
 
@@ -365,10 +353,7 @@ def test_overlay_shows_each_method_in_its_own_panel():
 
 
 def test_curves_are_those_of_the_histories():
-    epochs = [
-        {"epoch": e, "total": 3.0 - e, "validation fused": 0.1 * e, "validation source": 0.0}
-        for e in range(3)
-    ]
+    epochs = [{"epoch": e, "total": 3.0 - e, "validation fused": 0.1 * e, "validation source": 0.0} for e in range(3)]
     loss, accuracy = figures.training_curves({"both": ("two_stream", epochs)}).axes
     assert list(loss.lines[0].get_ydata()) == [3, 2, 1]
     assert list(accuracy.lines[0].get_ydata()) == pytest.approx([0, 10, 20])

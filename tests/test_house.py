@@ -125,17 +125,11 @@ def findings(source: str, *, package: bool) -> list[str]:
     for node in ast.walk(tree):
         rules: list[str] = []
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = (
-                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            )
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             rules += [f"imports {name}" for name in names if name.split(".")[0] in UNPICKLERS]
         if isinstance(node, ast.Call):
             rules += [*_unsafe(node), *_without_encoding(node)]
-            if (
-                package
-                and id(node) not in atomic
-                and not re.search(r"\b(temporary|buffer)\b", ast.unparse(node))
-            ):
+            if package and id(node) not in atomic and not re.search(r"\b(temporary|buffer)\b", ast.unparse(node)):
                 rules += _writes(node)
         if rules and (package or "# hostile" not in lines[node.lineno - 1]):
             found += [f"{node.lineno}: {rule}" for rule in rules]
@@ -207,9 +201,7 @@ def test_notebooks_keep_the_rules(path):
     for cell in cells:
         if cell["cell_type"] == "code":
             code = "".join(cell["source"])
-            plain = "".join(
-                line for line in code.splitlines(True) if not line.lstrip().startswith(("%", "!"))
-            )
+            plain = "".join(line for line in code.splitlines(True) if not line.lstrip().startswith(("%", "!")))
             assert findings(plain, package=False) == []
 
 
@@ -290,11 +282,7 @@ SOMEBODYS_HOME = re.compile(r"/(?:home|Users)/[\w.-]+|/root/|[A-Z]:\\+Users\\|/w
 
 def project_files() -> Iterator[Path]:
     for top in ROOT.iterdir():
-        if (
-            top.name not in SKIPPED
-            and not top.name.endswith(".egg-info")
-            and not top.name.startswith(".ruff")
-        ):
+        if top.name not in SKIPPED and not top.name.endswith(".egg-info") and not top.name.startswith(".ruff"):
             for path in [top] if top.is_file() else top.rglob("*"):
                 if path.is_file() and path.suffix in TEXT and not SKIPPED & set(path.parts):
                     yield path

@@ -147,9 +147,7 @@ def test_the_released_balance_in_other_words():
 def test_extreme_logits_stay_finite(scale, temperature):
     """An explicit log of a softmax would be minus infinity here."""
     student = torch.tensor([[-scale, scale, 0.0]], requires_grad=True)
-    loss = generalized_distillation_loss(
-        student, -student.detach(), torch.tensor([0]), temperature=temperature
-    )
+    loss = generalized_distillation_loss(student, -student.detach(), torch.tensor([0]), temperature=temperature)
     loss.backward()
     assert loss.isfinite()
     assert student.grad.isfinite().all()
@@ -178,9 +176,7 @@ def test_wrong_settings_are_named():
         hallucination_loss(maps[:4], maps[:4], reduction="clip")
 
 
-@pytest.mark.parametrize(
-    "function", [generalized_distillation_loss, distillation_loss], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("function", [generalized_distillation_loss, distillation_loss], ids=lambda f: f.__name__)
 def test_shapes_hold_at_run_time(function, logits, maps):
     checked = jaxtyped(typechecker=beartype)(function)
     given_maps = maps if function is distillation_loss else ()

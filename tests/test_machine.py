@@ -15,9 +15,7 @@ def test_describe_is_plain_json_and_names_every_requirement(tmp_path):
     facts = machine.describe(tmp_path)
     assert json.loads(json.dumps(facts)) == facts
     assert {"torch", "torchvision", "papermill", "opencv-python-headless"} <= facts["packages"].keys()
-    assert (
-        facts["cores"] >= 1 and facts["memory_gb"] > facts["memory_free_gb"] > 0 and facts["disk_free_gb"] > 0
-    )
+    assert facts["cores"] >= 1 and facts["memory_gb"] > facts["memory_free_gb"] > 0 and facts["disk_free_gb"] > 0
 
 
 def test_home_is_found_upwards_or_named(tmp_path, monkeypatch):

@@ -432,8 +432,7 @@ def test_frozen_stays_frozen():
     """After `train()` of the pair and an update, neither parameters nor batch statistics moved."""
     pair = TwoStream(freeze(small_stream(1)), small_stream(2))
     before = {
-        role: {n: t.clone() for n, t in getattr(pair, role).state_dict().items()}
-        for role in ("source", "target")
+        role: {n: t.clone() for n, t in getattr(pair, role).state_dict().items()} for role in ("source", "target")
     }
     optimizer = torch.optim.SGD([p for p in pair.parameters() if p.requires_grad], lr=0.1)
     pair.train()
@@ -443,9 +442,7 @@ def test_frozen_stays_frozen():
     optimizer.step()
     for name, value in pair.source.state_dict().items():
         assert torch.equal(value, before["source"][name]), name
-    moved = [
-        n for n, value in pair.target.state_dict().items() if not torch.equal(value, before["target"][n])
-    ]
+    moved = [n for n, value in pair.target.state_dict().items() if not torch.equal(value, before["target"][n])]
     assert "backbone.bn1.running_mean" in moved
     assert "temporal.0.weight" in moved
 

@@ -85,9 +85,7 @@ for value, process in ordered_map(square, range(10**5), 2):
 
 def test_workers_die_with_their_parent():
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment)
     workers = [int(parent.stdout.readline()) for _ in range(2)]
     parent.kill()
     parent.wait()

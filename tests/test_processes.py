@@ -31,7 +31,10 @@ def start(command: list[str], **options) -> subprocess.Popen:
 
 
 def launch(
-    root: Path, batch_size: int = 6, precision: str = "double", where: tuple[str, ...] = ONE_MACHINE,
+    root: Path,
+    batch_size: int = 6,
+    precision: str = "double",
+    where: tuple[str, ...] = ONE_MACHINE,
     **options,
 ) -> subprocess.Popen:
     """`accelerate launch` with two processes in all; without GPUs they are on CPUs."""

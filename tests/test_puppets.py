@@ -234,9 +234,7 @@ def test_the_index_hash_covers_every_byte_and_follows_the_config(tiny, tmp_path)
     assert check_puppets(tiny) == read_json(tiny / "puppets.json")["index_sha256"]
     config = replace(TINY, subjects=(1,))
     hashes = set()
-    for number, change in enumerate(
-        ({}, {"seed": 1}, {"subjects": (2,)}, {"nuisance": PuppetNuisance(clutter=0)})
-    ):
+    for number, change in enumerate(({}, {"seed": 1}, {"subjects": (2,)}, {"nuisance": PuppetNuisance(clutter=0)})):
         root = make_puppets(tmp_path / str(number), replace(config, **change), workers=1, progress=False)
         hashes.add(read_json(root / "puppets.json")["index_sha256"])
     assert len(hashes) == 4

@@ -107,7 +107,6 @@ def test_how_often_intervals_hold_the_truth_is_said_alike():
     assert min(from_three_seeds) > 0.925 and max(from_three_seeds) < 0.965
 
 
-
 # -- tables ----------------------------------------------------------------------------------------
 
 

@@ -27,8 +27,22 @@ LIGHT = [path for path in NOTEBOOKS if tagged(path)]
 
 
 def run_nbval(path: Path, home: Path, seconds: float = CELL_SECONDS) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(home), "-p", "no:cacheprovider",
-               "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={seconds:g}", "--color=no", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(home),
+        "-p",
+        "no:cacheprovider",
+        "--nbval-lax",
+        "--nbval-current-env",
+        f"--nbval-cell-timeout={seconds:g}",
+        "--color=no",
+        str(path),
+    ]
     env = environment(home, LABKIT_PROGRESS="quiet")
     return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, encoding="utf-8")
 
@@ -52,8 +66,13 @@ def test_another_output_an_error_and_an_endless_cell_are_seen(tmp_path):
     make = nbformat.v4.new_code_cell
     said = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
     held = {"tags": [TAG]}
-    cells = [make("print(1)", outputs=said, metadata=held), make("print(2)", outputs=said),
-             make("print(2)", outputs=said, metadata=held), make("1 / 0"), make("import time; time.sleep(1000)")]
+    cells = [
+        make("print(1)", outputs=said, metadata=held),
+        make("print(2)", outputs=said),
+        make("print(2)", outputs=said, metadata=held),
+        make("1 / 0"),
+        make("import time; time.sleep(1000)"),
+    ]
     for number, cell in enumerate(cells, start=1):
         cell.execution_count = number
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "wrong.ipynb")

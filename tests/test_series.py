@@ -202,9 +202,7 @@ def test_order_follows_needs(tmp_path, capfd):
     assert [line[:2] for line in capfd.readouterr().err.splitlines()] == ["01", "00"]
 
 
-@pytest.mark.parametrize(
-    ("need", "told"), [("01_b", "need each other: 0._. -> 0._. -> 0._."), ("07_x", "'07_x'")]
-)
+@pytest.mark.parametrize(("need", "told"), [("01_b", "need each other: 0._. -> 0._. -> 0._."), ("07_x", "'07_x'")])
 def test_needs_that_cannot_be_met_are_refused(tmp_path, need, told):
     paths = [write(tmp_path, "00_a", needs=[need]), write(tmp_path, "01_b", needs=["00_a"])]
     with pytest.raises(LabError, match=told):
@@ -221,9 +219,7 @@ def test_a_damaged_notebook_is_refused(tmp_path, content):
 
 
 @given(
-    st.text(max_size=60)
-    | st.lists(st.text(max_size=20))
-    | st.dictionaries(st.text(max_size=9), st.text(max_size=9))
+    st.text(max_size=60) | st.lists(st.text(max_size=20)) | st.dictionaries(st.text(max_size=9), st.text(max_size=9))
 )
 def test_any_string_survives_injection(value):
     code = translate_parameters("python3", "python", {"value": value}, "Parameters")

@@ -192,13 +192,9 @@ def _replace_byte(data: bytes, k: int, n: int) -> bytes:
 
 DAMAGE = {
     "truncate": lambda data, k, n: data[: k % (len(data) + 1)],
-    "flip a bit": lambda data, k, n: (
-        _replace_byte(data, k, data[k % len(data)] ^ (1 << n % 8)) if data else data
-    ),
+    "flip a bit": lambda data, k, n: _replace_byte(data, k, data[k % len(data)] ^ (1 << n % 8)) if data else data,
     "replace a byte": _replace_byte,
-    "insert a byte": lambda data, k, n: (
-        data[: k % (len(data) + 1)] + bytes([n % 256]) + data[k % (len(data) + 1) :]
-    ),
+    "insert a byte": lambda data, k, n: data[: k % (len(data) + 1)] + bytes([n % 256]) + data[k % (len(data) + 1) :],
     "drop a line": _edit_lines(lambda lines, k, n: lines[:k] + lines[k + 1 :]),
     "repeat a line": _edit_lines(lambda lines, k, n: [*lines[:k], lines[k], *lines[k:]]),
     "swap two lines": _edit_lines(_swap),

@@ -83,9 +83,7 @@ def test_wilson_holds_the_proportion_and_solves_its_equation(counts):
         assert distance == pytest.approx(1.959964, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("count", "quantile"), [(2, 12.7062), (3, 4.30265), (4, 3.18245), (5, 2.77645), (31, 2.04227)]
-)
+@pytest.mark.parametrize(("count", "quantile"), [(2, 12.7062), (3, 4.30265), (4, 3.18245), (5, 2.77645), (31, 2.04227)])
 def test_seed_interval_uses_students_t(count, quantile):
     values = np.linspace(0.5, 0.6, count)
     found = seed_interval(values, bounds=None)
@@ -378,9 +376,7 @@ def test_gap_closed_of_clips(correctness):
     assert found.value == pytest.approx((middle.mean() - weak.mean()) / (strong.mean() - weak.mean()))
     rng, slow = np.random.default_rng(3), []
     for _ in range(3_000):  # a bootstrap over clips
-        a, b, c = (
-            model[pick].mean() for pick in [rng.integers(300, size=300)] for model in (middle, weak, strong)
-        )
+        a, b, c = (model[pick].mean() for pick in [rng.integers(300, size=300)] for model in (middle, weak, strong))
         slow.append((a - b) / (c - b))
     assert (found.low, found.high) == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.03)
     assert gap_closed(strong, weak, strong) == pytest.approx((1, 1, 1))

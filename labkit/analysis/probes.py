@@ -126,9 +126,7 @@ class Passage(NamedTuple):
     to_other: Tensor  # d branch / d other_sum
 
 
-def through_connection(
-    own_sum: Tensor, other_sum: Tensor, connection: str | None, strength: float = 1.0
-) -> Passage:
+def through_connection(own_sum: Tensor, other_sum: Tensor, connection: str | None, strength: float = 1.0) -> Passage:
     """A connection at the unit sums of both streams, before their ReLU; any shape, the same for both.
 
     `connection` as in `model.inject`, or "add" for comparison: f(u) + signal, which the paper does not have.

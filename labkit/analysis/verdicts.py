@@ -78,7 +78,7 @@ def word(claim: Claim, low: float, high: float) -> str:
         return "holds" if high <= claim.level else "fails" if low > claim.level else "undecided"
     if low > claim.level or high < claim.level:
         return "holds" if low > claim.level else "fails"
-    small = claim.kind == "above" and claim.level == 0 and -SMALL < low and high < SMALL
+    small = claim.kind == "above" and claim.level == 0 and low > -SMALL and high < SMALL
     return "small" if small else "undecided"
 
 

@@ -57,6 +57,7 @@ class Skeleton:
 
     def joints(self, least_state: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What `alignment` takes: depth_xy and color_xy (N, 25, 2), tracked (N, 25); a row is a body in a frame."""
+
         def rows(values: np.ndarray) -> np.ndarray:
             return values.reshape(-1, NUM_JOINTS, *values.shape[3:])
 

@@ -55,9 +55,7 @@ def ensemble_weights(
     "dataset": softmin of the mean cross-entropy, (teachers, 1); give it held-out clips.
     """
     if weighting not in ("uniform", "sample", "dataset"):
-        raise LabError.mismatch(
-            None, "weighting uniform, sample or dataset", repr(weighting), "use one of them"
-        )
+        raise LabError.mismatch(None, "weighting uniform, sample or dataset", repr(weighting), "use one of them")
     errors = _cross_entropies(teacher_logits, labels).detach()
     if weighting == "uniform":
         return torch.full_like(errors, 1 / len(errors))
@@ -96,9 +94,7 @@ def focal_channels(teacher: ChannelMaps, count: int) -> ChannelIndices:
     return teacher.mean(dim=(0, 2)).topk(count).indices
 
 
-def channel_distribution_loss(
-    student: ChannelMaps, teacher: ChannelMaps, *, temperature: float = 4.0
-) -> Scalar:
+def channel_distribution_loss(student: ChannelMaps, teacher: ChannelMaps, *, temperature: float = 4.0) -> Scalar:
     """FCKD-style: T^2 * KL of each channel's softmax over positions, mean over channels and clips.
 
     Inferred from channel-wise distillation, the family that the abstract's words point to.
@@ -173,9 +169,7 @@ def learn_pooled_features(student: StreamOutput, teacher: StreamOutput, labels: 
     return {"total": mars_loss(student.logits, labels, mine, theirs)}
 
 
-def joint_terms(
-    streams: dict[str, StreamOutput], objective: Objective, labels: Labels, config: DistillConfig
-) -> Terms:
+def joint_terms(streams: dict[str, StreamOutput], objective: Objective, labels: Labels, config: DistillConfig) -> Terms:
     """Hoffman et al. (CVPR 2016) for classification: all streams at once (Table 2, rows 3 to 5).
 
     The paper says: one stage, no connections, the ten extra terms of detection left to the reader.

@@ -99,9 +99,7 @@ def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[st
         bare(panel).imshow(color_image)
         _stick_figure(panel, color_xy, "white", "joint in the RGB image")
         _stick_figure(panel, mapped_xy[name], ROLES["depth"], "depth joint, mapped")
-        panel.set(
-            xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), xlabel=name
-        )
+        panel.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), xlabel=name)
     handles, labels = panel.get_legend_handles_labels()
     legend = figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=True)
     legend.get_frame().set(facecolor="#B0B0B0", edgecolor="none")

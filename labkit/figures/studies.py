@@ -140,9 +140,7 @@ def _curve(axes: Axes, table: pd.DataFrame, rivals: pd.DataFrame, corruption: Co
     axes.grid(True, axis="y")
 
 
-def _crossing(
-    axes: Axes, crossings: pd.DataFrame, rival: pd.Series, corruption: Corruption, words: bool
-) -> None:
+def _crossing(axes: Axes, crossings: pd.DataFrame, rival: pd.Series, corruption: Corruption, words: bool) -> None:
     """A ring where the curve crosses the rival's line, its interval along the severities, and its place in words."""
     row = crossings[(crossings["kind"] == corruption.kind) & (crossings["rival"] == rival["target"])].iloc[0]
     if pd.isna(row["severity"]):

@@ -127,9 +127,7 @@ def check_caption(caption: str, *more: str) -> None:
     known = (*DATA_SETS, *filter(None, more))
     if not any(name in caption for name in known):
         expected = f"a caption that names its data ({', '.join(known)})"
-        raise LabError.mismatch(
-            None, expected, repr(caption), "say in the caption where the numbers come from"
-        )
+        raise LabError.mismatch(None, expected, repr(caption), "say in the caption where the numbers come from")
 
 
 def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.DataFrame | None = None, *,

@@ -71,7 +71,8 @@ def check_later_loss() -> Iterator[Case]:
     """Exercise 7.1: the authors' later loss of both logits, both maps, the labels, T and the maps' weight."""
     z_h, z_d = torch.tensor([[[2, 0.5, -1], [0, 1, 0.5]], [[1, 2, 0.5], [3, 0, -2]]], dtype=torch.float64)
     a_h, a_d = torch.tensor([[1, 0, 2, 0.5, 3, 0, 4, 1], [0, 1, 2, 0, 0.5, 0.5, 1, 3]], dtype=torch.float64).reshape(
-        2, 4, 2, 1, 1)
+        2, 4, 2, 1, 1
+    )
     labels, T, w = torch.tensor([0, 1]), 4.0, 0.3
 
     def loss(z_h: torch.Tensor, z_d: torch.Tensor, a_h: torch.Tensor, a_d: torch.Tensor, **changes) -> torch.Tensor:
@@ -162,15 +163,28 @@ def check_freeze() -> Iterator[Case]:
         with torch.no_grad():
             return pair["teacher"](clips[:1]).numpy()
 
-    yield Case("what is returned after a step of the pair", (network(),), "unchanged",
-               "return the network; its parameters want no gradient any more", read=moved("named_parameters"))
-    yield Case("the running statistics after `pair.train()`", (network(),), "unchanged",
-               "train() of a parent reaches every part: the frozen network has to stay in evaluation mode",
-               read=moved("named_buffers"))
+    yield Case(
+        "what is returned after a step of the pair",
+        (network(),),
+        "unchanged",
+        "return the network; its parameters want no gradient any more",
+        read=moved("named_parameters"),
+    )
+    yield Case(
+        "the running statistics after `pair.train()`",
+        (network(),),
+        "unchanged",
+        "train() of a parent reaches every part: the frozen network has to stay in evaluation mode",
+        read=moved("named_buffers"),
+    )
     right = network().eval()(clips[:1]).detach().numpy()
-    yield Case("the answer to one clip after `pair.train()`", (network(),), right,
-               "normalise by the running statistics, as in evaluation mode, not by those of the batch",
-               read=answers)
+    yield Case(
+        "the answer to one clip after `pair.train()`",
+        (network(),),
+        right,
+        "normalise by the running statistics, as in evaluation mode, not by those of the batch",
+        read=answers,
+    )
 
 
 @exercise("8.2")

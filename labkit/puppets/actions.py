@@ -170,9 +170,7 @@ def _hop(stage: Stage) -> Posture:
     posture = stage.standing()
     size = stage.who.amplitude
     lift = stage.near([0, 0.19, -0.20 * stage.axis], 0.02) * size
-    posture.near_foot = posture.near_foot + stage.track(
-        (0, np.zeros(3)), (0.2, lift), (0.8, lift), (1, np.zeros(3))
-    )
+    posture.near_foot = posture.near_foot + stage.track((0, np.zeros(3)), (0.2, lift), (0.8, lift), (1, np.zeros(3)))
     spring = abs(stage.swing(1.0)) * stage.track((0.15, 0.0), (0.25, 1), (0.75, 1), (0.85, 0)) * 0.045 * size
     up = np.stack([0 * spring, spring, 0 * spring], axis=1)
     posture.pelvis, posture.near_foot = posture.pelvis + up, posture.near_foot + up
@@ -241,9 +239,7 @@ class Performance:
         return len(self.joints)
 
 
-def perform(
-    action: Action, who: Person, nuisance: PuppetNuisance, shape: str, seed: int, key: object
-) -> Performance:
+def perform(action: Action, who: Person, nuisance: PuppetNuisance, shape: str, seed: int, key: object) -> Performance:
     """The action with an object of `shape`; every draw depends on (seed, key) only.
 
     With the same key, partners of cue "colour" move identically and partners of cue "order" are each

@@ -111,9 +111,7 @@ def cast_object(config: PuppetsConfig, action: Action, subject: int) -> tuple[st
     return shape, kind, object_color(kind, rng, config.nuisance.color_cue)
 
 
-def _placed(
-    show: Performance, action: Action, nuisance: PuppetNuisance, rng: np.random.Generator
-) -> Performance:
+def _placed(show: Performance, action: Action, nuisance: PuppetNuisance, rng: np.random.Generator) -> Performance:
     """From body to stage coordinates: turned and moved, with a chair to sit on (or just standing there)."""
     solids = list(show.solids)
     sits, chance = action.move is sit_down, rng.random()

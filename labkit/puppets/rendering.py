@@ -28,9 +28,7 @@ class Camera:
     offset: float = 0.0
 
     @classmethod
-    def from_fov(
-        cls, width: int, height: int, fov_x: float, fov_y: float, offset: float = 0.0
-    ) -> Camera:
+    def from_fov(cls, width: int, height: int, fov_x: float, fov_y: float, offset: float = 0.0) -> Camera:
         """The camera of that picture size whose field of view is `fov_x` x `fov_y` degrees."""
         fx, fy = (size / 2 / tan(radians(fov) / 2) for size, fov in ((width, fov_x), (height, fov_y)))
         return cls(width, height, fx, fy, offset)
@@ -162,9 +160,7 @@ class _Rays:
         return (self.x * v[:, 0] + v[:, 2]) + self.y * v[:, 1]
 
 
-def _hit(
-    solid: Solid, rays: _Rays, offset: float, light: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _hit(solid: Solid, rays: _Rays, offset: float, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Depth (inf where the ray misses) and light of the first crossing, (T,h,w) each."""
     shift = np.array([offset, 0.0, 0.0])
     with np.errstate(divide="ignore", invalid="ignore"):

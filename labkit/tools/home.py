@@ -42,6 +42,4 @@ def find_notebooks(home: Path) -> list[Path]:
     for folder in (home / "notebooks", Path(__file__).resolve().parents[2] / "notebooks"):
         if found := sorted(folder.glob("[0-9][0-9]_*.ipynb")):
             return found
-    raise LabError.mismatch(
-        home / "notebooks", "numbered notebooks", "none", "restore them: git checkout notebooks"
-    )
+    raise LabError.mismatch(home / "notebooks", "numbered notebooks", "none", "restore them: git checkout notebooks")

@@ -38,7 +38,8 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
     from ..processes import precision_of
 
     requirements = [
-        re.split(r"[^\w.-]", line)[0] for line in metadata.requires("labkit") or ()
+        re.split(r"[^\w.-]", line)[0]
+        for line in metadata.requires("labkit") or ()
         if "extra ==" not in line or 'extra == "notebooks"' in line
     ]
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -21,6 +21,7 @@ from labkit.model import TwoStream, build_stream
 
 MATRIX, GEMM_SECONDS = 2048, 2.0
 
+
 def compare(
     ours: Callable, theirs: Callable, pairs: int, clock: Callable = time.process_time
 ) -> tuple[float, float, float]:
