@@ -185,7 +185,7 @@ def test_every_explorer_lies_in_a_notebook():
 def hidden_state(sources: list[str]) -> list[str]:
     """Names that a cell reads before any cell binds them, or grows though an earlier cell made them: what such a
     cell shows depends on which cells were run before it, and how often. A function may read what is bound later."""
-    known, later, found = {*dir(builtins), "display"}, [], []
+    known, later, found = {*dir(builtins), "display", "get_ipython"}, [], []
     for number, tree in enumerate(map(ast.parse, sources), start=1):
         nodes = list(ast.walk(tree))
         bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}

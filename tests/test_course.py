@@ -108,6 +108,9 @@ def test_a_form_is_a_valid_notebook_with_the_walk_untouched(source, form):
     nbformat.validate(made)
     assert source.notebook == before
     assert len({cell.id for cell in made.cells}) == len(made.cells)
+    badge = r"\n\n\[!\[Open in Colab.*"  # it opens the notebook that holds the solutions
+    before.cells[0].source, badges = re.subn(badge, "", before.cells[0].source)
+    assert badges == 1
     for cell in before.cells:
         if cell.id not in exercise_cells(source):
             kept = copy.deepcopy(cell_named(made, cell.id))

@@ -18,12 +18,6 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "IPython": "ipython", "jupyter_client": "jupyter-client"}
 BEYOND_THE_CORE = ("experiments", "figures", "notebook", "course")  # rooms that need the extra "notebooks"
-CONDA = {
-    "torch": "pytorch",
-    "opencv-python-headless": "py-opencv",
-    "playwright": "playwright-python",
-    "jupyter-client": "jupyter_client",
-}
 NEVER_IMPORTED = {  # declared, and used without an import
     "jupyterlab": "readers open the notebooks with it; tests/browser.py starts it as a command",
     "sphinx": "labkit/course/website.py runs it as a command",
@@ -32,7 +26,7 @@ NEVER_IMPORTED = {  # declared, and used without an import
     "pytest-timeout": "a pytest plugin; the limit stands in pyproject.toml",
     "pytest-xdist": "a pytest plugin; `pytest -n 2` runs test files in two processes",
     "nbval": "a pytest plugin, switched on by tests/test_saved_outputs.py",
-    "ruff": "a command for contributors",
+    "ruff": "tests/test_platforms.py runs it as a command",
 }
 
 
@@ -106,12 +100,13 @@ def test_what_is_imported_is_declared(path):
     ("extra", "folders"),
     [
         ("", ("labkit",)),
+        ("reproduce", ("labkit",)),
         ("notebooks", ("labkit", "notebooks")),
         ("export", ("labkit",)),
         ("site", ("labkit",)),
         ("test", ("tests",)),
     ],
-    ids=["core", "notebooks", "export", "site", "test"],
+    ids=["core", "reproduce", "notebooks", "export", "site", "test"],
 )
 def test_what_is_declared_is_imported(extra, folders):
     wanted = {name_of(requirement) for requirement in (EXTRAS[extra] if extra else PROJECT["dependencies"])}
@@ -128,11 +123,9 @@ def test_an_import_is_seen_in_every_form():
 
 
 def test_the_conda_environment_is_that_of_pyproject():
-    wanted = {f"python{PROJECT['requires-python']}"}
-    for requirement in [*PROJECT["dependencies"], *(item for extra in EXTRAS.values() for item in extra)]:
-        name = name_of(requirement)
-        if name != "labkit":
-            wanted.add(requirement.replace(name, CONDA.get(name, name)))
+    """conda brings Python and PyTorch, in pyproject's versions; pip installs labkit itself, and with it the rest."""
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
-    found = set(re.findall(r"^  - (\S+)$", text, re.MULTILINE)) - {"conda-forge", "pip", "nodefaults"}
-    assert found == wanted
+    found = re.findall(r"^ +- (.+)$", text.partition("dependencies:")[2], re.MULTILINE)
+    torch = [item.replace("torch>", "pytorch>") for item in PROJECT["dependencies"] if name_of(item) == "torch"]
+    vision = [item for item in PROJECT["dependencies"] if name_of(item) == "torchvision"]
+    assert found == [f"python{PROJECT['requires-python']}", "pip", *torch, *vision, "pip:", "-e .[notebooks]"]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from labkit import LabError
-from labkit.tools import machine
+from labkit.tools import home, machine
 from labkit.tools.home import find_home
 
 
@@ -38,3 +38,11 @@ def test_a_folder_of_other_notebooks_is_no_home(tmp_path, monkeypatch):
     (tmp_path / "notebooks" / "shopping.ipynb").touch()
     monkeypatch.chdir(tmp_path)
     assert find_home() != tmp_path
+
+
+def test_without_a_checkout_home_is_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(home, "__file__", str(tmp_path / "site-packages" / "labkit" / "tools" / "home.py"))
+    assert find_home() == tmp_path
+    with pytest.raises(LabError, match=r"expected numbered notebooks, found none. Fix: go to your copy of the lab"):
+        home.find_notebooks(tmp_path)

@@ -37,7 +37,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from ..errors import LabError
 from ..files import write_bytes
-from .notebooks import Source, read_notebook
+from .notebooks import BADGE, Source, read_notebook
 
 _LABEL = re.compile(r"^\*\*\d+\.\d+\*\*", re.MULTILINE)
 _FOLDED = r"\n\n<details><summary>{}</summary>\n\n(?P<{}>.+?)\n\n</details>"
@@ -158,9 +158,10 @@ def _form(source: Source, cells_of: Callable[[Exercise, NotebookNode, NotebookNo
     """The notebook with each exercise's cells replaced by those that `cells_of` makes of them.
 
     It is handed the exercise, its prose without the solution, and its code cell; where that is open, a cell of
-    prose for the answer.
+    prose for the answer. The badge goes: it opens the notebook with its solutions.
     """
     notebook = copy.deepcopy(source.notebook)
+    notebook.cells[0].source = BADGE.sub("", notebook.cells[0].source)
     for exercise in reversed(read_exercises(source)):
         prose, *code = notebook.cells[exercise.place : exercise.place + 1 + exercise.checked]
         prose.source = _SOLUTION.sub("", prose.source).rstrip()

@@ -7,6 +7,7 @@ What must have run before stands in its metadata, where it needs anything:
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from nbformat import NotebookNode
 
 from ..errors import LabError
 from ..files import read_json, write_text
+
+BADGE = re.compile(r"\[!\[(Open in Colab)\]\(\S+?\)\](\(\S+\))\n\n")  # under a title: a picture from elsewhere, a link
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ..notebook import stepper
 from ..notebook.widgets import EXPLORER, EXPLORERS
 from ..tools.home import find_notebooks
 from .forms import links_outside, read_exercises
-from .notebooks import Source, read_notebook
+from .notebooks import BADGE, Source, read_notebook
 
 SITE = Path(__file__).with_name("site")
 WORDS_PER_MINUTE = 200
@@ -90,6 +90,7 @@ def write_sources(home: Path, folder: Path) -> None:
 def with_explorers(source: Source, explorers: Path) -> NotebookNode:
     """A notebook with an explorer under each picture that has one: a view's by its name, the method's by its step."""
     notebook, own = nbformat.from_dict(source.notebook), sorted(explorers.glob(f"{source.name[:2]}_*"))
+    notebook.cells[0].source = BADGE.sub(r"[\1]\2\n\n", notebook.cells[0].source)  # a page fetches no picture
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         found = [explorer_html(path, "../") for path in own if f'"{path.name}"' in cell.source]
         if shown := _SHOWN.search(cell.source):

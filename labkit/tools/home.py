@@ -12,8 +12,8 @@ def find_home(home: str | os.PathLike | None = None) -> Path:
     """The project folder: it holds `notebooks/`, and `data/` and `runs/` go beside them.
 
     In this order: `home` when given, the variable LABKIT_HOME, the nearest folder from the working
-    directory upward with numbered notebooks, the checkout this package was imported from. LabError
-    when there is none of these, or the folder named does not exist.
+    directory upward with numbered notebooks, the checkout this package was imported from, the working
+    directory (as in Colab, where labkit is installed alone). LabError when the folder named does not exist.
     """
     named = home or os.environ.get("LABKIT_HOME")
     if named:
@@ -27,14 +27,7 @@ def find_home(home: str | os.PathLike | None = None) -> Path:
         if any((folder / "notebooks").glob("[0-9][0-9]_*.ipynb")):
             return folder
     checkout = Path(__file__).resolve().parents[2]
-    if (checkout / "pyproject.toml").exists():
-        return checkout
-    raise LabError.mismatch(
-        here,
-        "a folder with notebooks/ here or above",
-        "none",
-        "go to your copy of the lab, or pass --home DIR",
-    )
+    return checkout if (checkout / "pyproject.toml").exists() else here
 
 
 def find_notebooks(home: Path) -> list[Path]:
@@ -42,4 +35,6 @@ def find_notebooks(home: Path) -> list[Path]:
     for folder in (home / "notebooks", Path(__file__).resolve().parents[2] / "notebooks"):
         if found := sorted(folder.glob("[0-9][0-9]_*.ipynb")):
             return found
-    raise LabError.mismatch(home / "notebooks", "numbered notebooks", "none", "restore them: git checkout notebooks")
+    raise LabError.mismatch(
+        home / "notebooks", "numbered notebooks", "none", "go to your copy of the lab, or pass --home DIR"
+    )
