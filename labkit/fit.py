@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType, gather_object
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 from tqdm.auto import tqdm
@@ -65,8 +66,12 @@ def fit(run: Run, lab: Lab, train: TrainConfig, *, title: str, network: nn.Modul
         if missing:
             training = Training(run, lab, train, network, trained, sees, forward, loss, read, teach, teachers,
                                 unlabelled)  # fmt: skip
-            _loop(training, title)
-            _finish(training)
+            try:
+                _loop(training, title)
+                _finish(training)
+            finally:
+                for tracker in training.accelerator.trackers:
+                    tracker.finish()
     return run
 
 
@@ -164,7 +169,7 @@ class Training:
         check_shares(train.batch_size, lab.profile.distill.feature_reduction)
         self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read
         self.teachers, self.num_frames, self.watch = teachers, lab.profile.clips.num_frames, lab.watch
-        self.accelerator = Accelerator(kwargs_handlers=[DDP])
+        self.accelerator = tracked(run, train)
         self.is_main, device = self.accelerator.is_main_process, self.accelerator.device
         self.precision = precision_of(train, device, lab.profile.clips.size)
         for module in filter(None, (network, teachers)):
@@ -204,6 +209,33 @@ class Training:
             self.run.set_state(state)
 
 
+def tracker() -> str | None:
+    """The tracker that LABKIT_TRACKER names, if it is set: tensorboard, wandb, mlflow or another of Accelerate's.
+
+    Raises LabError for one that Accelerate does not know, or that is not installed.
+    """
+    name = os.environ.get("LABKIT_TRACKER") or None
+    if name and name not in map(str, get_available_trackers()):
+        known = ", ".join(sorted({*LoggerType.list()} - {"all"}))
+        fix = "correct LABKIT_TRACKER or unset it, or install that tracker with pip"
+        raise LabError.mismatch(None, f"an installed one of the trackers {known}", repr(name), fix)
+    return name
+
+
+def tracked(run: Run, train: TrainConfig) -> Accelerator:
+    """An Accelerator with the `tracker`, which is told a run's settings; LabError where it does not start."""
+    name, folder = tracker(), run.path.parent / "tracked" / run.id
+    accelerator = Accelerator(log_with=name, project_dir=folder, kwargs_handlers=[DDP])
+    settings = {key: value if isinstance(value, int | float) else str(value) for key, value in asdict(train).items()}
+    about = {"run": run.id, "step": run.spec.step, "seed": run.spec.config["seed"], **settings}
+    try:
+        accelerator.init_trackers("labkit", about, {"wandb": {"name": run.id}, "mlflow": {"run_name": run.id}})
+    except Exception as error:  # of any kind: it is the tracker's
+        fix = "log in as its manual says, or unset LABKIT_TRACKER"
+        raise LabError.mismatch(None, f"the tracker {name} to start", " ".join(str(error).split()), fix) from error
+    return accelerator
+
+
 def _name_culprit(training: Training, batch: Batch, terms: dict[str, Tensor]) -> None:
     """Raise the LabError of the first tensor, from input to loss, that is not finite."""
     check_finite({f"the {name} clips": clip for name, clip in batch.clips.items()}, "input", batch.ids)
@@ -232,6 +264,7 @@ def _end_epoch(training: Training) -> str:
         training.session.keep_best(primary)
     shown = {f"validation {name}": value for name, value in accuracy.items()}
     at.history.append({"epoch": at.epoch, **means, **shown})
+    training.accelerator.log(at.history[-1], step=at.epoch)
     at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
     if at.epoch in training.train.snapshots and training.is_main:
         training.run.save_tensors(snapshot_name(at.epoch), training.session.weights())
@@ -255,6 +288,7 @@ def _finish(training: Training) -> None:
         for name, logits in evaluate(training.network, training.read, batches, training.train.bn_at_test).items():
             outputs.setdefault(name, {})[part] = summary(correct(logits, batches))
             predictions[f"{part}/{name}"] = torch.from_numpy(logits)
+    training.accelerator.log({f"test {name}": parts["test"]["accuracy"] for name, parts in outputs.items()})
     if training.is_main:
         run.save_tensors(WEIGHTS, session.best_weights)
         ids = {part: training.batches[part].ids for part in ("validation", "test")}

@@ -20,6 +20,7 @@ from labkit import trainers
 from labkit.clips import UNLABELLED, Batches
 from labkit.config import PAPER, TrainConfig
 from labkit.errors import LabError
+from labkit.experiments.graph import run_graph
 from labkit.fit import Session, learning_rate
 from labkit.model import Stream, build_stream
 from labkit.processes import precision_of
@@ -199,6 +200,45 @@ def test_same_inputs_same_bits_in_another_folder(trained, tmp_path):
     lab, (_, rgb, *_) = trained
     again = train_stream(replace(lab, runs=tiny_lab(tmp_path).runs), "rgb")
     assert again.id == rgb.id and digest(again) == digest(rgb)
+
+
+def test_a_tracker_is_told_each_epoch_and_changes_no_bit(trained, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="`pip install tensorboard` to test a tracker")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("LABKIT_TRACKER", "tensorboard")
+    run = train_stream(tiny_lab(tmp_path, epochs=12), "depth")
+    assert (run.id, digest(run)) == (trained[1][0].id, digest(trained[1][0]))
+    (folder,) = (tmp_path / "runs" / "tracked").iterdir()
+    told = EventAccumulator(str(folder / "labkit")).Reload()
+    epochs = run.load_json("history.json")["epochs"]
+    for name in ("total", "validation stream"):
+        points = [(point.step, point.value) for point in told.Scalars(name)]
+        assert points == [(row["epoch"], pytest.approx(row[name])) for row in epochs]
+    (tested,) = told.Scalars("test stream")
+    assert folder.name == run.id and tested.value == pytest.approx(run.result["outputs"]["stream"]["test"]["accuracy"])
+
+
+@pytest.mark.parametrize("name", ["abacus", "aim", "all"])  # unknown, not installed, no tracker's name
+def test_a_tracker_that_is_not_there_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("LABKIT_TRACKER", name)
+    with pytest.raises(
+        LabError, match=rf"expected .*tensorboard, .*wandb, found '{name}'\. Fix: correct LABKIT_TRACKER"
+    ):
+        train_stream(tiny_lab(tmp_path), "depth")
+    with pytest.raises(LabError, match="LABKIT_TRACKER"):  # of several trainings, before the first
+        run_graph([(tiny_lab(tmp_path), ["depth", "rgb"])])
+
+
+def test_a_tracker_that_does_not_start_is_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="`pip install tensorboard` to test a tracker")
+    monkeypatch.setenv("LABKIT_TRACKER", "tensorboard")
+    lab = tiny_lab(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tracked").write_text("no folder", encoding="utf-8")
+    with pytest.raises(LabError, match=r"expected the tracker tensorboard to start, found .*Fix: log in") as caught:
+        train_stream(lab, "depth")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_prediction_does_not_depend_on_the_batch(trained, monkeypatch):

@@ -180,6 +180,9 @@ def run_graph(
     report = plan(needs)
     if not report.nodes:
         return report
+    from ..fit import tracker  # here, for it loads torch
+
+    tracker()  # a wrong one is told once, before anything is trained
     if workers is None:
         workers = 1 if scheduler else min(trainings_at_once(), len(report.nodes))
     to_make = f"trainings: {len(report.nodes)} to make"
