@@ -231,7 +231,7 @@ def tracked(run: Run, train: TrainConfig) -> Accelerator:
     try:
         accelerator.init_trackers("labkit", about, {"wandb": {"name": run.id}, "mlflow": {"run_name": run.id}})
     except Exception as error:  # of any kind: it is the tracker's
-        fix = "log in as its manual says, or unset LABKIT_TRACKER"
+        fix = "set it up as its manual says, or unset LABKIT_TRACKER"
         raise LabError.mismatch(None, f"the tracker {name} to start", " ".join(str(error).split()), fix) from error
     return accelerator
 

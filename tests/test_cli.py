@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -363,6 +364,46 @@ def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):
         "data/set: 48 clips, 0 excluded",
     ):
         assert word in told
+
+
+def as_json(capsys, *arguments: str):
+    """What a command with --json prints, which is JSON alone."""
+    assert cli.main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_doctor_as_json(tmp_path, puppets, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "set").symlink_to(puppets)
+    told = as_json(capsys, "doctor", "--home", str(tmp_path))
+    assert told["labkit"] == __version__ and told["packages"]["torch"] and told["home"] == str(tmp_path)
+    assert told["data"] == ["data/set: 48 clips, 0 excluded"] and told["speed"] == []
+    assert {type(told[key]) for key in ("cores", "threads", "memory_gb", "bf16")} <= {int, float, bool}
+
+
+def test_check_as_json(puppets, tmp_path, capsys):
+    told = as_json(capsys, "data", "check", str(puppets), "--profile", "smoke", "--csv", str(tmp_path / "found.csv"))
+    assert told["data"] == "puppets" and told["mode"] == "full"
+    assert told["clips"] == {"found": 48, "used": 48, "with a remark": 0, "excluded": 0}
+    parts = {row["protocol"]: (row.get("train"), row.get("test")) for row in told["protocols"]}
+    assert parts["cross-subject"] == parts["cross-view"] == (24, 24)
+    assert told["kinds"] == told["whole folders"] == told["strangers"] == [] and told["published"] is None
+    assert len(told["every byte as recorded"]) == 64 and told["csv"] == str(tmp_path / "found.csv")
+
+
+def test_targets_as_json(smoke_home, capsys):
+    (smoke_home / "notebooks").mkdir(exist_ok=True)
+    (smoke_home / "notebooks" / "00_a.ipynb").touch()
+    where = ("--profile", "smoke", "--protocol", "all", "--home", str(smoke_home))
+    assert cli.main(["reproduce", "table2:1", *where, "--workers", "1"]) == 0
+    capsys.readouterr()
+    rows = as_json(capsys, "targets", *where)
+    assert [row["target"] for row in rows] == [*targets.TARGETS]
+    assert {row["protocol"] for row in rows} == {"cross-subject"}
+    first = next(row for row in rows if row["target"] == "table2:1")
+    assert first["state"] == "done" and first["low"] <= first["ours"] <= first["high"] and first["paper"] == 70.44
+    missing = next(row for row in rows if row["state"] == "missing")
+    assert missing["ours"] is None and missing["seeds"] == 0
 
 
 def test_a_lab_error_anywhere_is_told_in_one_line(home, monkeypatch, capsys):

@@ -236,7 +236,7 @@ def test_a_tracker_that_does_not_start_is_one_line(tmp_path, monkeypatch):
     lab = tiny_lab(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "tracked").write_text("no folder", encoding="utf-8")
-    with pytest.raises(LabError, match=r"expected the tracker tensorboard to start, found .*Fix: log in") as caught:
+    with pytest.raises(LabError, match=r"expected the tracker tensorboard to start, found .*Fix: set it up") as caught:
         train_stream(lab, "depth")
     assert len(str(caught.value).splitlines()) == 1
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json as json_form
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 from tyro.extras import SubcommandApp
@@ -46,7 +47,7 @@ def make(root: Positional[Path], /, profile: str = "mini") -> None:
 
 @data.command
 def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = None, profile: str = "mini",
-          workers: int | None = None) -> int:  # fmt: skip
+          workers: int | None = None, json: bool = False) -> int:  # fmt: skip
     """Look at every clip of a data root: counts beside the published ones, faults by kind, and a CSV of all.
 
     Each clip found is used, used with a remark or excluded, as it would be when prepared. The exit
@@ -58,6 +59,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
         csv: File for one row a finding; by default ROOT-check.csv beside ROOT.
         profile: Whose frames count as used: smoke, mini or paper.
         workers: Processes that share the work; by default one per core.
+        json: Print the counts, protocols and kinds of faults as a JSON object.
     """
     from .. import files
     from ..data.check import COLUMNS, check_clips
@@ -71,10 +73,14 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     mode = "quick" if quick else "full"
     found = check_clips(find_dataset(root), root, get_profile(profile).clips, mode=mode, workers=workers)
     files.write_text(path, found.table.to_csv(index=False, lineterminator="\n"))
-    _show_check(found)
-    print(f"every finding: {path}")
-    if not quick and (root / "puppets.json").is_file() and not found.count("excluded"):
-        index = puppets.check_puppets(root)
+    if not json:
+        _show_check(found)
+        print(f"every finding: {path}")
+    embedded = not quick and (root / "puppets.json").is_file() and not found.count("excluded")
+    index = puppets.check_puppets(root) if embedded else None
+    if json:
+        print(json_form.dumps(_as_json(found, path) | {"every byte as recorded": index}, indent=1))
+    elif index:
         frozen = ", the frozen set to the bit" if index == puppets.FROZEN_INDEX else ""
         print(f"embedded set, every byte as recorded: {index}{frozen}")
     faults = any(f.verdict == "excluded" and f.kind not in EXPECTED_GAPS for f in found.findings)
@@ -91,6 +97,17 @@ def _table_path(path: Path, columns: Sequence[str]) -> Path:
         fix = "name a new file with --csv, or move this one away"
         raise LabError.mismatch(path, f"no file, or a table of {', '.join(columns)}", "something else", fix)
     return path
+
+
+def _as_json(found: CheckResult, path: Path) -> dict[str, Any]:
+    """What `_show_check` shows, as JSON values; `clips` counts as it does, `csv` has every finding."""
+    remarked, excluded = found.count("remark"), found.count("excluded")
+    counts = {"found": len(found.verdicts), "used": found.count("used") + remarked, "with a remark": remarked,
+              "excluded": excluded}  # fmt: skip
+    return {"data": found.data_name, "mode": found.mode, "clips": counts, "published": found.published,
+            "protocols": found.protocols, "kinds": found.kinds().to_dict("records"),
+            "whole folders": found.whole_folders(), "strangers": list(map(printable, found.strangers)),
+            "csv": printable(path)}  # fmt: skip
 
 
 def _show_check(found: CheckResult) -> None:

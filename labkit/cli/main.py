@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_form
 import os
 import re
 import select
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from tyro.extras import SubcommandApp
 
 from .. import __version__
-from ..errors import LabError, at_least_one, told_by_the_system
+from ..errors import LabError, at_least_one, printable, told_by_the_system
 from .course import course
 from .data import data
 from .export import export, predict
@@ -139,11 +140,12 @@ def _keep_results(one_lab: Lab, seeds: int) -> None:
     print(f"this table: {path}; notebooks: {path.parent / 'notebooks' / one_lab.series_name}", file=sys.stderr)
 
 
-def doctor(home: Path | None = None) -> None:
+def doctor(home: Path | None = None, json: bool = False) -> None:
     """Versions, threads, bf16, GPU, memory, disk; the data found and the speed profiles measured.
 
     Args:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
+        json: Print the same as a JSON object.
     """
     from .. import files
     from ..data.splits import find_dataset
@@ -151,15 +153,20 @@ def doctor(home: Path | None = None) -> None:
     from ..tools.home import find_home
 
     base = find_home(home)
-    facts = machine.describe(base)
-    for name, value in (facts | facts.pop("packages") | {"home": base}).items():
-        print(f"{name:<24} {value if value != [] else 'none'}")
+    facts = {**machine.describe(base), "home": printable(base), "data": [], "speed": []}
     for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
         index = find_dataset(root).index(root)
-        print(f"{'data':<24} {root.relative_to(base)}: {len(index)} clips, {len(index.excluded)} excluded")
+        where = printable(root.relative_to(base))
+        facts["data"].append(f"{where}: {len(index)} clips, {len(index.excluded)} excluded")
     for path in sorted(base.glob("runs/speed/speed-*.json")):
         found = files.read_json(path)
-        print(f"{'speed':<24} {found['key']['shape']}: {found['profile']}")
+        facts["speed"].append(f"{found['key']['shape']}: {found['profile']}")
+    if json:
+        print(json_form.dumps(facts, indent=1))
+        return
+    for name, value in (facts | facts.pop("packages")).items():
+        for one in (value or ["none"]) if isinstance(value, list) else [value]:
+            print(f"{name:<24} {one}")
 
 
 app.command(run)

@@ -75,6 +75,7 @@ def list_targets(
     seeds: int = 1,
     profile: str = "mini",
     data: Path | None = None,
+    json: bool = False,
     home: Path | None = None,
 ) -> None:
     """Every target: the paper's figure, ours with its interval, and how far it has come.
@@ -84,6 +85,7 @@ def list_targets(
         seeds: How many seeds are to be there; what is printed rests on all that are.
         profile: Size of the experiment: smoke, mini or paper.
         data: A data root that the lab knows; by default the embedded set.
+        json: Print a JSON list of rows, each with its protocol; accuracies in %, null where there is none.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds)
@@ -91,7 +93,14 @@ def list_targets(
     from ..puppets import opening
     from ..tools.home import find_home
 
-    _show_targets(opening.open_labs(profile, protocol, home=find_home(home), data=data), seeds)
+    labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
+    if json:
+        import pandas as pd
+
+        tables = [targets.results_table(one_lab, seeds).assign(protocol=one_lab.split.name) for one_lab in labs]
+        print(pd.concat(tables).to_json(orient="records", indent=1, force_ascii=False))
+        return
+    _show_targets(labs, seeds)
     print(f"tables and figures made of them, for `labkit reproduce`: {', '.join(targets.FIGURE_NAMES)}")
 
 
