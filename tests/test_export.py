@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from tiny import tiny_profile
 
 from labkit import LabError, clips, lab, trainers
@@ -28,6 +29,7 @@ from labkit.config import PuppetsConfig
 from labkit.data.prepare import prepare
 from labkit.data.splits import cross_subject
 from labkit.experiments.statistics import wilson_interval
+from labkit.export.card import model_card
 from labkit.export.convert import export_onnx, noise, seconds_a_clip
 from labkit.export.describe import eager_model, find_lab, find_run
 from labkit.export.network import RgbOnly, eager_answer, rgb_only
@@ -199,6 +201,24 @@ def test_the_card_says_what_it_is_and_what_it_is_not_for(bench):
     for part in ("cross-subject", "puppets", "must not be used for", "surveillance", bench.final.id, "average crop"):
         assert part in card
     assert max(map(len, card.splitlines())) < 400 and "{" not in card
+
+
+def test_the_card_s_head_is_read_by_the_hub_s_own_library(bench):
+    """Licence, tags and the result, which the library checks when it reads them."""
+    found = ModelCard.load(bench.folder / "MODEL_CARD.md").data
+    (tested,) = found.eval_results
+    assert (found.license, found.library_name, found.pipeline_tag) == ("mit", "onnx", "video-classification")
+    assert found.model_name == bench.final.id and found.datasets == [tested.dataset_name] == ["puppets"]
+    assert {"knowledge-distillation", "action-recognition", "simulated"} <= {*found.tags}
+    assert (tested.metric_type, tested.dataset_config, tested.dataset_split) == ("accuracy", "cross-subject", "test")
+    assert tested.metric_value == bench.final.result["outputs"]["fused"]["test"]["accuracy"]
+    assert tested.dataset_args == {"fingerprint": bench.final.spec.data}
+
+
+def test_the_weights_of_other_data_have_its_licence(bench):
+    about = {**bench.about, "data": {**bench.about["data"], "name": "gestures"}}
+    found = ModelCard(model_card(about, 0.0)).data
+    assert found.license == "other" and found.license_name and not {"simulated", "action-recognition"} & {*found.tags}
 
 
 def test_nothing_in_the_files_tells_of_this_machine(bench):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from ..experiments.statistics import wilson_interval
 
 CARD = "MODEL_CARD.md"
@@ -46,6 +48,10 @@ no frame of NTU RGB+D, is in it."""
 _DATA = "{name}, prepared as the clip store `{store}`. See its own documentation and licence."
 
 _CARD = """\
+---
+{metadata}
+---
+
 # Model card: {run}
 
 {task}: {streams}, of {classes_count} classes. {teacher} present while it was
@@ -93,6 +99,7 @@ def model_card(about: Mapping[str, Any], parity: float) -> str:
     low, high = wilson_interval(accuracy["correct"], accuracy["total"])
     return _CARD.format_map({
         **about,
+        "metadata": _metadata(about, simulated, of_actions),
         "classes": "; ".join(about["classes"]), "classes_count": len(about["classes"]),
         "task": "Action recognition from RGB video" if of_actions else "Classification of RGB images or video",
         "teacher": _teacher(data), "cropped": (_WHOLE if _is_whole(about["crop"]) else _CROPPED).format_map(about),
@@ -104,6 +111,22 @@ def model_card(about: Mapping[str, Any], parity: float) -> str:
         "over_people": _over_people(accuracy), "crop": _crop_line(about["crop"]), "parity": parity,
         "not_for": only + _NOT_FOR,
     })  # fmt: skip
+
+
+def _metadata(about: Mapping[str, Any], simulated: bool, of_actions: bool) -> str:
+    """The card's head in YAML, as model hubs read it: licence, tags, and the test accuracy as a share."""
+    data, task = about["data"], "video-classification"
+    licence = {"license": "mit"} if simulated else {"license": "other", "license_name": "that-of-the-data-set"}
+    tested = EvalResult(
+        task_type=task, dataset_type=data["name"], dataset_name=data["name"], dataset_config=about["protocol"],
+        dataset_split="test", dataset_args={"fingerprint": data["fingerprint"]}, metric_type="accuracy",
+        metric_value=about["accuracy"]["accuracy"],
+    )  # fmt: skip
+    return ModelCardData(
+        **licence, library_name="onnx", pipeline_tag=task, datasets=[data["name"]], metrics=["accuracy"],
+        tags=["knowledge-distillation", "rgb-d", *["action-recognition"] * of_actions, *["simulated"] * simulated],
+        model_name=about["run"], eval_results=[tested],
+    ).to_yaml()  # fmt: skip
 
 
 def _over_people(accuracy: Mapping[str, Any]) -> str:
