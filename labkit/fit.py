@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,19 +22,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 from tqdm.auto import tqdm
 
+from . import processes
 from .clips import Batch, Batches
 from .config import TrainConfig
 from .errors import LabError
 from .lab import Lab, tell, watched
 from .model import TwoStream, set_bn_momentum, set_num_frames
-from .processes import DDP, StopSignals, check_shares, keep_memory, precision_of, share_batch_norm, together
+from .processes import StopSignals, check_shares, keep_memory, precision_of, share_batch_norm, this_machine, together
 from .runs import PREDICTIONS, RECORD, RESULT, WEIGHTS, Run, making, of_role
 
 CURVE_POINTS = 500  # loss terms are kept at about this many steps of a training
@@ -169,7 +167,8 @@ class Training:
         check_shares(train.batch_size, lab.profile.distill.feature_reduction)
         self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read
         self.teachers, self.num_frames, self.watch = teachers, lab.profile.clips.num_frames, lab.watch
-        self.accelerator = tracked(run, train)
+        about = {"run": run.id, "step": run.spec.step, "seed": run.spec.config["seed"], **asdict(train)}
+        self.accelerator = processes.tracked(run.path.parent / "tracked" / run.id, about)
         self.is_main, device = self.accelerator.is_main_process, self.accelerator.device
         self.precision = precision_of(train, device, lab.profile.clips.size)
         for module in filter(None, (network, teachers)):
@@ -207,33 +206,6 @@ class Training:
     def note_state(self, state: str) -> None:
         if self.is_main:
             self.run.set_state(state)
-
-
-def tracker() -> str | None:
-    """The tracker that LABKIT_TRACKER names, if it is set: tensorboard, wandb, mlflow or another of Accelerate's.
-
-    Raises LabError for one that Accelerate does not know, or that is not installed.
-    """
-    name = os.environ.get("LABKIT_TRACKER") or None
-    if name and name not in map(str, get_available_trackers()):
-        known = ", ".join(sorted({*LoggerType.list()} - {"all"}))
-        fix = "correct LABKIT_TRACKER or unset it, or install that tracker with pip"
-        raise LabError.mismatch(None, f"an installed one of the trackers {known}", repr(name), fix)
-    return name
-
-
-def tracked(run: Run, train: TrainConfig) -> Accelerator:
-    """An Accelerator with the `tracker`, which is told a run's settings; LabError where it does not start."""
-    name, folder = tracker(), run.path.parent / "tracked" / run.id
-    accelerator = Accelerator(log_with=name, project_dir=folder, kwargs_handlers=[DDP])
-    settings = {key: value if isinstance(value, int | float) else str(value) for key, value in asdict(train).items()}
-    about = {"run": run.id, "step": run.spec.step, "seed": run.spec.config["seed"], **settings}
-    try:
-        accelerator.init_trackers("labkit", about, {"wandb": {"name": run.id}, "mlflow": {"run_name": run.id}})
-    except Exception as error:  # of any kind: it is the tracker's
-        fix = "set it up as its manual says, or unset LABKIT_TRACKER"
-        raise LabError.mismatch(None, f"the tracker {name} to start", " ".join(str(error).split()), fix) from error
-    return accelerator
 
 
 def _name_culprit(training: Training, batch: Batch, terms: dict[str, Tensor]) -> None:
@@ -299,13 +271,6 @@ def _finish(training: Training) -> None:
         run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs)), "chosen": at.best})
         run.set_state("done")
     training.accelerator.wait_for_everyone()
-
-
-def this_machine() -> dict[str, str]:
-    """What a run's record says of the machine it was made on."""
-    cpu = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
-    return {"system": platform.platform(), "python": platform.python_version(), "cpu": cpu,
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else ""}  # fmt: skip
 
 
 # -- evaluation ------------------------------------------------------------------------------------

@@ -2,20 +2,25 @@
 
 `accelerate launch` or `torchrun` starts them, each with its share of every batch. Gradients are averaged, batch
 statistics are the whole batch's, and what one process decides, to save or to stop, all of them follow. With one
-process that part does nothing. Below: how a process is asked to stop, its memory and its precision.
+process that part does nothing. Below: how a process is asked to stop, its memory, its precision and its machine.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import signal
 import sys
 import threading
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from torch import Tensor, nn
 
 from .config import TrainConfig
@@ -124,6 +129,36 @@ def together(terms: dict[str, float], stop: bool) -> tuple[dict[str, float], boo
     return dict(zip(terms, means, strict=True)), stops > 0
 
 
+def tracker() -> str | None:
+    """The tracker that LABKIT_TRACKER names, if it is set: tensorboard, wandb, mlflow or another of Accelerate's.
+
+    Raises LabError for one that Accelerate does not know, or that is not installed.
+    """
+    name = os.environ.get("LABKIT_TRACKER") or None
+    if name and name not in map(str, get_available_trackers()):
+        known = ", ".join(sorted({*LoggerType.list()} - {"all"}))
+        fix = "correct LABKIT_TRACKER or unset it, or install that tracker with pip"
+        raise LabError.mismatch(None, f"an installed one of the trackers {known}", repr(name), fix)
+    return name
+
+
+def tracked(folder: Path, about: dict[str, Any]) -> Accelerator:
+    """An Accelerator whose `tracker` is told what a training is about: settings by name, "run" among them.
+
+    Trackers that write files do so in `folder`. Raises LabError where the tracker does not start.
+    """
+    name = tracker()
+    accelerator = Accelerator(log_with=name, project_dir=folder, kwargs_handlers=[DDP])
+    plain = {key: value if isinstance(value, int | float) else str(value) for key, value in about.items()}
+    named = {"wandb": {"name": about["run"]}, "mlflow": {"run_name": about["run"]}}
+    try:
+        accelerator.init_trackers("labkit", plain, named)
+    except Exception as error:  # of any kind: it is the tracker's
+        fix = "set it up as its manual says, or unset LABKIT_TRACKER"
+        raise LabError.mismatch(None, f"the tracker {name} to start", " ".join(str(error).split()), fix) from error
+    return accelerator
+
+
 # -- one process -------------------------------------------------------------------------------------
 
 
@@ -194,3 +229,10 @@ def precision_of(train: TrainConfig, device: torch.device, size: int) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     able = torch.cpu.get_capabilities()
     return "bf16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
+
+
+def this_machine() -> dict[str, str]:
+    """What a run's record says of the machine it was made on."""
+    cpu = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    return {"system": platform.platform(), "python": platform.python_version(), "cpu": cpu,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else ""}  # fmt: skip

@@ -180,7 +180,7 @@ def run_graph(
     report = plan(needs)
     if not report.nodes:
         return report
-    from ..fit import tracker  # here, for it loads torch
+    from ..processes import tracker  # here, for it loads torch
 
     tracker()  # a wrong one is told once, before anything is trained
     if workers is None:

@@ -34,8 +34,7 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
     import torch
 
     from ..config import TrainConfig
-    from ..fit import this_machine
-    from ..processes import precision_of
+    from ..processes import precision_of, this_machine
 
     requirements = [
         re.split(r"[^\w.-]", line)[0]
