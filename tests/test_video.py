@@ -20,13 +20,13 @@ from replicas import write_depth_video
 from scipy.io import savemat
 
 from labkit.data import video as video_files
+from labkit.data.pairing import pair_frames
 from labkit.data.video import (
     MAX_DEPTH_PIXELS,
     MAX_VIDEO_PIXELS,
     Frames,
     count_frames,
     natural,
-    pair_frames,
     read_depth,
     read_depth_frames,
     read_mat_depth,

@@ -353,7 +353,9 @@ def _notes(entry: Entry, found: dict) -> Iterator[Finding]:
     kinds = {"some frames are repeated": "short", "frame counts differ": "frame counts differ"}
     for note in found["notes"]:
         joints = "NaN joints" if "not numbers" in note else "too few joints"
-        kind = kinds.get(note) or ("pairing of frames" if "paired by" in note else joints)
+        kind = kinds.get(note) or (
+            "pairing of frames" if "paired by" in note else "several tracks" if "tracks" in note else joints
+        )
         modality = "skeleton" if kind == joints else ""
         yield Finding(entry.id, "remark", kind, modality, detail=f"{note} ({_told(found['counts'])})")
 

@@ -1,7 +1,7 @@
 """One clip from its files to aligned pixels in all modalities asked for.
 
 RGB and depth are cropped to what both cameras see. Frames are evenly spaced over those that the two share
-(`video.pair_frames`): recordings differ by a frame or more. A frame of the skeleton is the one of the same place as
+(`pairing.pair_frames`): recordings differ by a frame or more. A frame of the skeleton is the one of the same place as
 the depth image's, a frame of the boxes that of their image's; where the skeleton ends before, its last one.
 
 Other modalities are maps, drawn: a picture of one frame, uint8 (S,S,3), of what the crop shows, so that it
@@ -43,9 +43,10 @@ from ..clips import STILL, sample_frames
 from ..config import ClipConfig
 from ..errors import LabError
 from .index import SETTINGS, SIDECARS, Entry, read_written
+from .pairing import pair_frames
 from .skeletons import Skeleton, read_skeleton
 from .store import Pixels
-from .video import Frames, pair_frames
+from .video import Frames
 
 # Chosen against the joints of the embedded set, whose faster ones move by 6 % of the side per frame: from
 # a frame to its neighbour DIS finds 64 % of that; from there to the third, 8 %, since limbs are lost.
@@ -257,7 +258,8 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
             pixels[modality] = _MAPS[modality](view)
     counts = {modality: source.count for modality, source in sources.items()}
     crop = {"box": list(view.color_box), "of": list(sizes["color_size"])}  # colour pixels; width, height
-    found = _found(skeleton, frames, counts, alignment, remark)
+    remarks = [remark, *(source.tracks for source in sources.values())]
+    found = _found(skeleton, frames, counts, alignment, remarks)
     return {m: pixels[m] for m in config.modalities}, {**found, "crop": crop}
 
 
@@ -366,7 +368,7 @@ def too_few(source: str) -> str:
 
 
 def _found(skeleton: Skeleton | None, frames: list[int], counts: dict[str, int], alignment: Alignment,
-           remark: str) -> dict:  # fmt: skip
+           remarks: list[str]) -> dict:  # fmt: skip
     """What a record keeps of how a clip was read."""
     nan_joints = 0
     if skeleton is not None:
@@ -377,7 +379,7 @@ def _found(skeleton: Skeleton | None, frames: list[int], counts: dict[str, int],
         "some frames are repeated": min(counts.values()) > 1 and len(set(frames)) < len(frames),
         f"{nan_joints} joints are not numbers": nan_joints > 0,
         too_few(alignment.source): alignment.fallback,
-        remark: bool(remark),
+        **dict.fromkeys(filter(None, remarks), True),
     }
     return {
         "frames": frames,

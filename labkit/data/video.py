@@ -6,26 +6,30 @@ other frames or other bits than the file declares. Pictures and videos are turne
 
 `Frames` are those of one modality of one clip, whatever they are kept in: a video, one image, a folder of
 images, a MATLAB file, or images given by a name with one `*` in its last part (`frame_*_rgb.jpg`, for folders
-that hold several modalities). Images stand in the order of the numbers in their names; names that begin with a
-dot are no frames. `pair_frames` says which frames of two modalities belong together.
+that hold several modalities). Images stand in the order of the numbers or times in their names; names that begin
+with a dot are no frames. `pairing.pair_frames` says which frames of two modalities belong together.
 """
 
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from decimal import Decimal
+from functools import cached_property, partial
 from pathlib import Path
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition
 from av.video.frame import PictureType
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -36,14 +40,13 @@ MAX_VIDEO_PIXELS = 4096 * 2304  # larger than any sensor named in the lab
 MAX_DEPTH_PIXELS = 4_000_000  # Kinect v2 has 217,088; a hostile header could ask for gigabytes
 DEPTH_NAME = re.compile(r"M?Depth-(\d{8})\.png", re.ASCII)
 DEPTH_FORMAT = "gray16le"
+NUMBER = r"\d+(?:\.\d+)?"  # in the name of a frame: its place, or its time
 VIDEOS = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm")
 # Kinds that do not say how many frames they hold, so that a cut one could not be told from a whole one.
 OTHER_VIDEOS = (".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".gif")
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 MATLAB = ".mat"
 MAT_DEPTH = "d_depth"  # UTD-MHAD: 240x320xT
-SAME_RATE = 0.03  # share by which the frame rates of two videos of one clip may differ, and be paired by position
-SAME_DURATION = 0.1  # share by which the durations of two videos of one clip may differ, and be paired by time
 PILLOW_ERRORS = (  # what Pillow raises for a damaged file
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error,
     Image.DecompressionBombError,
@@ -81,6 +84,25 @@ def count_frames(path: str | os.PathLike) -> int:
     """Number of frames of a video, counted in the file and compared with what its header declares."""
     with open_video(path) as (container, stream):
         return len(_packets(path, container, stream)[1])
+
+
+def frame_times(path: str | os.PathLike) -> np.ndarray:
+    """When each frame of a video is shown: seconds after the first, float64 (n,)."""
+    with open_video(path) as (container, stream):
+        packets, shown = _packets(path, container, stream)
+        ticks = [packet.pts for packet in packets if not packet.is_discard]
+        if None in ticks or len(ticks) < len(shown):  # an AVI has a rate and no times
+            return np.arange(len(shown)) / float(stream.average_rate or 1)
+        return (np.sort(ticks) - min(ticks)) * float(stream.time_base)
+
+
+def tracks_told(path: str | os.PathLike, containers: str = CONTAINERS) -> str:
+    """Which video track of several is read, in words; "" where there is one. Covers do not count."""
+    with open_video(path, containers) as (container, stream):
+        tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+        sizes = [f"{track.codec_context.width}x{track.codec_context.height}" for track in tracks]
+        taken = tracks.index(stream) + 1 if stream in tracks else 0
+    return f"{len(tracks)} video tracks, {', '.join(sizes)}: number {taken} is read" if len(tracks) > 1 else ""
 
 
 @contextmanager
@@ -126,20 +148,43 @@ def _packets(path: str | os.PathLike, container, stream) -> tuple[list, np.ndarr
     Reading packets decodes nothing. A player shows no frame that an edit list leaves out, and the frame before
     once more where an AVI has an empty chunk.
     """
+    edited = "mov" in container.format.name and stream.frames > 0  # its index follows the edit list
+    declared = len(stream.index_entries) if edited else stream.frames
     packets = [packet for packet in container.demux(stream) if packet.size]
     if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
         found = f"{len(packets)} frames, one damaged or no key frame first"
         raise LabError.mismatch(path, "whole frames, a key frame first", found, FETCH)
     shown = np.arange(sum(not packet.is_discard for packet in packets))
-    if stream.frames > len(packets) and container.format.name == "avi":
+    if declared > len(packets) and container.format.name == "avi":
         times = [packet.dts for packet in packets]
-        repeats = [*np.diff(times), 1] if None not in times else [1]
-        if sum(repeats) == stream.frames and min(repeats) > 0:
+        complete = times[-1] == declared - 1 or _avi_chunks(path, stream.index) == declared
+        repeats = np.diff([0, *times[1:], declared]) if None not in times else np.zeros(1)
+        if complete and repeats.min() > 0:
             return packets, np.repeat(shown, repeats)
-    if stream.frames not in (0, len(packets)):
-        expected = f"{stream.frames} frames as its header declares"
-        raise LabError.mismatch(path, expected, len(packets), FETCH)
+    if declared not in (0, len(packets)):
+        raise LabError.mismatch(path, f"{declared} frames as its header declares", len(packets), FETCH)
     return packets, shown
+
+
+def _avi_chunks(path: str | os.PathLike, track: int) -> int:
+    """How many chunks of a track the index of an AVI lists, empty ones too, which FFmpeg's does not."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.rfind(b"idx1") + 8
+        size = int.from_bytes(data[start - 4 : start], "little")
+        entries = data[start : start + size // 16 * 16]
+    return sum(entries[place : place + 2] == b"%02d" % track for place in range(0, len(entries), 16))
+
+
+def upright(frame: av.VideoFrame, pixels: str = "rgb24") -> np.ndarray:
+    """A decoded frame (H,W,3), or (H,W) of grey, turned and mirrored as its display matrix has it."""
+    image = frame.to_ndarray(format=pixels, threads=1)  # starting a pool takes longer than the conversion
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]  # x of the screen is a x + c y, its y is b x + d y
+    if abs(b) > abs(a):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _check_indices(path: str | os.PathLike, wanted: Sequence[int] | np.ndarray, total: int) -> None:
@@ -164,9 +209,8 @@ def _read(path: str | os.PathLike, indices: Sequence[int] | None, seek: bool, pi
         def keep(place: int, frame: av.VideoFrame) -> None:
             if frame.is_corrupt:
                 raise ValueError(f"frame {place} is damaged")
-            if place in wanted_places:  # one thread: starting a pool takes longer than the conversion
-                image = frame.to_ndarray(format=pixels, threads=1)
-                kept[place] = np.rot90(image, round(frame.rotation / 90))
+            if place in wanted_places:
+                kept[place] = upright(frame, pixels)
 
         in_order = seek and not context.has_b_frames and not any(packet.is_discard for packet in packets)
         if not in_order or not _decode_groups(context, packets, wanted_places, keep):
@@ -316,9 +360,22 @@ def read_mat_depth(path: str | os.PathLike) -> np.ndarray:
 # -- the frames of a modality --------------------------------------------------------------------
 
 
-def natural(name: str) -> tuple:
+def natural(name: str, number: str = r"\d+") -> tuple:
     """A sorting key by which frame_2 stands before frame_10."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name))
+    parts = re.split(f"({number})", name)
+    return tuple((1, 0, part) if place % 2 == 0 else (0, Decimal(part), "") for place, part in enumerate(parts))
+
+
+def in_time_order(folder: Path, names: list[str]) -> list[str]:
+    """Names of frames in the order of the numbers or, as in 12.5.png, decimal times in them.
+
+    Raises LabError where take1.10 may stand before or after take1.9.
+    """
+    ordered = sorted(names, key=partial(natural, number=NUMBER))
+    if any(re.search(r"\d\.\d+0(?!\d)", name) for name in names) and ordered != sorted(names, key=natural):
+        found, fix = f"{ordered[0]}, {ordered[1]}, ...", "write all numbers behind a point with as many digits"
+        raise LabError.mismatch(folder, "names that tell the order of the frames", found, fix)
+    return ordered
 
 
 @dataclass(frozen=True)
@@ -362,21 +419,24 @@ class Frames:
         if not chosen:
             found = f"{len(names)} other files" if names else "none"
             raise LabError.mismatch(self.path, "images", found, FETCH)
-        return tuple(Path(folder, name) for name in sorted(chosen, key=natural))
+        return tuple(Path(folder, name) for name in in_time_order(self.path, chosen))
 
     @cached_property
-    def keys(self) -> list[Hashable] | None:
-        """What tells frames of several files apart: what the `*` of the path stands for, or the numbers in their names.
+    def names(self) -> list[str] | None:
+        """What tells frames of several files apart: their stems, or what the `*` of the path stands for.
 
-        None for a video, a single file and where two files have one key.
+        None for a video, a MATLAB file and a single image. Raises LabError where a folder has two files of one stem.
         """
         if self.kind != "images" or self.path.is_file():
             return None
         before, star, after = self.path.name.partition("*")
         if star and not self.path.exists():
             return [file.name[len(before) : len(file.name) - len(after)] for file in self.files]
-        keys = [tuple(map(int, re.findall(r"\d+", file.stem))) for file in self.files]
-        return keys if len(set(keys)) == len(keys) else None
+        stems = [file.stem for file in self.files]
+        if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+            found = " and ".join(file.name for file in self.files if file.stem == twice)
+            raise LabError.mismatch(self.path, "one file a frame", found, "move one of them away")
+        return stems
 
     @cached_property
     def count(self) -> int:
@@ -386,12 +446,9 @@ class Frames:
         return len(self._mat) if self.kind == "mat" else len(self.files)
 
     @property
-    def rate(self) -> float | None:
-        """Frames a second as a video declares them; None for anything else."""
-        if self.kind != "video":
-            return None
-        with open_video(self.path) as (_, stream):
-            return float(stream.average_rate) if stream.average_rate else None
+    def tracks(self) -> str:
+        """`tracks_told` of a video; "" for anything else."""
+        return tracks_told(self.path) if self.kind == "video" else ""
 
     @cached_property
     def _mat(self) -> np.ndarray:
@@ -442,33 +499,3 @@ def read_depth_frames(folder: str | os.PathLike, indices: Sequence[int] | None =
     """Depth images `indices` (counted from 0; all by default) of a clip's folder: uint16 (n,H,W), millimetres."""
     frames = Frames(Path(folder))
     return frames.depth(range(frames.count) if indices is None else indices)
-
-
-def pair_frames(rgb: Frames, depth: Frames) -> tuple[list[int], list[int], str]:
-    """Positions of the RGB and of the depth frames that belong together, in order of time, and a remark or "".
-
-    Images of two folders belong together by the numbers in their names, those of two names with a `*` by what it
-    stands for; frames of two videos of one duration and different rates by time. All others, and images of two
-    folders that have no number in common, do by position, as many as the shorter has. Raises LabError where two
-    names with a `*` have nothing in common.
-    """
-    if rgb.keys is not None and depth.keys is not None:
-        common = set(rgb.keys) & set(depth.keys)
-        if common:
-            return *([n for n, key in enumerate(frames.keys) if key in common] for frames in (rgb, depth)), ""
-        if "*" in rgb.path.name:
-            found = {"rgb": rgb.keys[0], "depth": depth.keys[0]}
-            raise LabError.mismatch(rgb.path, "frames of one name in all modalities", found, FETCH)
-    shorter, rates = list(range(min(rgb.count, depth.count))), (rgb.rate, depth.rate)
-    if rgb.keys is not None and depth.keys is not None:
-        return shorter, shorter, "RGB and depth images have no number in common: paired by position"
-    if None in rates or abs(rates[0] / rates[1] - 1) <= SAME_RATE:
-        return shorter, shorter, ""
-    seconds = rgb.count / rates[0], depth.count / rates[1]
-    told = f"RGB has {rates[0]:.3g} frames a second, depth {rates[1]:.3g}"
-    if abs(seconds[0] / seconds[1] - 1) > SAME_DURATION:
-        return shorter, shorter, f"{told}, and their durations differ: paired by position"
-    times = np.arange(int(min(seconds) * min(rates))) / min(rates)
-    chosen = [np.minimum(np.rint(times * rate).astype(int), frames.count - 1).tolist()
-              for rate, frames in zip(rates, (rgb, depth), strict=True)]  # fmt: skip
-    return *chosen, f"{told}: paired by time"

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..alignment import Box, crop_color
 from ..clips import sample_frames
-from ..data.video import CONTAINERS, FETCH, PICTURES, open_video, read_picture
+from ..data.video import CONTAINERS, FETCH, PICTURES, VIDEOS, Frames, open_video, tracks_told, upright
 from ..errors import LabError, printable
 from .onnx_model import Model, open_export
 
@@ -67,19 +67,22 @@ def sample_video(path: str | os.PathLike, num_frames: int, size: int, crop: Mapp
         found = "something else" if Path(path).exists() else "none"
         raise LabError.mismatch(path, "a video file", found, "give the path of a video")
     try:
-        if Path(path).suffix.lower() in PICTURES:
-            total, chosen = 1, {0: read_picture(path)}
-            indices = [0] * num_frames
+        if Path(path).suffix.lower() in (*PICTURES, *VIDEOS):  # read as in a data set
+            source = Frames(Path(path))
+            total, told = source.count, source.tracks
+            indices = sample_frames(total, num_frames).tolist()
+            chosen = dict(zip(indices, source.rgb(indices), strict=True))
         else:
-            total = sum(1 for _ in _decoded(path))
+            total, told = sum(1 for _ in _decoded(path)), tracks_told(path, FOREIGN)
             if not total:
                 raise LabError.mismatch(path, "a video", "no frame in it", _FIX)
             indices = sample_frames(total, num_frames).tolist()
-            chosen = {number: _upright(frame) for number, frame in enumerate(_decoded(path)) if number in indices}
+            chosen = {number: upright(frame) for number, frame in enumerate(_decoded(path)) if number in indices}
     except LabError as error:
         raise LabError(error.path, error.reason, _FIX if error.fix == FETCH else error.fix) from error
     cropped = {number: crop_color(image, crop_box(*image.shape[1::-1], crop), size) for number, image in chosen.items()}
-    notes = (f"only {total} of {num_frames} frames: some are shown more than once",) if total < num_frames else ()
+    short = f"only {total} of {num_frames} frames: some are shown more than once" if total < num_frames else ""
+    notes = tuple(filter(None, (short, told)))
     return SampledVideo(os.fspath(path), np.stack([cropped[n] for n in indices]), tuple(indices), total, notes)
 
 
@@ -89,11 +92,6 @@ def _decoded(path: str | os.PathLike) -> Iterator[av.VideoFrame]:
             if frame.is_corrupt:
                 raise ValueError("a damaged frame")  # which `open_video` tells
             yield frame
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """RGB (H,W,3) as a player shows it: phones record sideways and note how to turn it."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 @dataclass(frozen=True)
