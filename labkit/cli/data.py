@@ -131,6 +131,16 @@ def _show_check(found: CheckResult) -> None:
         print(line)
     if found.strangers:
         print(f"{len(found.strangers)} strange names, first {found.strangers[0]!r}")
+    _print_no_clips(found.strangers)
+
+
+def _print_no_clips(strangers: Sequence[str]) -> None:
+    """What settings, lists and sidecars say of clips that are not here."""
+    from ..data.index import NO_CLIP
+
+    told = [printable(name) for name in strangers if name.endswith(NO_CLIP)]
+    for line in told[:MAX_LINES] + [f"{len(told) - MAX_LINES} more"] * (len(told) > MAX_LINES):
+        print(line)
 
 
 @data.command
@@ -173,6 +183,7 @@ def prepare(root: Positional[Path], /, profile: str = "mini", store: Path | None
         clips = preparation.prepare(index, folder, opening.with_possible(chosen, index).clips, workers=workers)
     print(f"{len(clips)} clips in {folder}")
     _print_excluded(clips.excluded)
+    _print_no_clips(index.strangers)
     _show_alignment(alignment_rows(clips.records), len(clips))
 
 

@@ -22,6 +22,7 @@ import csv
 import io
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ SPLITS = {
     "train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
     "dev": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
+NO_CLIP = "names no clip here"  # said of an entry of a list or of the settings, among the strange names
+_LETTERED = re.compile(r"([A-Za-z])[A-Za-z]*[_-]?(\d+)", re.ASCII)
+_FILE_ENDING = re.compile(r"(_(rgb|color|depth|skeleton))?(\.[a-z]\w*)?$", re.IGNORECASE | re.ASCII)
 UNLABELLED_PART = "unlabelled"  # of clips without a label, which train where a teacher speaks of them
 REQUIRED, OPTIONAL = ("rgb", "depth"), ("skeleton",)  # modalities of a table
 
@@ -60,9 +64,9 @@ def listed(folder: Path) -> list[str]:
 
 
 def read_written(path: str | os.PathLike) -> Any:
-    """JSON that a person wrote, with or without the mark that some editors put first; LabError for other text."""
+    """JSON that a person wrote, in UTF-8 or UTF-16, with or without a mark in front; LabError for other text."""
     try:
-        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        return json.loads(Path(path).read_bytes())
     except (ValueError, OSError) as error:
         raise LabError.mismatch(path, "JSON", f"something else ({error})", "correct this file") from error
 
@@ -186,9 +190,20 @@ def make_index(
     how the data set is called, if that does not. Labels count the classes that have clips, in the order of `classes`.
     """
     settings, excluded, used = read_settings(root), {}, []
-    for clip in sorted({*known, *settings.exclude}.intersection(keys).union(*found.values())):
+    ids, left_out, strange = set(known).intersection(keys).union(*found.values()), {}, list(strangers)
+    numbered = {_numbers(clip): clip for clip in ids} if names else {}
+    for written, reason in settings.exclude.items():
+        bare = composed(written).replace("\\", "/")
+        forms = (written, bare, _FILE_ENDING.sub("", bare), numbered.get(_numbers(bare)))
+        if clip := next((form for form in forms if form in ids), None):
+            left_out[clip] = reason
+        else:
+            strange.append(f"{SETTINGS}, exclude, {written}: {NO_CLIP}")
+    sidecars = _sidecars(root)
+    strange += [f"{os.path.relpath(file, root)}: {NO_CLIP}" for clip, file in sidecars.items() if clip not in ids]
+    for clip in sorted(ids):
         reasons = [f"no {modality}" for modality, files in found.items() if clip not in files]
-        reasons += [why[clip] for why in (known, settings.exclude) if clip in why]
+        reasons += [why[clip] for why in (known, left_out) if clip in why]
         if reasons:
             excluded[clip] = "; ".join(reasons)
         else:
@@ -196,7 +211,7 @@ def make_index(
     present = {keys[clip] for clip in used}
     order = [key for key in classes if key in present]
     label_of = {key: label for label, key in enumerate(order)}
-    places, recording = {**found, **(optional or {}), "boxes": _sidecars(root)}, settings.recording
+    places, recording = {**found, **(optional or {}), "boxes": sidecars}, settings.recording
     own = {clip: replace(recording, registered=value) for clip, value in (registered or {}).items()}
     entries = tuple(
         Entry(
@@ -207,7 +222,7 @@ def make_index(
         for clip in used
     )  # fmt: skip
     class_names = tuple(classes[key] for key in order)
-    return Index(root, entries, excluded, class_names, tuple(sorted(strangers)), settings.name or name, recording)
+    return Index(root, entries, excluded, class_names, tuple(sorted(strange)), settings.name or name, recording)
 
 
 @dataclass(frozen=True)
@@ -265,15 +280,24 @@ def changed_settings(root: str | os.PathLike, **changes: object) -> Iterator[Non
 
 
 def _sidecars(root: Path) -> dict[str, str]:
-    """The sidecar of each clip that has one, by clip id."""
-    paths = [Path(root, folder, name) for folder in SIDECARS for name in listed(root / folder)]
-    return {path.stem: str(path) for path in paths if path.suffix == ".json"}
+    """The sidecar of each clip that has one, by clip id; boxes/wave/a.json is that of wave/a."""
+    found = {}
+    for base in (root / folder for folder in SIDECARS):
+        for path in sorted(base.rglob("[!.]*.json")):
+            found[composed(path.relative_to(base).as_posix().removesuffix(".json"))] = str(path)
+    return found
+
+
+def _numbers(clip: str) -> frozenset[tuple[str, int]]:
+    """The numbers of a clip's name by their letters, in any order and behind any separator."""
+    found = _LETTERED.findall(_FILE_ENDING.sub("", clip).replace("/", "_"))
+    return frozenset((letter.lower(), int(number)) for letter, number in found)
 
 
 def _sidecar_facts(path: str) -> dict[str, Any]:
     facts = read_written(path)
     if not isinstance(facts, dict):
-        raise LabError.mismatch(path, "a JSON object", type(facts).__name__, "correct this file, or remove it")
+        raise LabError.mismatch(path, "a JSON object", type(facts).__name__, "correct this file")
     return {key: facts[key] for key in ABOUT if isinstance(facts.get(key), (str, int))}
 
 
@@ -316,23 +340,25 @@ def index_folders(root: str | os.PathLike) -> Index:
 def class_folders(root: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     """The folder of each class with the split it stands in, "" where the root is not divided; and other folders.
 
-    A root is divided where folders are named as splits are and none in the root holds a pair itself.
+    A root is divided where a folder named as a split holds no pair itself, but folders in it do.
     """
     tops = [root / name for name in listed(root) if (root / name).is_dir()]
     parts = [top for top in tops if top.name.lower() in SPLITS]
-    if not parts or any(map(_holds_pair, tops)):
-        return [(top, "") for top in tops], []
     inside = [(part / name, SPLITS[part.name.lower()]) for part in parts for name in listed(part)]
-    return [pair for pair in inside if pair[0].is_dir()], [top.name for top in tops if top not in parts]
+    inside = [pair for pair in inside if pair[0].is_dir()]
+    if any(map(_holds_pair, parts)) or not any(_holds_pair(folder) for folder, _ in inside):
+        return [(top, "") for top in tops], []
+    return inside, [top.name for top in tops if top not in parts]
 
 
 def _pair_files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
     """Name, stem and modality of all that lies in a class folder; None for what is no RGB and no depth."""
     for name in listed(folder):
         path = folder / name
-        stem, _, ending = path.stem.rpartition("_")
-        readable = path.suffix.lower() in KINDS or path.is_dir()
-        yield name, stem, ENDINGS.get(ending) if stem and readable else None
+        folded = path.is_dir()
+        stem, _, ending = (name if folded else path.stem).rpartition("_")
+        readable = folded or path.suffix.lower() in KINDS
+        yield name, stem, ENDINGS.get(ending.lower()) if stem and readable else None
 
 
 def _holds_pair(folder: Path) -> bool:

@@ -11,11 +11,9 @@ import numpy as np
 from ..errors import LabError
 from .video import FETCH, NUMBER, Frames, frame_times
 
-SAME_RATE = (
-    0.03  # share by which frame rates and counts of two videos of one clip may differ, and be paired by position
-)
+SAME_RATE = 0.03  # share by which rates, and counts, of two videos may differ, and be paired by position
 SAME_DURATION = 0.1  # share by which the durations of two videos may differ without a remark
-GAP = 1.5  # of the usual step between two numbers: a frame is missing
+GAP = 1.5  # usual steps between two frames: one is missing
 
 Pairs = tuple[list[int], list[int], str]
 
@@ -33,8 +31,7 @@ def pair_frames(rgb: Frames, depth: Frames) -> Pairs:
     if rgb.names is not None and depth.names is not None:
         return _pair_names(rgb, depth)
     if rgb.names is not None:
-        images, film, remark = _pair_with_film(rgb.names, depth.count, "RGB")
-        return images, film, remark
+        return _pair_with_film(rgb.names, depth.count, "RGB")
     if depth.names is not None:
         images, film, remark = _pair_with_film(depth.names, rgb.count, "depth")
         return film, images, remark
@@ -58,12 +55,17 @@ def _pair_videos(rgb: np.ndarray, depth: np.ndarray) -> Pairs:
     told = "RGB has {:.3g} frames a second, depth {:.3g}".format(*rates)
     if not same_duration:
         told += "; RGB lasts {:.3g} s, depth {:.3g} s".format(*seconds)
-    even = all(np.abs(times * rate - np.arange(len(times))).max() <= 1 for times, rate in zip((rgb, depth), rates))
+    even = not any(map(_has_gap, (rgb, depth)))
     if same_rate and even:
         return _by_position(*counts, "" if same_duration else f"{told}: paired by position")
     if same_count and not same_duration:
         return _by_position(*counts, f"{told}: paired by position")
     return *_nearest(rgb, depth), f"{told}: paired by time"
+
+
+def _has_gap(times: np.ndarray) -> bool:
+    steps = np.diff(times)
+    return bool(steps.max() > GAP * np.median(steps))
 
 
 def _nearest(rgb: np.ndarray, depth: np.ndarray) -> tuple[list[int], list[int]]:
@@ -125,8 +127,7 @@ def _pair_with_film(names: list[str], count: int, what: str) -> Pairs:
     line = _line(*rows) if rows else None
     if line is None:
         return _by_position(len(names), count)
-    numbers, steps = [row[0] for row in rows[0]], np.diff(line[0])
-    gap = steps.max() > GAP * np.median(steps)
+    numbers, gap = [row[0] for row in rows[0]], _has_gap(line[0])
     if not gap and (numbers[0] in (0, 1) or len(names) == count):
         return _by_position(len(names), count)
     base = 1 if numbers[0] == 1 or numbers[-1] == count else 0

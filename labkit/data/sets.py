@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import LabError
-from .index import ClipName, Index, listed, make_index
+from .index import NO_CLIP, ClipName, Index, listed, make_index
 
 NTU_ACTIONS = (
     "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop", "pickup", "throw",
@@ -121,8 +121,9 @@ NTU_FILES = {  # folder stem, and what follows the clip's name
     "skeleton": ("nturgb+d_skeletons", ".skeleton"),
 }
 # Published by the data set's authors, 302 clips of the 60 classes and 535 of all 120, and passed on under other names.
-MISSING_LIST = re.compile(r".*missing_skeletons?.*\.txt", re.IGNORECASE)
+MISSING_LIST = re.compile(r".*missing.*\.(txt|csv)", re.IGNORECASE)
 _NTU_ID = r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<subject>\d{3})R(?P<replication>\d{3})A(?P<action>\d{3})"
+_LISTED_ID = re.compile("[^A-Z0-9]?".join(rf"{letter}(\d{{3}})" for letter in "SCPRA"), re.IGNORECASE | re.ASCII)
 
 
 def _scan_ntu(root: Path, strangers: list[str], known: dict[str, str]) -> Found:
@@ -130,9 +131,12 @@ def _scan_ntu(root: Path, strangers: list[str], known: dict[str, str]) -> Found:
     found = {modality: ntu_files(root, modality, strangers, known) for modality in NTU_FILES}
     for folder in (root, *_ntu_folders(root, NTU_FILES["skeleton"][0])):
         for name in filter(MISSING_LIST.fullmatch, listed(folder)):
-            text = (folder / name).read_text(encoding="utf-8", errors="replace")
-            for match in re.finditer(_NTU_ID, text, re.ASCII):
-                _add_reason(known, match[0], "on the published list of missing skeletons")
+            text = (folder / name).read_bytes().replace(b"\0", b"").decode("latin-1")  # UTF-16, too
+            ids = {f"S{s}C{c}P{p}R{r}A{a}" for s, c, p, r, a in _LISTED_ID.findall(text)}
+            for clip in ids:
+                _add_reason(known, clip, "on the published list of missing skeletons")
+            if ids.isdisjoint(set().union(*found.values())):
+                strangers.append(f"{name}: {NO_CLIP}")
     return found
 
 
@@ -230,9 +234,9 @@ def _scan_uwa(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
     for parent in _parents(root, _UWA_CLIP):
         kind = "depth" if "depth" in parent.relative_to(root.parent).as_posix().lower() else "rgb"
         for folder in map(parent.joinpath, listed(parent)):
-            if folder.is_dir() and _UWA_CLIP.fullmatch(folder.name):
-                places[kind][folder.name] = str(folder / ("*.png" if kind == "depth" else "*,.jpg"))
-            else:
+            files = str(folder / ("*.png" if kind == "depth" else "*,.jpg"))
+            clip = folder.is_dir() and _UWA_CLIP.fullmatch(folder.name)
+            if not clip or places[kind].setdefault(folder.name, files) != files:
                 strangers.append(folder.relative_to(root).as_posix())
     rgb = places["rgb"]
     source = {clip: clip if clip in rgb else f"{clip[:-1]}1" for clip in places["depth"]}
@@ -243,8 +247,8 @@ def _scan_uwa(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
 def _parents(root: Path, names: re.Pattern[str], depth: int = 3) -> Iterator[Path]:
     """The folders, `root` or up to `depth` levels below, that hold a folder of such a name."""
     try:
-        folders = sorted(path for path in root.iterdir() if path.is_dir())
-    except OSError:
+        folders = [root / name for name in listed(root) if name != "__MACOSX" and (root / name).is_dir()]
+    except LabError:
         return
     if any(names.fullmatch(folder.name) for folder in folders):
         yield root
