@@ -52,7 +52,9 @@ def write_joints(path: Path, frames=14, seed=0) -> None:
     depth_xy = rng.uniform((10, 10), (75, 60), (frames, 25, 2))
     path.parent.mkdir(parents=True, exist_ok=True)
     color_xy = (depth_xy - OFFSET) * RATIO
-    write_skeleton(path, single_body(rng.normal(size=(frames, 25, 3)), depth_xy, color_xy, np.full((frames, 25), 2)))
+    z = rng.uniform(2, 4, (frames, 25, 1))
+    xyz = np.concatenate([(depth_xy - np.divide(DEPTH, 2)) * z / 61, z], axis=-1)  # 61 px: a Kinect v2's divided by 6
+    write_skeleton(path, single_body(xyz, depth_xy, color_xy, np.full((frames, 25), 2)))
 
 
 def paths_of(root: Path, name: str) -> dict[str, Path]:

@@ -26,10 +26,6 @@ import cv2
 import numpy as np
 
 from ..alignment import (
-    KINECT_COLOR,
-    KINECT_DEPTH,
-    KINECT_OFFSET,
-    KINECT_RATIO,
     Alignment,
     Box,
     Size,
@@ -74,7 +70,6 @@ _FAR = 1e4  # px; no joint of use lies further from the crop, and OpenCV's coord
 LAYOUT = (("person",), ("left_hand", "right_hand"), ("object",))  # the groups of boxes in each channel
 RESIZED = "resized after their joints were found"
 SAME_SIZE = 0.1  # share by which an image may differ from the size that its joints fit
-SAME_PLACE = 0.06  # of the width: NTU's clips differ by less than 0.02
 _BOXES_FIX = "mend this file, or leave layout out of ClipConfig.modalities"
 
 
@@ -245,9 +240,9 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     video = dict(zip(wanted, pictures, strict=True))
     depth = sources["depth"].depth([depth_at[number] for number in frames], entry.recording.depth_unit)
     sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
+    if skeleton is not None:
+        check_sizes(skeleton, sizes, paths)
     alignment = _align(entry, skeleton, config.alignment, **sizes, stand_in=stand_in)
-    if entry.name is not None and entry.name.setup is not None:  # NTU's, by a Kinect v2
-        check_sizes(alignment, **sizes, path=paths["rgb"])
     pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
     rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
     pixels = {"rgb": rgb, "depth": depth}
@@ -305,22 +300,17 @@ def align_clip(
     return replace(stand_in(depth_size, color_size), method=method)
 
 
-def check_sizes(alignment: Alignment, *, depth_size: Size, color_size: Size, path: Path) -> None:
-    """LabError where the joints of a Kinect v2 were mapped to images (width, height) of another size than these.
+def check_sizes(skeleton: Skeleton, sizes: dict[str, Size], paths: dict[str, Path]) -> None:
+    """LabError where joints were mapped to images (width, height) of another size than these.
 
-    From a clip's own fit: which share of the RGB image the depth image covers, and where it begins, is known of
-    this camera to a few per cent.
+    `sizes` by "depth_size" and "color_size"; see `Skeleton.mapped_size`.
     """
-    if alignment.fallback or alignment.method == "none":
-        return
-    usual = KINECT_RATIO * np.divide(KINECT_DEPTH, KINECT_COLOR)
-    mapped = np.multiply(alignment.scale, depth_size) / usual  # the RGB size that the joints fit
-    moved = alignment.offset[0] / depth_size[0] - KINECT_OFFSET[0] / KINECT_DEPTH[0]
-    if np.abs(mapped / color_size - 1).max() > SAME_SIZE or abs(moved) > SAME_PLACE:
-        size = f"{mapped[0]:.0f}x{mapped[1]:.0f}"
-        expected = f"images that were not {RESIZED}, RGB of about {size} for these joints"
-        found = f"RGB {color_size[0]}x{color_size[1]}, depth {depth_size[0]}x{depth_size[1]}"
-        raise LabError.mismatch(path, expected, found, "take the images as they were recorded")
+    for modality, image in (("depth", "depth"), ("rgb", "color")):
+        size, mapped = sizes[f"{image}_size"], skeleton.mapped_size(image)
+        if mapped is not None and np.abs(np.divide(mapped, size) - 1).max() > SAME_SIZE:
+            expected = f"images that were not {RESIZED}, {modality} of about {mapped[0]:.0f}x{mapped[1]:.0f} for these joints"
+            fix = "take the images as they were recorded"
+            raise LabError.mismatch(paths[modality], expected, f"{modality} {size[0]}x{size[1]}", fix)
 
 
 def _flow(view: _View) -> np.ndarray:

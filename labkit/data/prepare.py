@@ -49,7 +49,7 @@ from .store import (
 )
 from .video import Frames
 
-PIXELS_VERSION = 4  # raise it when a change to this code alters what is stored for the same files
+PIXELS_VERSION = 5  # raise it when a change to this code alters what is stored for the same files
 MAX_SHARD_CLIPS = 256
 MAX_SHARD_BYTES = 128 << 20  # written at once; a kill loses no more than this
 ENOUGH = 10  # clips, below which a median is not trusted

@@ -27,6 +27,8 @@ from ..files import write_text
 NUM_JOINTS = 25  # Kinect v2
 STILL_SHARE = 0.05  # a body that moves less than this share of the liveliest one is furniture, or a stranger
 STILL_SPREAD = 1e-3  # m2, and less than this in all; 25 joints that sway by a centimetre
+LEAST_ANGLE = 0.05  # of joints seen from the camera, as a tangent: 15 cm at 3 m
+PINHOLE = 0.02  # of half an image: how far joints may lie from where a pinhole camera sees them
 MAX_BODIES = 6  # Kinect v2 tracks no more
 MAX_FRAMES = 10_000  # 5.5 minutes; the longest NTU clips have about 300
 _STATES = {b"0", b"1", b"2"}  # not tracked, inferred, tracked
@@ -62,6 +64,25 @@ class Skeleton:
             return values.reshape(-1, NUM_JOINTS, *values.shape[3:])
 
         return rows(self.depth_xy), rows(self.color_xy), rows(self.state) >= least_state
+
+    def mapped_size(self, image: str) -> np.ndarray | None:
+        """(width, height) in pixels of the "depth" or "color" image that the joints were mapped to, within some 5 %.
+
+        A camera sees straight ahead in the middle of its image, and there a joint's x / z and y / z are 0. None
+        where joints are too few or are not mapped as a pinhole camera does.
+        """
+        xyz, xy = self.xyz[self.state > 0], getattr(self, f"{image}_xy")[self.state > 0]
+        usable = np.isfinite(np.concatenate([xyz, xy], axis=-1)).all(axis=-1) & (xyz[:, 2] > 0) & (xy != 0).any(axis=-1)
+        middle, xyz, xy = [], xyz[usable], xy[usable]
+        for axis in (0, 1):
+            rays = np.stack([xyz[:, axis] / xyz[:, 2], np.ones(len(xyz))], axis=1)
+            if len(rays) < NUM_JOINTS or np.ptp(rays[:, 0]) < LEAST_ANGLE:
+                return None
+            line = np.linalg.lstsq(rays, xy[:, axis], rcond=None)[0]
+            middle.append(line[1])
+            if np.median(np.abs(rays @ line - xy[:, axis])) > PINHOLE * abs(middle[-1]):
+                return None
+        return 2 * np.array(middle)
 
     @property
     def num_frames(self) -> int:

@@ -115,7 +115,9 @@ def open_video(path: str | os.PathLike, containers: str = CONTAINERS) -> Iterato
         _check_riff_size(path)
         options = {"protocol_whitelist": "file", "format_whitelist": containers}
         with av.open(os.path.abspath(path), options=options) as container:
-            stream = container.streams.best("video")  # not a cover
+            stream = container.streams.best("video")
+            if stream is not None and stream.frames == 1:  # a cover, unless all have one
+                stream = max(container.streams.video, key=lambda track: track.frames)
             if stream is None:
                 raise LabError.mismatch(path, "a video", "a file without a video stream", FETCH)
             context = stream.codec_context
