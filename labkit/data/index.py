@@ -343,6 +343,7 @@ def class_folders(root: Path) -> tuple[list[tuple[Path, str]], list[str]]:
     A root is divided where a folder named as a split holds no pair itself, but folders in it do.
     """
     tops = [root / name for name in listed(root) if (root / name).is_dir()]
+    tops = [top for top in tops if top.name not in SIDECARS or _holds_pair(top)]
     parts = [top for top in tops if top.name.lower() in SPLITS]
     inside = [(part / name, SPLITS[part.name.lower()]) for part in parts for name in listed(part)]
     inside = [pair for pair in inside if pair[0].is_dir()]

@@ -305,12 +305,14 @@ def check_sizes(skeleton: Skeleton, sizes: dict[str, Size], paths: dict[str, Pat
 
     `sizes` by "depth_size" and "color_size"; see `Skeleton.mapped_size`.
     """
-    for modality, image in (("depth", "depth"), ("rgb", "color")):
+    for modality, image in (("depth", "depth"), ("RGB", "color")):
         size, mapped = sizes[f"{image}_size"], skeleton.mapped_size(image)
         if mapped is not None and np.abs(np.divide(mapped, size) - 1).max() > SAME_SIZE:
-            expected = f"images that were not {RESIZED}, {modality} of about {mapped[0]:.0f}x{mapped[1]:.0f} for these joints"
+            expected = (
+                f"images that were not {RESIZED}, {modality} of about {mapped[0]:.0f}x{mapped[1]:.0f} for these joints"
+            )
             fix = "take the images as they were recorded"
-            raise LabError.mismatch(paths[modality], expected, f"{modality} {size[0]}x{size[1]}", fix)
+            raise LabError.mismatch(paths[modality.lower()], expected, f"{modality} {size[0]}x{size[1]}", fix)
 
 
 def _flow(view: _View) -> np.ndarray:

@@ -100,17 +100,14 @@ def tracks_told(path: str | os.PathLike, containers: str = CONTAINERS) -> str:
     """Which video track of several is read, in words; "" where there is one. Covers do not count."""
     with open_video(path, containers) as (container, stream):
         tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
-        sizes = [f"{track.codec_context.width}x{track.codec_context.height}" for track in tracks]
-        taken = tracks.index(stream) + 1 if stream in tracks else 0
-    return f"{len(tracks)} video tracks, {', '.join(sizes)}: number {taken} is read" if len(tracks) > 1 else ""
+        number = [track.index for track in tracks].index(stream.index) + 1 if len(tracks) > 1 else 0
+        size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+    return f"{len(tracks)} video tracks: number {number}, {size}, is read" if number else ""
 
 
 @contextmanager
 def open_video(path: str | os.PathLike, containers: str = CONTAINERS) -> Iterator[tuple]:
-    """An open container of one of those kinds and the video stream that a player would show.
-
-    Whatever goes wrong inside becomes a LabError.
-    """
+    """An open container and the video stream that a player would show; what goes wrong inside becomes a LabError."""
     try:
         _check_riff_size(path)
         options = {"protocol_whitelist": "file", "format_whitelist": containers}
@@ -150,7 +147,7 @@ def _packets(path: str | os.PathLike, container, stream) -> tuple[list, np.ndarr
     Reading packets decodes nothing. A player shows no frame that an edit list leaves out, and the frame before
     once more where an AVI has an empty chunk.
     """
-    edited = "mov" in container.format.name and stream.frames > 0  # its index follows the edit list
+    edited = "mov" in container.format.name and stream.frames > 0  # its index is as the edit list has it
     declared = len(stream.index_entries) if edited else stream.frames
     packets = [packet for packet in container.demux(stream) if packet.size]
     if not packets or not packets[0].is_keyframe or any(packet.is_corrupt for packet in packets):
