@@ -30,8 +30,10 @@ from labkit.errors import LabError
 CLASSES = ("wave", "tête", "1.5 m", "a b", "test", "__", "日本", "-x", "boxes", "class_color")
 SPLITS = ("", "", "train", "Testing", "dev")
 NAMES = ("{n}", "{n:04d}", "cam{c}_{n}", "{t:.3f}", "{t!r}", "f{n:03d}.a", "{letters}")
-STRANGE = ("Thumbs.db", "._a_color.png", ".DS_Store", "notes.txt", "a_color.json", "__MACOSX/._x", "docs/a.pdf", "x_color",
-           "lone_depth.png", "boxes/wave/a.json", "labkit.json", "a_color.png/")  # fmt: skip
+STRANGE = (
+    "Thumbs.db", "._a_color.png", ".DS_Store", "notes.txt", "a_color.json", "__MACOSX/._x", "docs/a.pdf", "x_color",
+    "lone_depth.png", "boxes/wave/a.json", "labkit.json", "a_color.png/",
+)  # fmt: skip
 FRAMES = 8
 
 

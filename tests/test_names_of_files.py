@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz_layouts import fuzz
 from ntu_files import write_clip, write_depth, write_joints, write_video
 from PIL import Image
 
@@ -105,6 +106,12 @@ def test_an_archive_of_a_mac_adds_no_uwa_clip(tmp_path):
     assert index.ids == ["a01_s01_v01_e01"] and "__MACOSX" not in str(index.entries[0].paths)
 
 
+def test_layouts_that_nobody_planned_are_read_exactly_or_refused_in_a_line(tmp_path):
+    """500 and more: python tests/fuzz_layouts.py."""
+    found = fuzz(tmp_path, 30, seed=1)
+    assert found.total() == 30 and not any(outcome == "other" for _, outcome in found)
+
+
 # -- what names a clip, and what names none --------------------------------------------------------
 
 NTU = "S001C002P003R001A013"
@@ -122,7 +129,7 @@ def ntu(tmp_path):
     f"nturgb+d_skeletons/{NTU}.skeleton",
 ])  # fmt: skip
 def test_an_id_of_ntu_is_known_in_any_form(ntu, written, capsys):
-    (ntu / "labkit.json").write_text(json.dumps({"exclude": {written.split("/")[-1]: "blurred"}}))
+    (ntu / "labkit.json").write_text(json.dumps({"exclude": {written.split("/")[-1]: "blurred"}}), encoding="utf-8")
     assert index_of(ntu).excluded == {NTU: "blurred"} and not index_of(ntu).strangers
     (ntu / "labkit.json").unlink()
     for encoding in ("utf-8-sig", "utf-16"):
@@ -133,7 +140,7 @@ def test_an_id_of_ntu_is_known_in_any_form(ntu, written, capsys):
 @pytest.mark.parametrize("written", ["wave/ä", "wave\\ä", "wave/ä_color.png", unicodedata.normalize("NFD", "wave/ä")])
 def test_a_clip_of_folders_is_known_in_any_form(tmp_path, written):
     write_pair(tmp_path, "wave/ä", "wave/b")
-    (tmp_path / "labkit.json").write_text(json.dumps({"exclude": {written: "blurred"}}))
+    (tmp_path / "labkit.json").write_text(json.dumps({"exclude": {written: "blurred"}}), encoding="utf-8")
     assert index_of(tmp_path).excluded == {"wave/ä": "blurred"}
 
 
@@ -144,15 +151,15 @@ def test_a_clip_of_ucla_is_known_in_any_form(tmp_path, written):
             path = tmp_path / f"view_{view}" / "a01_s03_e00" / f"frame_1_tc_5_{kind}"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
-    (tmp_path / "labkit.json").write_text(json.dumps({"exclude": {written: "blurred"}}))
+    (tmp_path / "labkit.json").write_text(json.dumps({"exclude": {written: "blurred"}}), encoding="utf-8")
     assert index_of(tmp_path).excluded == {"v2_a01_s03_e00": "blurred"}
 
 
 def test_what_names_no_clip_is_told_by_check_and_prepare(ntu, tmp_path, capsys):
-    (ntu / "labkit.json").write_text(json.dumps({"exclude": {"S009C001P001R001A001": "blurred"}}))
-    (ntu / "samples_with_missing_skeletons.txt").write_text("S008C001P001R001A001\n")
+    (ntu / "labkit.json").write_text(json.dumps({"exclude": {"S009C001P001R001A001": "blurred"}}), encoding="utf-8")
+    (ntu / "samples_with_missing_skeletons.txt").write_text("S008C001P001R001A001\n", encoding="utf-8")
     (ntu / "boxes").mkdir()
-    (ntu / "boxes" / "S007C001P001R001A001.json").write_text('{"object": "ball"}')
+    (ntu / "boxes" / "S007C001P001R001A001.json").write_text('{"object": "ball"}', encoding="utf-8")
     told = [
         f"boxes/S007C001P001R001A001.json: {NO_CLIP}", f"labkit.json, exclude, S009C001P001R001A001: {NO_CLIP}",
         f"samples_with_missing_skeletons.txt: {NO_CLIP}",
@@ -167,7 +174,7 @@ def test_what_names_no_clip_is_told_by_check_and_prepare(ntu, tmp_path, capsys):
 def test_boxes_of_a_clip_in_folders_are_found(tmp_path):
     write_pair(tmp_path, "wave/a", "walk/a")
     (tmp_path / "boxes" / "wave").mkdir(parents=True)
-    (tmp_path / "boxes" / "wave" / "a.json").write_text('{"object": "ball"}')
+    (tmp_path / "boxes" / "wave" / "a.json").write_text('{"object": "ball"}', encoding="utf-8")
     index = index_of(tmp_path)
     assert index.about(["wave/a"])[0]["object"] == "ball" and "object" not in index.about(["walk/a"])[0]
     assert not index.strangers
@@ -213,7 +220,7 @@ def test_images_of_another_size_than_their_joints_fit_are_excluded(ntu, layout, 
         skeleton = f"nturgb+d_skeletons/{NTU}.skeleton"
         row = f"a,wave,{paths['rgb'].relative_to(ntu)},{paths['depth'].relative_to(ntu)},{skeleton}"
         root = ntu / "clips.csv"
-        root.write_text(f"clip,label,rgb,depth,skeleton\n{row}\n")
+        root.write_text(f"clip,label,rgb,depth,skeleton\n{row}\n", encoding="utf-8")
     entry = next(entry for entry in index_of(root).entries if entry.id in (NTU, "a"))
     width, height = depth or rgb
     with pytest.raises(LabError, match=f"resized after their joints were found.* found .* {width}x{height}"):

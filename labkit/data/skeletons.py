@@ -66,9 +66,9 @@ class Skeleton:
         return rows(self.depth_xy), rows(self.color_xy), rows(self.state) >= least_state
 
     def mapped_size(self, image: str) -> np.ndarray | None:
-        """(width, height) in pixels of the "depth" or "color" image that the joints were mapped to, within some 5 %.
+        """(width, height) in pixels of the "depth" or "color" image that the joints were mapped to, roughly.
 
-        A camera sees straight ahead in the middle of its image, and there a joint's x / z and y / z are 0. None
+        A camera sees straight ahead near the middle of its image, and there a joint's x / z and y / z are 0. None
         where joints are too few or are not mapped as a pinhole camera does.
         """
         xyz, xy = self.xyz[self.state > 0], getattr(self, f"{image}_xy")[self.state > 0]
