@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
-PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "IPython": "ipython", "jupyter_client": "jupyter-client"}
+PACKAGES = {
+    "PIL": "pillow", "cv2": "opencv-python-headless", "IPython": "ipython", "jupyter_client": "jupyter-client",
+    "markdown_it": "markdown-it-py", "mdit_py_plugins": "mdit-py-plugins",
+}  # fmt: skip
 BEYOND_THE_CORE = ("experiments", "figures", "notebook", "course")  # rooms that need the extra "notebooks"
 NEVER_IMPORTED = {  # declared, and used without an import
     "jupyterlab": "readers open the notebooks with it; tests/browser.py starts it as a command",

@@ -1,4 +1,4 @@
-"""`labkit course ...`: the course's notebooks and its site."""
+"""`labkit course ...`: the course's notebooks, slides and handout, its site, and all of it in one archive."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ course = SubcommandApp()
 
 @course.command
 def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> None:
-    """Make the student, solution and nbgrader forms of all notebooks.
+    """Make the student, solution and nbgrader forms of all notebooks, slides for each week and the handout of week 1.
 
     Args:
-        out: Folder for student/, solution/ and nbgrader/; by default HOME/build/course.
+        out: Folder for student/, solution/, nbgrader/, slides/ and handout/; by default HOME/build/course.
         home: The project folder; by default the one that holds notebooks/.
     """
-    from ..course import forms as course
+    from ..course import forms, handout, slides
+    from ..course.notebooks import read_notebook
     from ..tools.home import find_home, find_notebooks
 
     base = find_home(home)
-    folder = out or base / "build" / "course"
-    written = course.build_course(find_notebooks(base), folder)
+    folder, notebooks = out or base / "build" / "course", find_notebooks(base)
+    written = forms.build_course(notebooks, folder)
+    written += slides.write_slides([read_notebook(path) for path in notebooks], folder / "slides")
+    written += handout.write_handout(folder / "handout")
     print(f"{len(written)} files in {folder}")
 
 
@@ -42,3 +45,22 @@ def site(out: Positional[Path | None] = None, /, home: Path | None = None) -> No
 
     base = find_home(home)
     print(website.build_site(base, out or base / "build" / "site"))
+
+
+@course.command
+def pack(out: Positional[Path | None] = None, /, profile: str = "mini", home: Path | None = None) -> None:
+    """Put set, clip store, finished runs and the notebooks for students into one archive, for a class without network.
+
+    Slides, handout and site go along where they are in HOME/build. Nothing of other data than the embedded set does.
+
+    Args:
+        out: The archive; by default HOME/build/course.zip.
+        profile: Whose set and runs: smoke, mini or paper.
+        home: The project folder; by default the one that holds notebooks/.
+    """
+    from ..course.pack import pack_course
+    from ..tools.home import find_home
+
+    base = find_home(home)
+    path = out or base / "build" / "course.zip"
+    print(f"{path}: {pack_course(base, path, profile) / 1e9:.2f} GB")

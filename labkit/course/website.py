@@ -33,7 +33,7 @@ from .notebooks import BADGE, Source, read_notebook
 SITE = Path(__file__).with_name("site")
 WORDS_PER_MINUTE = 200
 TIMED = "mini"  # the profile whose seconds are shown
-NEEDED = ("sphinx", "myst_nb", "furo", "latex2mathml")
+NEEDED = ("sphinx", "myst_nb", "furo")
 STEPPER = "method"  # the explorer that every site has
 _SHOWN = re.compile(r"stepper\.show\((\d?)\)")
 _FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)

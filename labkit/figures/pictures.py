@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from ..data.modalities import BONES
-from .style import FAINT, PAGE, ROLES, bare, fixed_figure, new_figure, styled
+from .style import FAINT, INK, PAGE, ROLES, bare, fixed_figure, new_figure, styled
 
 LEGEND = (1.9, 3.0)  # inches that the two entries of `overlay` take below one another, and side by side
 GAP = 2  # white pixels between frames
@@ -103,6 +103,26 @@ def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[st
     handles, labels = panel.get_legend_handles_labels()
     legend = figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=True)
     legend.get_frame().set(facecolor="#B0B0B0", edgecolor="none")
+    return figure
+
+
+@styled
+def marked_frames(pictures: Mapping[str, tuple[np.ndarray, np.ndarray]], letters: Sequence[str]) -> Figure:
+    """Images (H, W, 3) uint8 side by side at one height, each with its points (N, 2) in pixels, by name of the image.
+
+    Each point is a cross with its letter beside it.
+    """
+    shapes = [image.shape[1] / image.shape[0] for image, _ in pictures.values()]
+    figure, axes = new_figure(PAGE, 0.25 + PAGE / sum(shapes), columns=len(pictures), width_ratios=shapes)
+    for panel, (name, (image, points)) in zip(axes[0], pictures.items(), strict=True):
+        bare(panel).imshow(image, interpolation="antialiased")
+        panel.set_xlabel(f"{name}, {image.shape[1]} x {image.shape[0]} pixels")
+        size, beside = 0.02 * image.shape[0], 0.035 * image.shape[0]
+        for (x, y), letter in zip(points, letters, strict=True):
+            for color, width in (("white", 2.4), (INK, 1.0)):
+                panel.plot([x - size, x + size, np.nan, x, x], [y, y, np.nan, y - size, y + size], color, lw=width)
+            label = panel.text(x + beside, y, letter, va="center", weight="bold", fontsize=9)
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})
     return figure
 
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from docutils import nodes
-from latex2mathml.converter import convert
 
 import labkit
+from labkit.course.slides import formula
 
 project = "labkit"
 release = labkit.__version__
@@ -74,11 +74,6 @@ def signature(app, what, name, obj, options, arguments, returns):
     """Type names as they stand in the code, inside other types, too; and a default that Python can read."""
     plain = (text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (arguments, returns))
     return tuple(text and text.replace("<factory>", "...") for text in plain)
-
-
-def formula(text: str, display: str = "inline") -> str:
-    """MathML in which both bars of a norm have one height, though only one of them carries an index."""
-    return convert(text, display=display).replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
 
 
 def inline_math(translator, node) -> None:

@@ -1,0 +1,92 @@
+"""The course in one archive, for a class without network: set, store, runs, notebooks for students and what was built.
+
+Only what belongs to the embedded set goes in. A run counts when the hash of its clips and split is one that a training
+has on that set; so no run on NTU RGB+D or on anybody's own recordings leaves the machine, and none of their clips.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from ..errors import LabError
+from ..experiments.graph import plan
+from ..experiments.targets import IN_NOTEBOOKS, look, needs, possible
+from ..experiments.trainings import TRAININGS
+from ..files import atomic_path
+from ..lab import DATA_VARIABLE, Lab
+from ..puppets.opening import open_labs, puppets_root, store_path
+from ..runs import Run
+from ..tools.home import find_notebooks
+from ..tools.settings import get_profile
+from .forms import build_course
+
+FOLDER = "labkit-course"  # what the archive unpacks to
+BUILT = ("slides", "handout", "site")  # in HOME/build or HOME/build/course, where they were built
+_START = """The course: notebooks without solutions, their data and their finished trainings.
+
+labkit must be installed, see its README. Then, in this folder:
+
+    labkit doctor
+    jupyter lab notebooks
+
+Slides, handout and site, as far as they are here, open in any browser.
+"""
+
+
+def pack_course(home: Path, out: Path, profile: str) -> int:
+    """Write the archive of a project folder, for notebooks of this profile; returns its size in bytes.
+
+    Raises LabError when set, store or a training that the notebooks read is missing, or LABKIT_DATA names other data.
+    """
+    labs = _labs(home, profile)
+    targets = possible(labs[0], IN_NOTEBOOKS)
+    if missing := plan(needs(targets, labs[:1])).nodes:
+        expected = f"all trainings that the notebooks read, profile {profile}"
+        raise LabError.mismatch(labs[0].runs.root, expected, f"{len(missing)} missing", _fix(profile))
+    with tempfile.TemporaryDirectory() as forms, atomic_path(out) as temporary:
+        build_course(find_notebooks(home), forms)
+        with ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(f"{FOLDER}/START.txt", _START)
+            for path, name in _files(home, labs, Path(forms)):
+                archive.write(path, f"{FOLDER}/{name}")
+    return out.stat().st_size
+
+
+def _labs(home: Path, profile: str) -> list[Lab]:
+    """The embedded set of a profile by both protocols; LabError where that would have to be made first."""
+    if other := os.environ.get(DATA_VARIABLE):
+        raise LabError.mismatch(other, "the embedded set alone", f"{DATA_VARIABLE} with other data", "unset it")
+    settings = get_profile(profile)
+    root = puppets_root(home, settings.puppets)
+    for path in (root / "puppets.csv", store_path(root, settings) / "index.json"):
+        if not path.exists():
+            raise LabError.mismatch(path, f"the embedded set of profile {profile}", "none", _fix(profile))
+    return open_labs(profile, "all", home=home, progress=False)
+
+
+def _fix(profile: str) -> str:
+    return f"labkit run --profile {profile} makes all of it"
+
+
+def _files(home: Path, labs: list[Lab], forms: Path) -> Iterator[tuple[Path, str]]:
+    """Each file that goes in, and its name there; nothing that is half written, and no lock."""
+    root = labs[0].root
+    folders = {f"data/{path.name}": path for path in (root, *root.parent.glob(f"{root.name}-*"))}
+    folders |= {f"runs/{run.id}": run.path for run in _runs(labs)}
+    folders |= {"notebooks": forms / "student", "figures": home / "figures"}
+    folders |= {name: folder for name in BUILT for folder in (home / "build" / "course" / name, home / "build" / name)
+                if folder.is_dir()}  # fmt: skip
+    for name, folder in folders.items():
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                yield path, f"{name}/{path.relative_to(folder).as_posix()}"
+
+
+def _runs(labs: list[Lab]) -> list[Run]:
+    """The finished runs on the embedded set."""
+    own = {run.spec.data for lab in labs for run in look(lab, TRAININGS).values() if isinstance(run, Run)}
+    return [run for run in labs[0].runs.runs() if run.spec.data in own and run.done]
