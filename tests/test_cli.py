@@ -362,6 +362,21 @@ def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):
         "bf16 ",
         "onnxruntime ",
         "data/set: 48 clips, 0 excluded",
+        "ready for the course: ",
+    ):
+        assert word in told
+
+
+def test_doctor_says_what_keeps_the_course_from_running(tmp_path):
+    facts = {"packages": {"torch": "2.14", "onnx": "not installed"}, "memory_gb": 7.7, "disk_free_gb": 20.0}
+    assert list(machine.lacking(facts, tmp_path)) == []
+    poor = {"packages": {"papermill": "not installed"}, "memory_gb": 3.9, "disk_free_gb": 0.4}
+    told = "; ".join(machine.lacking(poor, tmp_path / "nowhere"))
+    for word in (
+        "papermill missing",
+        "memory_gb is 3.9, expected 7.5",
+        "disk_free_gb is 0.4",
+        "nothing can be written",
     ):
         assert word in told
 

@@ -26,7 +26,7 @@ def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> N
     folder, notebooks = out or base / "build" / "course", find_notebooks(base)
     written = forms.build_course(notebooks, folder)
     written += slides.write_slides([read_notebook(path) for path in notebooks], folder / "slides")
-    written += handout.write_handout(folder / "handout")
+    written += handout.write_handout(folder)
     print(f"{len(written)} files in {folder}")
 
 
@@ -54,7 +54,7 @@ def pack(out: Positional[Path | None] = None, /, profile: str = "mini", home: Pa
     Slides, handout and site go along where they are in HOME/build. Nothing of other data than the embedded set does.
 
     Args:
-        out: The archive; by default HOME/build/course.zip.
+        out: The archive; by default HOME/build/course.tar.gz.
         profile: Whose set and runs: smoke, mini or paper.
         home: The project folder; by default the one that holds notebooks/.
     """
@@ -62,5 +62,5 @@ def pack(out: Positional[Path | None] = None, /, profile: str = "mini", home: Pa
     from ..tools.home import find_home
 
     base = find_home(home)
-    path = out or base / "build" / "course.zip"
+    path = out or base / "build" / "course.tar.gz"
     print(f"{path}: {pack_course(base, path, profile) / 1e9:.2f} GB")

@@ -141,7 +141,7 @@ def _keep_results(one_lab: Lab, seeds: int) -> None:
 
 
 def doctor(home: Path | None = None, json: bool = False) -> None:
-    """Versions, threads, bf16, GPU, memory, disk; the data found and the speed profiles measured.
+    """Versions, threads, bf16, GPU, memory, disk; data found; speeds measured; whether the course can be taken here.
 
     Args:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
@@ -154,6 +154,8 @@ def doctor(home: Path | None = None, json: bool = False) -> None:
 
     base = find_home(home)
     facts = {**machine.describe(base), "home": printable(base), "data": [], "speed": []}
+    lacking = "; ".join(machine.lacking(facts, base))
+    ready = f"no, because {lacking}" if lacking else "yes"
     for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
         index = find_dataset(root).index(root)
         where = printable(root.relative_to(base))
@@ -162,11 +164,12 @@ def doctor(home: Path | None = None, json: bool = False) -> None:
         found = files.read_json(path)
         facts["speed"].append(f"{found['key']['shape']}: {found['profile']}")
     if json:
-        print(json_form.dumps(facts, indent=1))
+        print(json_form.dumps(facts | {"ready for the course": ready}, indent=1))
         return
     for name, value in (facts | facts.pop("packages")).items():
         for one in (value or ["none"]) if isinstance(value, list) else [value]:
             print(f"{name:<24} {one}")
+    print(f"ready for the course: {ready}")
 
 
 app.command(run)
@@ -178,7 +181,7 @@ app.command(doctor)
 app.command(export)
 app.command(predict)
 app.command(data, name="data", help="Make, check or prepare a data root.")
-app.command(course, name="course", help="Make the course's notebooks, or the site.")
+app.command(course, name="course", help="Make the course: notebooks, slides, handout, site, archive.")
 
 
 def _settings_in_the_profile(arguments: Sequence[str]) -> list[str]:

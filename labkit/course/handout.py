@@ -69,14 +69,14 @@ def sheet() -> Sheet:
 
 
 def write_handout(folder: Path) -> list[Path]:
-    """Write week-1.html for students and week-1-solution.html for the teacher; returns the paths."""
+    """Write handout/week-1.html for students and solution/handout-week-1.html for the teacher; returns the paths."""
     page = Template((TEMPLATES / "sheet.html").read_text(encoding="utf-8"))
     parts, written = _parts(sheet()), []
-    for name, title in (("handout", "week-1"), ("solution", "week-1-solution")):
+    for name, place in (("handout", "handout/week-1.html"), ("solution", "solution/handout-week-1.html")):
         text = (TEMPLATES / f"{name}.md").read_text(encoding="utf-8")
         body = re.sub(r"<!-- (\w+) -->", lambda mark: parts[mark[1]], to_html(text))
-        written.append(folder / f"{title}.html")
-        write_text(written[-1], page.substitute(title=f"Handout of {title}", body=body))
+        written.append(folder / place)
+        write_text(written[-1], page.substitute(title=f"Week 1: {name}", body=body))
     return written
 
 

@@ -7,10 +7,10 @@ has on that set; so no run on NTU RGB+D or on anybody's own recordings leaves th
 from __future__ import annotations
 
 import os
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile
 
 from ..errors import LabError
 from ..experiments.graph import plan
@@ -19,7 +19,7 @@ from ..experiments.trainings import TRAININGS
 from ..files import atomic_path
 from ..lab import DATA_VARIABLE, Lab
 from ..puppets.opening import open_labs, puppets_root, store_path
-from ..runs import Run
+from ..runs import TRAINING_VERSION, Run
 from ..tools.home import find_notebooks
 from ..tools.settings import get_profile
 from .forms import build_course
@@ -47,12 +47,12 @@ def pack_course(home: Path, out: Path, profile: str) -> int:
     if missing := plan(needs(targets, labs[:1])).nodes:
         expected = f"all trainings that the notebooks read, profile {profile}"
         raise LabError.mismatch(labs[0].runs.root, expected, f"{len(missing)} missing", _fix(profile))
-    with tempfile.TemporaryDirectory() as forms, atomic_path(out) as temporary:
-        build_course(find_notebooks(home), forms)
-        with ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr(f"{FOLDER}/START.txt", _START)
-            for path, name in _files(home, labs, Path(forms)):
-                archive.write(path, f"{FOLDER}/{name}")
+    with tempfile.TemporaryDirectory() as scratch, atomic_path(out) as temporary:
+        build_course(find_notebooks(home), scratch)
+        (Path(scratch) / "START.txt").write_text(_START, encoding="utf-8")
+        with tarfile.open(temporary, "w:gz", compresslevel=1) as archive:
+            for path, name in _files(home, labs, Path(scratch)):
+                _add(archive, path, f"{FOLDER}/{name}")
     return out.stat().st_size
 
 
@@ -72,12 +72,24 @@ def _fix(profile: str) -> str:
     return f"labkit run --profile {profile} makes all of it"
 
 
-def _files(home: Path, labs: list[Lab], forms: Path) -> Iterator[tuple[Path, str]]:
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    """Add a file with its time to the nanosecond, by which a clip store knows that a clip is unchanged."""
+    about = archive.gettarinfo(path, name)
+    seconds, rest = divmod(path.stat().st_mtime_ns, 10**9)
+    about.pax_headers = {"mtime": f"{seconds}.{rest:09d}"}
+    about.uid = about.gid = 0
+    about.uname = about.gname = ""
+    with open(path, "rb") as file:
+        archive.addfile(about, file)
+
+
+def _files(home: Path, labs: list[Lab], scratch: Path) -> Iterator[tuple[Path, str]]:
     """Each file that goes in, and its name there; nothing that is half written, and no lock."""
+    yield scratch / "START.txt", "START.txt"
     root = labs[0].root
     folders = {f"data/{path.name}": path for path in (root, *root.parent.glob(f"{root.name}-*"))}
     folders |= {f"runs/{run.id}": run.path for run in _runs(labs)}
-    folders |= {"notebooks": forms / "student", "figures": home / "figures"}
+    folders |= {"notebooks": scratch / "student", "figures": home / "figures"}
     folders |= {name: folder for name in BUILT for folder in (home / "build" / "course" / name, home / "build" / name)
                 if folder.is_dir()}  # fmt: skip
     for name, folder in folders.items():
@@ -87,6 +99,7 @@ def _files(home: Path, labs: list[Lab], forms: Path) -> Iterator[tuple[Path, str
 
 
 def _runs(labs: list[Lab]) -> list[Run]:
-    """The finished runs on the embedded set."""
+    """The finished runs on the embedded set that this version of labkit reads."""
     own = {run.spec.data for lab in labs for run in look(lab, TRAININGS).values() if isinstance(run, Run)}
-    return [run for run in labs[0].runs.runs() if run.spec.data in own and run.done]
+    return [run for run in labs[0].runs.runs()
+            if run.spec.data in own and run.spec.version == TRAINING_VERSION and run.done]  # fmt: skip

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -57,6 +57,21 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
         "memory_free_gb": round(psutil.virtual_memory().available / 1e9, 1),
         "disk_free_gb": round(shutil.disk_usage(home).free / 1e9, 1),
     }
+
+
+NEEDED_GB = {"memory_gb": 7.5, "disk_free_gb": 1.5}  # a machine sold with 8 GB; set, store and runs of profile `mini`
+
+
+def lacking(facts: dict[str, Any], home: str | os.PathLike) -> Iterator[str]:
+    """What keeps the course's notebooks from running here, of what `describe` told; nothing where all is well."""
+    if missing := [name for name, version in facts["packages"].items()
+                   if version == "not installed" and name not in EXPORT_PACKAGES]:  # fmt: skip
+        yield f"{', '.join(missing)} missing (pip install -e '.[notebooks]')"
+    for name, least in NEEDED_GB.items():
+        if facts[name] < least:
+            yield f"{name} is {facts[name]}, expected {least}"
+    if not os.access(home, os.W_OK):
+        yield f"nothing can be written to {home}"
 
 
 def available_cores() -> int:
