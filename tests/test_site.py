@@ -94,7 +94,7 @@ def test_the_first_page_asks_every_question_and_the_pages_follow_in_order(built)
     while following := re.search(r"class=\"next-page\" href=\"([^\"]+)\"", path.read_text(encoding="utf-8")):
         path = (path.parent / following[1]).resolve()
         order.append(path.stem)
-    pages = ("method", "findings", "glossary", "teaching", "targets", "figures", "api", "labkit")
+    pages = ("method", "findings", "glossary", "teaching", "data", "targets", "figures", "api", "labkit")
     own = [*(path.stem for path in NOTEBOOKS), *pages]
     assert order[: len(own)] == own and all(name.startswith("labkit.") for name in order[len(own) :])
 

@@ -178,3 +178,41 @@ def test_an_archive_unpacks_to_a_course_without_solutions_and_without_other_data
     assert unpacked.root.parent == there / "data" and unpacked.clips.built == 0
     again = make("depth", replace(unpacked, dry=True))
     assert again.id == run.id and again.is_finished() and again.result == run.result
+
+
+# -- the plan ----------------------------------------------------------------------------------------
+
+PLAN = (slides.TEMPLATES.parent / "teaching.md").read_text(encoding="utf-8")
+
+
+def headings(number: str) -> list[str]:
+    (source,) = (source for source in SOURCES if source.name.startswith(number))
+    prose = [cell.source for cell in source.notebook.cells if cell.cell_type == "markdown"]
+    return re.findall(r"^#+ (.+)$", "\n".join(prose), re.MULTILINE)
+
+
+def test_a_meeting_fills_its_time_has_a_sketch_and_homework():
+    meetings = PLAN.split("#### Meeting ")[1:]
+    assert len(meetings) == 8
+    for meeting in meetings:
+        assert sum(map(int, re.findall(r"^\| (\d+) \|", meeting, re.MULTILINE))) == 90, meeting[:40]
+        (sketch,) = re.findall(r"!\[Board: .+\]\((.+)\)", meeting)
+        assert (slides.TEMPLATES.parent / sketch).is_file() and "*Homework:*" in meeting
+
+
+def test_the_sections_and_exercises_that_the_plan_names_are_there():
+    for line in re.findall(r"^\| \d+ \|.*\| (.*) \|$", PLAN, re.MULTILINE):
+        for number, quoted in re.findall(r"(\d\d), ((?:\"[^\"]+\"(?:, )?)+)", line):
+            for name in re.findall(r'"([^"]+)"', quoted):
+                assert any(heading.startswith(name) for heading in headings(number)), (number, name)
+    known = {exercise.number for source in SOURCES for exercise in read_exercises(source)}
+    named = {number for text in re.findall(r"exercises? (\d[^;\n]+)", PLAN) for number in re.findall(r"\d+\.\d+", text)}
+    assert len(named) > 20 and named <= known
+
+
+def test_every_question_has_an_answer_folded_below_it():
+    for week in PLAN.split("### Week ")[1:]:
+        asked = re.findall(
+            r"^\*\*(\d)\. (?:.+\n)*?.*\*\*\n\n<details><summary>Expected answer</summary>", week, re.MULTILINE
+        )
+        assert sorted(asked) == ["1", "2", "3", "4"] and week.count("<details>") == week.count("</details>") == 4
