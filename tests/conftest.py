@@ -38,7 +38,7 @@ def smoke_home(tmp_path_factory):
 
 QUICK = (
     "alignment", "clips", "losses", "model", "runs", "statistics", "machine",
-    "skeletons", "video", "other_sets", "house", "names", "dependencies", "readme",
+    "skeletons", "video", "other_sets", "house", "names", "dependencies", "readme", "platforms",
 )  # fmt: skip
 
 

@@ -129,9 +129,11 @@ def test_a_reader_that_has_enough_is_no_traceback(flags):
     assert runner.returncode == 141 and errors == ""
 
 
+@pytest.mark.parametrize("console", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "cp1252"}],
+                         ids=["C", "Windows"])  # fmt: skip
 @pytest.mark.parametrize("strange", ["--help", "check"])
-def test_a_locale_of_few_letters_escapes_what_it_lacks(strange, tmp_path):
-    few = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+def test_a_console_of_few_letters_escapes_what_it_lacks(strange, console, tmp_path):
+    few = os.environ | {"PYTHONUTF8": "0"} | console
     for number in range(2):
         write_pair(tmp_path, str(number))
     rows = [f"{label}{number},{label},{number}_color.png,{number}_depth.png" for number, label in enumerate("☃a")]

@@ -321,6 +321,7 @@ def test_ci_runs_the_command_of_the_readme():
     assert "-m venv" in command and "[test]" in command and "pytest" in command
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason=".ci/run is for Linux and macOS")
 @pytest.mark.parametrize(
     ("tests", "labkit", "status", "told"),
     [

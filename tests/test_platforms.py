@@ -91,3 +91,47 @@ def test_pre_commit_takes_the_ruff_of_the_tests():
     """Another release of ruff lays lines out otherwise."""
     text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     assert re.findall(r"additional_dependencies: \[(.+)\]", text) == [RUFF] * 2 and "==" in RUFF
+
+
+def test_the_lock_pins_with_hashes_what_pyproject_asks_for():
+    """Made by the command in CONTRIBUTING.md; a pin below what pyproject.toml asks for is an old lock."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = {}
+    for name, version, rest in re.findall(r"^([\w.-]+)==([\w.+]+)(.*(?:\n    .+)+)", text, re.MULTILINE):
+        assert "--hash=sha256:" in rest, name
+        pins.setdefault(name, []).append(version)
+    assert "://" not in text
+    extras = PROJECT["optional-dependencies"]
+    for item in [*PROJECT["dependencies"], *(item for extra in extras.values() for item in extra)]:
+        name, least = re.match(r"([\w-]+)(?:\[.+\])?(?:[>=]=([\d.]+))?", item).groups()
+        assert name == "labkit" or all(as_numbers(pin) >= as_numbers(least) for pin in pins[name]), item
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+# -- workflows ---------------------------------------------------------------------------------------
+
+
+def test_workflows_cover_the_systems_and_pythons_that_are_claimed():
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+    assert set(texts) == {"check", "weekly", "site", "release"}
+    pythons = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"]))
+    (matrix,) = re.findall(r"python: \[(.+)\]", texts["check"])
+    assert re.findall(r"[\d.]+", matrix) == pythons and f">={pythons[0]}" == PROJECT["requires-python"]
+    assert "run: .ci/run\n" in texts["check"] and "macos-latest, windows-latest" in texts["check"]
+    for text in texts.values():
+        asked = {*re.findall(r"python(?:-version)?: \"(3\.\d+)\"", text)}
+        assert asked <= {*pythons}
+        assert all((ROOT / name).exists() for name in re.findall(r"notebooks/\w+\.ipynb", text))
+
+
+def test_a_checkout_has_the_same_bytes_where_git_would_change_line_ends(tmp_path):
+    """As git is set up on Windows."""
+    (tmp_path / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
+    (tmp_path / "table.csv").write_bytes(b"a,b\n1,2\n")
+    options = ["-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["rm", "-qrf", "."], ["reset", "-q", "--hard"]):
+        subprocess.run(["git", *options, *words], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "table.csv").read_bytes() == b"a,b\n1,2\n"

@@ -212,8 +212,10 @@ def _unread() -> bool:
     try:
         watch = select.poll()
         watch.register(sys.stdout.fileno(), 0)  # errors are told unasked
-        return any(event & select.POLLERR for _, event in watch.poll(0))
-    except (AttributeError, OSError):  # no poll, or no file behind it
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))  # Linux, macOS
+    except AttributeError:  # Windows has no poll
+        return True
+    except OSError:  # no file behind it
         return False
 
 

@@ -113,7 +113,7 @@ def _in_order(sources: Mapping[str, Source]) -> TopologicalSorter:
 def code_hash() -> str:
     """Hash of labkit's own source."""
     package = Path(__file__).parents[1]
-    return sha256_json({str(path.relative_to(package)): sha256_file(path) for path in sorted(package.rglob("*.py"))})
+    return sha256_json({path.relative_to(package).as_posix(): sha256_file(path) for path in package.rglob("*.py")})
 
 
 @dataclass

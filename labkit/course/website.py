@@ -57,7 +57,8 @@ def build_site(home: Path, out: str | os.PathLike) -> Path:
         options = ["--fail-on-warning", "--keep-going", "--quiet", "--doctree-dir", f"{scratch}/doctrees"]
         pages = Path(scratch, "pages", "html")  # not in OUT: pictures of outputs are left beside the folder built
         command = [sys.executable, "-m", "sphinx", *options, f"{scratch}/source", str(pages)]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+        env = os.environ | {"PYTHONIOENCODING": "utf-8"}  # else Windows' own, which lacks letters of a warning
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=env)
         if done.returncode:
             found = (done.stderr or done.stdout).replace(f"{scratch}/source/", "")
             raise LabError.mismatch(out, "no warnings from Sphinx", found, "mend the page or docstring it names")
