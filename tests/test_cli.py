@@ -140,7 +140,7 @@ def test_a_console_of_few_letters_escapes_what_it_lacks(strange, console, tmp_pa
     text = "\n".join(["clip,label,rgb,depth", *rows, "☃2,☃,none.png,none.png"])
     (tmp_path / "p.csv").write_text(text, encoding="utf-8")
     arguments = ("--help",) if strange == "--help" else ("data", "check", str(tmp_path / "p.csv"), "--workers", "1")
-    done = labkit(*arguments, env=few)
+    done = labkit(*arguments, env=few, errors="replace")
     assert "Traceback" not in done.stderr and done.returncode == (strange == "check")
     if strange == "check":
         assert r"\u26032" in done.stdout and "☃2" in (tmp_path / "p.csv-check.csv").read_text(encoding="utf-8")
