@@ -8,6 +8,7 @@ import re
 import runpy
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -24,7 +25,9 @@ from labkit.course.forms import (
 )
 from labkit.course.notebooks import Source, read_notebook
 from labkit.errors import LabError
+from labkit.notebook import exercises
 from labkit.notebook.exercises import Blank
+from labkit.notebook.grading import GIVEN, grade
 
 SOURCES = [read_notebook(path) for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))]
 CHECKED = [(source, exercise) for source in SOURCES for exercise in read_exercises(source) if exercise.checked]
@@ -103,7 +106,7 @@ def exercise_cells(source: Source) -> set[str]:
 
 
 @pytest.mark.parametrize("form", [student_form, solution_form, nbgrader_form])
-def test_a_form_is_a_valid_notebook_with_the_walk_untouched(source, form):
+def test_a_form_is_a_valid_notebook_with_the_walk_s_code_untouched(source, form):
     before, made = copy.deepcopy(source.notebook), form(source)
     nbformat.validate(made)
     assert source.notebook == before
@@ -113,18 +116,42 @@ def test_a_form_is_a_valid_notebook_with_the_walk_untouched(source, form):
     assert badges == 1
     for cell in before.cells:
         if cell.id not in exercise_cells(source):
-            kept = copy.deepcopy(cell_named(made, cell.id))
-            kept.metadata.pop("nbgrader", None)
-            assert kept == cell
+            kept = cell_named(made, cell.id)
+            assert kept.source == cell.source or (form is not solution_form and "committed" in cell.source)
+            assert form is not solution_form or kept == cell
+
+
+TOLD = "Before.\n\nIn the committed run it was 8.9 %.\n\nAfter."
+
+
+@pytest.mark.parametrize("form", [student_form, nbgrader_form])
+def test_students_see_nothing_of_what_came_out(source, form):
+    told = nbformat.v4.new_markdown_cell(TOLD, id="told")
+    source = Source(source.path, copy.deepcopy(source.notebook))
+    source.notebook.cells.insert(0, told)
+    made = form(source)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in made.cells)
+    keys = [cell for cell in made.cells if cell.metadata.get("nbgrader", {}).get("solution")]
+    assert not any("committed run" in cell.source for cell in made.cells if cell not in keys)
+    before, asked, after = cell_named(made, "told").source.split("\n\n")
+    assert (before, after) == ("Before.", "After.") and "What came out?" in asked
+
+
+def test_the_teacher_sees_what_came_out(source):
+    made = solution_form(source)
+    shown = [cell.id for cell in source.notebook.cells if cell.get("outputs") and cell.id not in exercise_cells(source)]
+    assert shown and all(cell_named(made, name).outputs for name in shown)
 
 
 def test_students_get_hints_and_blanks_and_nothing_else(source):
     made = student_form(source)
     text = "\n".join(cell.source for cell in made.cells)
     exercises = read_exercises(source)
-    assert text.count("<summary>Hint</summary>") == len(exercises) and "<summary>Solution</summary>" not in text
+    assert text.count("<summary>Hint</summary>") == len(exercises)
+    assert "<summary>Solution</summary>" not in text and "Rubric" not in text
     for exercise in exercises:
         assert exercise.task in text and exercise.hint in text and exercise.solution not in text
+        assert not any(point in text for point in exercise.rubric.splitlines())
         if exercise.checked:
             cell = next(cell for cell in made.cells if exercise.check in cell.source)
             assert "return ..." in cell.source and not cell.outputs and cell.execution_count is None
@@ -138,8 +165,25 @@ def test_the_solution_form_is_solved_in_place(source):
             cell = next(cell for cell in made.cells if exercise.check in cell.source)
             assert cell.source == f"{exercise.answer}\n\n\n{exercise.check}" and not cell.outputs
         else:
-            assert any(cell.source == exercise.solution for cell in made.cells)
+            (cell,) = (cell for cell in made.cells if exercise.rubric in cell.source)
+            assert cell.source.startswith(exercise.solution)
     assert not any("return ..." in cell.source for cell in made.cells)
+
+
+def test_an_open_solution_keeps_its_code():
+    (*_, made) = solution_form(notebook_of(OPEN.replace("So.", "```python\nprint(1)\n```\n\nSo."), None)).cells
+    assert made.source.startswith("```python\ndef f(x):\n    return x + 1\n```\n\n```python\nprint(1)\n```\n\nSo.")
+
+
+def test_the_grader_has_the_rubric_and_its_points(source):
+    marked = {
+        cell.metadata.nbgrader.grade_id: cell for cell in nbgrader_form(source).cells if "nbgrader" in cell.metadata
+    }
+    for exercise in read_exercises(source):
+        if not exercise.checked:
+            cell = marked[exercise.slug]
+            assert exercise.solution in cell.source and exercise.rubric in cell.source
+            assert cell.metadata.nbgrader.points == len(exercise.rubric.splitlines()) == exercise.difficulty
 
 
 # the documented keys of nbgrader's cell metadata, schema 3
@@ -175,17 +219,104 @@ def released(cell: str) -> str:
     return re.sub(r"### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS", "", cell, flags=re.DOTALL)
 
 
-@each_checked
-def test_nbgrader_gives_points_for_the_solution_and_none_for_the_blank(source, exercise, tmp_path, capsys):
+def graded_cells(source: Source, exercise: Exercise) -> tuple[str, str]:
+    """The answer and its test as nbgrader's source has them."""
     marked = [cell for cell in nbgrader_form(source).cells if "nbgrader" in cell.metadata]
     cells = {cell.metadata.nbgrader.grade_id: cell.source for cell in marked}
-    solved, test = cells[exercise.slug], cells[f"{exercise.slug}-grade"]
+    return cells[exercise.slug], cells[f"{exercise.slug}-grade"]
+
+
+@each_checked
+def test_the_grader_gives_points_for_the_solution_and_none_for_the_blank(source, exercise):
+    solved, _ = graded_cells(source, exercise)
+    (check,) = re.findall(r"checks\.(check_\w+)", solved)
+    answer = solved.partition(f"\n\n\n{exercise.check}")[0]
+    grade(check, exercise.function, answer)
+    with pytest.raises(Blank):
+        grade(check, exercise.function, released(answer))
+
+
+def test_the_hidden_test_asks_the_grader_in_a_process_of_its_own(tmp_path, capsys, monkeypatch):
+    source, exercise = next((source, one) for source, one in CHECKED if one.number == "7.2")
+    solved, test = graded_cells(source, exercise)
+    monkeypatch.setattr(exercises, "_agree", lambda *given: True)  # as a student's kernel may have it
     run(source, exercise, f"{solved}\n{test}", tmp_path)
-    assert capsys.readouterr().out.count("right.") == 2
     run(source, exercise, f"{released(solved)}\n{released(test)}", tmp_path)  # runs green before it is solved
     assert "not answered yet" in capsys.readouterr().out
-    with pytest.raises(Blank):
-        run(source, exercise, f"{released(solved)}\n{test}", tmp_path)
+    for answer, told in (
+        (released(solved), "not answered yet"),
+        (solved.replace("powers.sum()", "2"), "add up to one"),
+        ("from labkit.losses import soft_targets as my_soft_targets", "with its lines"),
+    ):
+        with pytest.raises(AssertionError, match=told):
+            run(source, exercise, f"{answer}\n{test}", tmp_path)
+
+
+FAIR = {
+    "a helper inside": "    def e(x):\n        return np.exp(x - max(x))\n\n    return e(z / t) / e(z / t).sum()",
+    "an import": "    import math\n    p = [math.exp((v - max(z)) / t) for v in z]\n    return np.array(p) / sum(p)",
+    "a class inside": "    class Shifted(nn.Module):\n        def __init__(self):\n            super().__init__()\n\n"
+                      "        def forward(self, x):\n            return np.exp(x - x.max())\n\n"
+                      "    p = Shifted()(z / t)\n    return p / p.sum()",
+    "itself": "    return f(z / t, 1) if t != 1 else np.exp(z - z.max()) / np.exp(z - z.max()).sum()",
+}  # fmt: skip
+UNFAIR = {
+    "an import of labkit": (
+        "    from labkit import losses\n    return losses.soft_targets(z, t)",
+        "from labkit import",
+    ),
+    "a relative import": ("    from . import losses\n    return losses.soft_targets(z, t)", "from . import losses"),
+    "a module of the notebook": ("    return losses.soft_targets(torch.tensor(z), t)", "losses"),
+    "a global name": ("    global losses\n    return losses.soft_targets(torch.tensor(z), t)", "losses"),
+    "getattr": ("    return getattr(np, 'exp')(z)", "getattr"),
+    "eval": ("    return eval('losses.soft_targets(z, t)')", "eval"),
+    "__import__": ("    return __import__('labkit')", "__import__"),
+    "importlib": ("    import importlib\n    return importlib.import_module('labkit.losses')", "import importlib"),
+    "what a library imports": ("    return torch.sys.modules['labkit.losses'].soft_targets(z, t)", "torch.sys"),
+    "from a library": ("    from torch import sys\n    return sys", "from torch import sys"),
+    "inspect": ("    import inspect\n    return inspect", "import inspect"),
+    "reading a file": ("    return open('07_losses.ipynb').read()", "open"),
+    "private attributes": ("    return f.__globals__['losses']", "f.__globals__"),
+    "the frame of the check": ("    return (0 for _ in z).gi_frame.f_back", "f_back"),
+    "another comparison": ("    np.allclose = lambda *given, **how: True\n    return z", "np.allclose"),
+    "leaving with success": ("    raise SystemExit(0)", "SystemExit"),
+}
+
+
+@pytest.mark.parametrize("body", FAIR.values(), ids=FAIR)
+def test_an_answer_may_use_python_and_the_libraries(body, capsys):
+    grade("check_soft_targets", "f", f"def f(z, t):\n{body}")
+    assert "right." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("body", "told"), UNFAIR.values(), ids=UNFAIR)
+def test_an_answer_may_not_reach_labkit_or_the_check(body, told):
+    with pytest.raises(LabError) as caught:
+        grade("check_soft_targets", "f", f"def f(z, t):\n{body}")
+    assert caught.value.path == "the answer f" and told in caught.value.reason
+
+
+@pytest.mark.parametrize("source", [
+    "f = losses.soft_targets", "def soft_targets(z, t):\n    return z", "def f(z, t, of=losses):\n    return z",
+    "@losses.graded\ndef f(z, t):\n    return z", "def g(z, t):\n    return z\n\n\ndef f(z, t):\n    return g(z, t)",
+    "def f(z, t:\n    return z",
+])  # fmt: skip
+def test_an_answer_is_one_function_of_the_name_asked_for(source):
+    with pytest.raises(LabError, match=r"^the answer f: "):
+        grade("check_soft_targets", "f", source)
+
+
+def test_students_are_told_what_an_answer_may_use():
+    source, exercise = CHECKED[0]
+    told = cell_named(nbgrader_form(source), source.notebook.cells[exercise.place].id).source
+    assert [name for name in GIVEN if f"`{name}`" not in told] == []
+
+
+def test_nbgrader_s_cells_may_train_for_an_hour(tmp_path):
+    build_course([SOURCES[0].path], tmp_path)
+    settings = SimpleNamespace(**{name: SimpleNamespace() for name in ("CourseDirectory", "ClearSolutions", "Execute")})
+    runpy.run_path(str(tmp_path / "nbgrader" / "nbgrader_config.py"), {"get_config": lambda: settings})
+    assert settings.Execute.timeout >= 3600
 
 
 def test_one_command_writes_all_forms_alike_each_time(tmp_path, capsys):
@@ -216,7 +347,9 @@ def test_links_are_right_where_each_form_lies(tmp_path):
 
 TASK = "**7.1** (difficulty 2 of 3, 10 minutes) Add one."
 HINT = "<details><summary>Hint</summary>\n\nPlus.\n\n</details>"
+RUBRIC = "<details><summary>Rubric</summary>\n\n- One.\n- Two.\n\n</details>"
 ANSWER = "<details><summary>Solution</summary>\n\n```python\ndef f(x):\n    return x + 1\n```\n\nSo.\n\n</details>"
+OPEN = f"{TASK.replace('(', '(open, ')}\n\n{HINT}\n\n{ANSWER}\n\n{RUBRIC}"
 CODE = "def f(x):\n    return ...  # here\n\n\nchecks.check_gap_closed(f)"
 
 
@@ -231,8 +364,24 @@ def test_the_parts_of_an_exercise_are_read():
     assert (found.number, found.difficulty, found.minutes) == ("7.1", 2, 10)
     assert (found.task, found.hint) == ("Add one.", "Plus.")
     assert found.answer == "def f(x):\n    return x + 1" and found.check == "checks.check_gap_closed(f)"
-    (found,) = read_exercises(notebook_of(f"{TASK.replace('(', '(open, ')}\n\n{HINT}\n\n{ANSWER}", None))
-    assert not found.checked and found.solution.endswith("So.")
+    (found,) = read_exercises(notebook_of(OPEN, None))
+    assert not found.checked and found.solution.endswith("So.") and found.rubric == "- One.\n- Two."
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        OPEN.replace(RUBRIC, ""),
+        OPEN.replace("- Two.\n", ""),
+        OPEN.replace("- Two.", "- Two.\n- Three."),
+        OPEN.replace("(open, ", "("),
+    ],
+)
+def test_points_and_difficulty_agree(prose):
+    with pytest.raises(LabError, match=r"07_x.ipynb, cell a.*(one line a point|a code cell with its check)"):
+        read_exercises(notebook_of(prose, None))
+    with pytest.raises(LabError, match="one line a point"):
+        read_exercises(notebook_of(f"{TASK}\n\n{HINT}\n\n{ANSWER}\n\n{RUBRIC}", CODE))
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,10 @@ def _writes(call: ast.Call) -> Iterator[str]:
 @pytest.mark.parametrize("path", PYTHON, ids=ids)
 def test_python_files_keep_the_rules(path):
     package = path in MODULES and path.stem != "files"
-    assert findings(path.read_text(encoding="utf-8"), package=package) == []
+    found = findings(path.read_text(encoding="utf-8"), package=package)
+    if path.stem == "grading":  # there a student's answer is run, in a process of its own
+        found = [one for one in found if not one.endswith(": exec runs what it reads")]
+    assert found == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)

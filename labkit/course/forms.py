@@ -18,7 +18,18 @@ The convention. An exercise is a prose cell under the heading "## Exercises":
 
 A *checked* exercise is followed by a code cell that defines one function, whose body is `return ...`, and
 ends with its check, `checks.check_NAME(function)`; its solution holds that function in a fence of Python.
-An *open* one says "(open, difficulty ...", has no code cell, and its solution is prose.
+An *open* one says "(open, difficulty ...", has no code cell, and its solution is prose. What a grader gives points for
+is folded below it, one line a point; the points of any exercise are its difficulty:
+
+    <details><summary>Rubric</summary>
+
+    - The prediction is a number with a reason.
+    - The sentence names what the runs cannot show.
+
+    </details>
+
+What students get has no outputs. A paragraph that says what came out "in the committed run" or "picture" is theirs to
+write; a summary and what later notebooks say of earlier ones stay.
 """
 
 from __future__ import annotations
@@ -41,17 +52,20 @@ from .notebooks import BADGE, Source, read_notebook
 
 _LABEL = re.compile(r"^\*\*\d+\.\d+\*\*", re.MULTILINE)
 _FOLDED = r"\n\n<details><summary>{}</summary>\n\n(?P<{}>.+?)\n\n</details>"
+_RUBRIC = _FOLDED.format("Rubric", "rubric")
 _EXERCISE = re.compile(
     r"(?:## Exercises\n\n.*?)?"
     r"\*\*(?P<number>\d+\.\d+)\*\* \((?P<open>open, )?difficulty (?P<difficulty>[123]) of 3, (?P<minutes>\d+) minutes\)"
-    r" (?P<task>.+?)" + _FOLDED.format("Hint", "hint") + _FOLDED.format("Solution", "solution") + r"\n*",
+    r" (?P<task>.+?)" + _FOLDED.format("Hint", "hint") + _FOLDED.format("Solution", "solution") + rf"(?:{_RUBRIC})?\n*",
     re.DOTALL,
 )
-_SOLUTION = re.compile(_FOLDED.format("Solution", "solution"), re.DOTALL)
+_TEACHERS = re.compile(_FOLDED.format("(?:Solution|Rubric)", "text"), re.DOTALL)
+_POINT = re.compile(r"^- ", re.MULTILINE)
 _FENCE = re.compile(r"^```python\n(.+?)^```$", re.DOTALL | re.MULTILINE)
 _BLANK = re.compile(
     r"(?P<head>def (?P<function>\w+)\(.*\):\n)    return \.\.\..*\n\n\n(?P<check>checks\.check_\w+)\((?P=function)\)\n*"
 )
+_TOLD = re.compile(r"\bcommitted (?:run|picture)\b")
 _OUTSIDE = re.compile(r"\]\((\.\./[^)#\s]+)")
 _NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\b")
 _FIX = "write it as the first lines of labkit/course/forms.py show"
@@ -59,7 +73,7 @@ _FIX = "write it as the first lines of labkit/course/forms.py show"
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of a notebook; the last four are "" where it is open."""
+    """One exercise of a notebook; the last four are "" where it is open, `rubric` where it is checked."""
 
     number: str  # "7.1": notebook and place
     difficulty: int  # 1 to 3; also its points
@@ -68,6 +82,7 @@ class Exercise:
     hint: str
     solution: str  # as it is folded away: prose, or a fence of Python and perhaps a remark
     place: int  # of its prose cell among the notebook's cells
+    rubric: str = ""  # a line "- What earns it." for each point
     head: str = ""  # "def my_soft_targets(logits, temperature):"
     body: str = ""  # the lines that belong below it
     function: str = ""
@@ -84,6 +99,11 @@ class Exercise:
     @property
     def check(self) -> str:
         return f"{self.checker}({self.function})"
+
+    @property
+    def key(self) -> str:
+        """What is read beside an open answer."""
+        return f"{self.solution}\n\n**Points, one each:**\n\n{self.rubric}"
 
     @property
     def slug(self) -> str:
@@ -113,8 +133,11 @@ def _read(source: Source, place: int) -> Exercise:
     code = follows[0].source if follows and follows[0].cell_type == "code" else ""
     if ("checks.check_" in code) == bool(match["open"]):
         raise refused("a code cell with its check, or the word open and no check", repr(code))
+    points = len(_POINT.findall(match["rubric"] or ""))
+    if points != (parts["difficulty"] if match["open"] else 0):
+        raise refused("a folded rubric, one line a point, as many as the difficulty, if open", f"{points} lines")
     if match["open"]:
-        return Exercise(**parts)
+        return Exercise(**parts, rubric=match["rubric"])
     blank, fences = _BLANK.fullmatch(code), _FENCE.findall(match["solution"])
     if blank is None:
         raise refused("one function that returns `...`, two empty lines and its check", repr(code))
@@ -132,22 +155,23 @@ def _read(source: Source, place: int) -> Exercise:
 
 
 def student_form(source: Source) -> NotebookNode:
-    """What students get: no solutions; a cell to answer each open exercise; no output where they work."""
-    return _form(source, lambda exercise, prose, answer: [prose, answer])
+    """What students get: no solutions, no outputs, a cell to answer each open exercise."""
+    return _form(_untold(source), lambda exercise, prose, answer: [prose, answer])
 
 
 def solution_form(source: Source) -> NotebookNode:
-    """What the teacher keeps: every exercise solved in place, so that all checks say "right"."""
+    """What the teacher keeps: every exercise solved in place, so that all checks say "right", and the rubrics."""
     return _form(source, _solved_cells)
 
 
 def nbgrader_form(source: Source) -> NotebookNode:
     """The source of an nbgrader assignment: `nbgrader generate_assignment` makes the students' form of it.
 
-    Checked exercises are graded by a hidden call of their check, open ones by hand; points are the
-    difficulty. Parameters, the set-up and the tasks are locked. Cell metadata follow nbgrader's schema 3.
+    Checked exercises are graded by a hidden test, which hands the text of the answer to `labkit.notebook.grading`,
+    open ones by hand; points are the difficulty. Parameters, the set-up and the tasks are locked. Cell metadata
+    follow nbgrader's schema 3.
     """
-    notebook = _form(source, _graded_cells)
+    notebook = _form(_untold(source), _graded_cells)
     set_up = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
     for name, cell in zip(("parameters", "set-up"), set_up, strict=False):
         _grading(cell, name, locked=True)
@@ -157,14 +181,14 @@ def nbgrader_form(source: Source) -> NotebookNode:
 def _form(source: Source, cells_of: Callable[[Exercise, NotebookNode, NotebookNode], Iterable]) -> NotebookNode:
     """The notebook with each exercise's cells replaced by those that `cells_of` makes of them.
 
-    It is handed the exercise, its prose without the solution, and its code cell; where that is open, a cell of
+    It is handed the exercise, its prose as students read it, and its code cell; where that is open, a cell of
     prose for the answer. The badge goes: it opens the notebook with its solutions.
     """
     notebook = copy.deepcopy(source.notebook)
     notebook.cells[0].source = BADGE.sub("", notebook.cells[0].source)
     for exercise in reversed(read_exercises(source)):
         prose, *code = notebook.cells[exercise.place : exercise.place + 1 + exercise.checked]
-        prose.source = _SOLUTION.sub("", prose.source).rstrip()
+        prose.source = _TEACHERS.sub("", prose.source).rstrip()
         for cell in code:
             cell.outputs, cell.execution_count = [], None
         answer = code[0] if code else new_markdown_cell("*Your answer:*", id=f"{prose.id}-answer")
@@ -172,28 +196,63 @@ def _form(source: Source, cells_of: Callable[[Exercise, NotebookNode, NotebookNo
     return notebook
 
 
+def _untold(source: Source) -> Source:
+    """The notebook without what the committed run gave; a task may still say which tries its picture has."""
+    notebook = copy.deepcopy(source.notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        elif not _LABEL.search(cell.source):
+            paragraphs = cell.source.split("\n\n")
+            cell.source = "\n\n".join(_ASKED if _TOLD.search(text) else text for text in paragraphs)
+    return Source(source.path, notebook)
+
+
+_ASKED = "*What came out? Write it here, with a reason, before you read on.*"
+
+
 def _solved_cells(exercise: Exercise, prose: NotebookNode, answer: NotebookNode) -> Iterator[NotebookNode]:
     yield prose
     if exercise.checked:
         answer.source = f"{exercise.answer}\n\n\n{exercise.check}"
         yield answer
-    if remark := _FENCE.sub("", exercise.solution).strip():
+    if remark := _FENCE.sub("", exercise.solution).strip() if exercise.checked else exercise.key:
         yield new_markdown_cell(remark, id=f"{prose.id}-answer")
 
 
 def _graded_cells(exercise: Exercise, prose: NotebookNode, answer: NotebookNode) -> Iterator[NotebookNode]:
-    yield _grading(prose, f"{exercise.slug}-task", locked=True)
     if not exercise.checked:
-        answer.source = exercise.solution
+        yield _grading(prose, f"{exercise.slug}-task", locked=True)
+        answer.source = exercise.key
         yield _grading(answer, exercise.slug, solution=True, points=exercise.difficulty)
         return
+    prose.source += _ALONE
+    yield _grading(prose, f"{exercise.slug}-task", locked=True)
     marked = f"    ### BEGIN SOLUTION\n{exercise.body}\n    ### END SOLUTION"
     answer.source = f"{exercise.head}{marked}\n\n\n{exercise.check}"
     yield _grading(answer, exercise.slug, solution=True)
-    call = f"from labkit.notebook import checks\n\nchecks.grade({exercise.checker}, {exercise.function})"
-    hidden = f"### BEGIN HIDDEN TESTS\n{call}\n### END HIDDEN TESTS"
-    test = new_code_cell(f"# exercise {exercise.number} is graded here\n{hidden}", id=f"{prose.id}-grade")
-    yield _grading(test, f"{exercise.slug}-grade", locked=True, points=exercise.difficulty)
+    test = _TEST.format(number=exercise.number, check=exercise.checker.removeprefix("checks."), name=exercise.function)
+    yield _grading(new_code_cell(test, id=f"{prose.id}-grade"), f"{exercise.slug}-grade", locked=True,
+                   points=exercise.difficulty)  # fmt: skip
+
+
+_ALONE = """
+
+*It is graded by itself: the function may use its arguments, Python, `np`, `torch`, `nn`, `F`, `rearrange`, `reduce` and
+what it defines, and nothing of labkit or of this notebook.*"""
+
+_TEST = """# exercise {number} is graded here
+### BEGIN HIDDEN TESTS
+import inspect
+import subprocess
+import sys
+
+graded = subprocess.run(
+    [sys.executable, "-IX", "utf8", "-m", "labkit.notebook.grading", "{check}", "{name}"],
+    input=inspect.getsource({name}), encoding="utf-8",
+    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+assert graded.returncode == 0, graded.stdout
+### END HIDDEN TESTS"""
 
 
 def _grading(cell: NotebookNode, name: str, *, locked: bool = False, solution: bool = False,
@@ -213,6 +272,9 @@ c = get_config()
 c.CourseDirectory.course_id = "labkit"
 c.ClearSolutions.code_stub = {"python": "return ...  # your lines here"}
 c.ClearSolutions.text_stub = "*Your answer:*"
+
+# Cells that train need more than the usual 30 seconds. `labkit run` first: then they load what it trained.
+c.Execute.timeout = 3600
 '''
 
 

@@ -1,13 +1,13 @@
 """The engine of the exercises' checks: cases, what is right for each, and which wrong answer has which hint.
 
 An exercise is blank while its function returns `...`. In a notebook a blank earns one friendly line and no
-error, so that the notebook runs from top to bottom before anything is solved; `grade` lets no blank pass.
+error, so that the notebook runs from top to bottom before anything is solved; a check's `__wrapped__`, which
+`grading` calls, lets no blank pass.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,11 +75,6 @@ def exercise(number: str) -> Callable[[Callable[[], Iterable[Case]]], Callable[[
         return asked
 
     return made
-
-
-def grade(check: Callable[[Function], None], function: Function) -> None:
-    """The check as a grader calls it: LabError for a blank, too."""
-    inspect.unwrap(check)(function)
 
 
 def _try(name: str, case: Case, function: Function) -> None:

@@ -46,21 +46,27 @@ def check_three_cameras() -> Iterator[Case]:
 
 
 @exercise("6.2")
-def check_split_gain() -> Iterator[Case]:
-    """Exercise 6.2: what a pair gains over one stream, as (second network, second camera)."""
-    for words, alone, control, pair, hint in (
-        ("60 % alone, 80 % the control, 95 % the pair", 60.0, 80.0, 95.0, "the control has a second network, no depth"),
-        ("60 % alone, 58 % the control, 70 % the pair", 60.0, 58.0, 70.0, "a part of a gain may be negative"),
-    ):
-        network, camera = control - alone, pair - control
-        yield Case(words, (alone, control, pair), np.array([network, camera]), hint, {
-            "return two numbers, and they add up to the whole gain": lambda f: f.shape != (2,),
-            "the network's part comes first": np.array([camera, network]),
-            "the pair has a second network, too: take depth's part over the control":
-                np.array([network, pair - alone]),
-            "in points, not as shares of the gain": np.array([network, camera]) / (pair - alone),
-            "do not cut at zero": lambda f, network=network: network < 0 and f[0] == 0,
-        })  # fmt: skip
+def check_mended_and_spoilt() -> Iterator[Case]:
+    """Exercise 6.2: what the mean of both logits mends of RGB's answers, and what it spoils, in %."""
+    rng = np.random.default_rng(62)
+    labels, rgb, depth = rng.integers(0, 3, 50), rng.normal(size=(50, 3)), 2 * rng.normal(size=(50, 3))
+    rgb[np.arange(50), labels] += 1
+    depth[np.arange(50), labels] += 3
+    before, after, other = (z.argmax(axis=1) == labels for z in (rgb, rgb + depth, depth))
+    mended, spoilt = 100 * np.mean(after & ~before), 100 * np.mean(before & ~after)
+    hint = "mended: RGB wrong and the mean right; spoilt: RGB right and the mean wrong"
+    yield Case("50 clips of 3 classes", (rgb, depth, labels), np.array([mended, spoilt]), hint, {
+        "return two numbers; their difference is the gain": lambda f: f.shape != (2,),
+        "mended comes first": np.array([spoilt, mended]),
+        "in %, not as a share from 0 to 1": np.array([mended, spoilt]) / 100,
+        "in % of all clips, not as counts": np.array([mended, spoilt]) / 2,
+        "in % of all clips, not of those that RGB answers wrong, or right":
+            np.array([mended / np.mean(~before), spoilt / np.mean(before)]),
+        "ask the mean of both logits, not depth alone":
+            100 * np.array([np.mean(other & ~before), np.mean(before & ~other)]),
+        "what both answer right is not mended, and what both answer wrong is not spoilt":
+            100 * np.array([np.mean(after), np.mean(~after)]),
+    })  # fmt: skip
 
 
 # -- 07 Losses -------------------------------------------------------------------------------------
