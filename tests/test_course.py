@@ -243,20 +243,15 @@ def test_the_hidden_test_asks_the_grader_in_a_process_of_its_own(tmp_path, capsy
     run(source, exercise, f"{solved}\n{test}", tmp_path)
     run(source, exercise, f"{released(solved)}\n{released(test)}", tmp_path)  # runs green before it is solved
     assert "not answered yet" in capsys.readouterr().out
-    for answer, told in (
-        (released(solved), "not answered yet"),
-        (solved.replace("powers.sum()", "2"), "add up to one"),
-        ("from labkit.losses import soft_targets as my_soft_targets", "with its lines"),
-    ):
-        with pytest.raises(AssertionError, match=told):
-            run(source, exercise, f"{answer}\n{test}", tmp_path)
+    with pytest.raises(AssertionError, match="add up to one"):
+        run(source, exercise, f"{solved.replace('powers.sum()', '2')}\n{test}", tmp_path)
 
 
 FAIR = {
     "a helper inside": "    def e(x):\n        return np.exp(x - max(x))\n\n    return e(z / t) / e(z / t).sum()",
     "an import": "    import math\n    p = [math.exp((v - max(z)) / t) for v in z]\n    return np.array(p) / sum(p)",
-    "a class inside": "    class Shifted(nn.Module):\n        def __init__(self):\n            super().__init__()\n\n"
-                      "        def forward(self, x):\n            return np.exp(x - x.max())\n\n"
+    "a class inside": "    class Shifted(dict):\n        def __init__(self):\n            super().__init__()\n\n"
+                      "        def __call__(self, x):\n            return np.exp(x - x.max())\n\n"
                       "    p = Shifted()(z / t)\n    return p / p.sum()",
     "itself": "    return f(z / t, 1) if t != 1 else np.exp(z - z.max()) / np.exp(z - z.max()).sum()",
 }  # fmt: skip
@@ -266,14 +261,14 @@ UNFAIR = {
         "from labkit import",
     ),
     "a relative import": ("    from . import losses\n    return losses.soft_targets(z, t)", "from . import losses"),
-    "a module of the notebook": ("    return losses.soft_targets(torch.tensor(z), t)", "losses"),
-    "a global name": ("    global losses\n    return losses.soft_targets(torch.tensor(z), t)", "losses"),
+    "a module of the notebook": ("    return losses.soft_targets(z, t)", "losses"),
+    "a global name": ("    global losses\n    return losses.soft_targets(z, t)", "losses"),
     "getattr": ("    return getattr(np, 'exp')(z)", "getattr"),
     "eval": ("    return eval('losses.soft_targets(z, t)')", "eval"),
     "__import__": ("    return __import__('labkit')", "__import__"),
     "importlib": ("    import importlib\n    return importlib.import_module('labkit.losses')", "import importlib"),
-    "what a library imports": ("    return torch.sys.modules['labkit.losses'].soft_targets(z, t)", "torch.sys"),
-    "from a library": ("    from torch import sys\n    return sys", "from torch import sys"),
+    "what a library imports": ("    return np.lib.sys.modules['labkit.losses'].soft_targets(z, t)", "np.lib.sys"),
+    "from a library": ("    from numpy import sys\n    return sys", "from numpy import sys"),
     "inspect": ("    import inspect\n    return inspect", "import inspect"),
     "reading a file": ("    return open('07_losses.ipynb').read()", "open"),
     "private attributes": ("    return f.__globals__['losses']", "f.__globals__"),
@@ -294,6 +289,18 @@ def test_an_answer_may_not_reach_labkit_or_the_check(body, told):
     with pytest.raises(LabError) as caught:
         grade("check_soft_targets", "f", f"def f(z, t):\n{body}")
     assert caught.value.path == "the answer f" and told in caught.value.reason
+
+
+@pytest.mark.parametrize(("check", "line", "told"), [
+    ("check_soft_targets", "return F.softmax(torch.tensor(x), dim=0).numpy()", "F"),
+    ("check_soft_targets", "import torch as numpy", "import torch as numpy"),
+    ("check_backward", "return torch.autograd.grad(x, x)", "torch"),
+    ("check_temporal_conv", "return F.conv1d(x, x)", "F.conv1d"),
+    ("check_temporal_conv", "from torch.nn import Conv1d as C", "from torch.nn import Conv1d as C"),
+])  # fmt: skip
+def test_an_answer_does_without_what_the_task_forbids(check, line, told):
+    with pytest.raises(LabError, match=f"found `{re.escape(told)}`"):
+        grade(check, "f", f"def f(x, *more):\n    {line}")
 
 
 @pytest.mark.parametrize("source", [

@@ -238,8 +238,8 @@ def _graded_cells(exercise: Exercise, prose: NotebookNode, answer: NotebookNode)
 
 _ALONE = """
 
-*It is graded by itself: the function may use its arguments, Python, `np`, `torch`, `nn`, `F`, `rearrange`, `reduce` and
-what it defines, and nothing of labkit or of this notebook.*"""
+*The grader runs this function alone. It may use its arguments, Python, `np`, `torch`, `nn`, `F`, `rearrange`, `reduce`
+(unless the task says otherwise) and what it defines inside, and nothing of labkit or of this notebook.*"""
 
 _TEST = """# exercise {number} is graded here
 ### BEGIN HIDDEN TESTS

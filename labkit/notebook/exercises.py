@@ -49,10 +49,13 @@ class Case:
     read: Callable[[Any], Any] | None = None
 
 
-def exercise(number: str) -> Callable[[Callable[[], Iterable[Case]]], Callable[[Function], None]]:
+def exercise(
+    number: str, without: Iterable[str] = ()
+) -> Callable[[Callable[[], Iterable[Case]]], Callable[[Function], None]]:
     """Turns a function that yields cases into the check of exercise `number`, as notebooks call it.
 
-    The check prints one line for a right answer and one for a blank; a wrong answer raises `Advice`.
+    The check prints one line for a right answer and one for a blank; a wrong answer raises `Advice`. `without` names
+    what the task forbids; a grader, who has the text of an answer, looks for it.
     """
     name = f"exercise {number}"
 
@@ -72,6 +75,7 @@ def exercise(number: str) -> Callable[[Callable[[], Iterable[Case]]], Callable[[
                 raise Advice(*error.args) from None
 
         asked.__wrapped__ = strict
+        asked.without = set(without)
         return asked
 
     return made

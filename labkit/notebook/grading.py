@@ -55,13 +55,15 @@ def grade(check: str, function: str, source: str) -> None:
         raise LabError.mismatch(name, "Python", error.msg, "run the cell and mend what it says") from None
     if [getattr(node, "name", None) for node in tree.body] != [function]:
         raise LabError.mismatch(name, f"`def {function}(...)` with its lines", repr(source[:60]), "write it out")
-    if refused := next(_refused(tree, source), None):
-        fix = f"use {', '.join(GIVEN)}, Python, and what you define inside the function"
+    asked = getattr(checks, check)
+    if refused := next(_refused(tree, source, asked.without), None):
+        given = ", ".join(name for name in GIVEN if name not in asked.without)
+        fix = f"use {given}, Python, and what you define inside the function"
         raise LabError.mismatch(name, "a function that stands by itself", f"`{refused}`", fix)
     names = dict(GIVEN)
     exec(compile(tree, name, "exec"), names)
     try:
-        inspect.unwrap(getattr(checks, check))(names[function])
+        inspect.unwrap(asked)(names[function])
     except LabError:
         raise
     except (Exception, SystemExit) as error:
@@ -69,21 +71,22 @@ def grade(check: str, function: str, source: str) -> None:
         raise LabError.mismatch(name, "a value", f"{type(error).__name__}: {error}", fix) from error
 
 
-def _refused(tree: ast.Module, source: str) -> Iterator[str]:
-    """What an answer may not use: names from outside, modules, and ways around both."""
+def _refused(tree: ast.Module, source: str, without: set[str]) -> Iterator[str]:
+    """What an answer may not use: names from outside, modules, ways around both, and what the task forbids."""
+    insides = _INSIDES | without
     python = {name for name in vars(builtins) if not name.startswith("_")} - _BUILTINS
     outside = _names_from_outside(symtable.symtable(source, "answer", "exec"))
-    yield from (name for name in outside if name not in {*GIVEN, *python, tree.body[0].name})
+    yield from (name for name in outside if name not in {*GIVEN, *python, tree.body[0].name} - without)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
             modules = [getattr(node, "module", None) or name for name in names]
             parts = {part for name in [*names, *modules] for part in name.split(".")}
-            if getattr(node, "level", 0) or {name.split(".")[0] for name in modules} - LIBRARIES or parts & _INSIDES:
+            if getattr(node, "level", 0) or {name.split(".")[0] for name in modules} - LIBRARIES or parts & insides:
                 yield ast.unparse(node)
         elif isinstance(node, ast.Attribute):
             changes = not isinstance(node.ctx, ast.Load) and ast.unparse(node).split(".")[0] in GIVEN
-            if node.attr in _INSIDES or changes or (node.attr.startswith("_") and node.attr != "__init__"):
+            if node.attr in insides or changes or (node.attr.startswith("_") and node.attr != "__init__"):
                 yield ast.unparse(node)
 
 

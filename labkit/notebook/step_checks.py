@@ -112,7 +112,7 @@ def check_later_loss() -> Iterator[Case]:
                    hint, read=lambda found, of=wanting[number]: _gradient(found, of))  # fmt: skip
 
 
-@exercise("7.2")
+@exercise("7.2", without=("torch", "nn", "F"))
 def check_soft_targets() -> Iterator[Case]:
     """Exercise 7.2: eq. 6, the softmax of logits (classes,) over a temperature."""
     hint = "divide the logits by the temperature, then take the softmax"
