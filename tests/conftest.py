@@ -49,7 +49,8 @@ def pytest_ignore_collect(collection_path, config):
     return (config.option.markexpr == "quick" and others) or None
 
 
-LONGEST = ("browser", "graph", "processes", "site", "trainers", "saved_outputs", "cli", "soak", "scarcity", "prepare")
+LONGEST = ("browser", "graph", "processes", "site", "trainers", "saved_outputs", "cli", "soak", "scarcity", "prepare",
+           "teaching")  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)
