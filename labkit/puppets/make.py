@@ -5,6 +5,7 @@
     ROOT/nturgb+d_skeletons/<name>.skeleton
     ROOT/puppets/<name>.json                                   what a file name cannot say; written last
     ROOT/puppets.csv, ROOT/puppets.json                        the records as a table; the manifest
+    ROOT/croissant.json                                        the set described for machines; licence
 
 Every random draw is a function of the seed and of what it is for, so the set does not depend on the
 number of workers or on interruptions.
@@ -29,6 +30,7 @@ from ..tools.parallel import ordered_map
 from ..tools.progress import Progress
 from .actions import ACTIONS
 from .clips import PUPPETS_VERSION, clip_files, clip_name, make_performance, recipe
+from .croissant import croissant
 from .sensors import AZIMUTHS
 
 NUM_SUBJECTS = 106  # as many as the numbers of NTU RGB+D 120 have room for; 40 of them stand for NTU RGB+D's people
@@ -145,6 +147,7 @@ def _finish(root: Path, config: PuppetsConfig, names: list[str]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(root / "puppets.csv", text.getvalue())
+    write_json(root / "croissant.json", croissant(rows[0], len(rows), sha256_file(root / "puppets.csv")))
     index = {record["name"]: record["sha256"] for record in records}
     manifest = {"version": PUPPETS_VERSION, "config": asdict(config), "complete": True, "clips": len(names)}
     write_json(root / "puppets.json", manifest | {"index_sha256": sha256_json(index)})
