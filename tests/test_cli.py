@@ -419,6 +419,12 @@ def test_targets_as_json(smoke_home, capsys):
     assert {row["protocol"] for row in rows} == {"cross-subject"}
     first = next(row for row in rows if row["target"] == "table2:1")
     assert first["state"] == "done" and first["low"] <= first["ours"] <= first["high"] and first["paper"] == 70.44
+    here = lab.open_lab("smoke", home=smoke_home)
+    frame = targets.tidy([here])  # the same as a frame; its CSV is what the command left
+    assert first["ours"] == pytest.approx(frame[frame["target"] == "table2:1"]["accuracy"].mean())
+    frame.to_csv(smoke_home / "mine.csv", index=False, float_format="%.6g")
+    left = smoke_home / "runs" / "results-smoke-tidy.csv"
+    assert len(frame) and (smoke_home / "mine.csv").read_bytes() == left.read_bytes()
     missing = next(row for row in rows if row["state"] == "missing")
     assert missing["ours"] is None and missing["seeds"] == 0
 

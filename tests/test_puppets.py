@@ -24,7 +24,7 @@ from labkit.config import PuppetNuisance, PuppetsConfig
 from labkit.data.skeletons import read_skeleton
 from labkit.data.video import read_video
 from labkit.errors import LabError
-from labkit.files import read_json
+from labkit.files import read_json, sha256_file
 from labkit.puppets.actions import ACTIONS, BY_NUMBER, OBJECT_COLORS, SHAPES, perform
 from labkit.puppets.body import FOREGROUND, JOINT, LABEL, generator, person
 from labkit.puppets.clips import cast_object, clip_files, make_performance
@@ -77,6 +77,20 @@ def test_every_clip_has_its_three_modalities_under_official_names(tiny):
         skeleton = read_skeleton(tiny / "nturgb+d_skeletons" / f"{name}.skeleton")
         assert skeleton.state.shape == (frames, 1, 25)
         assert set(np.unique(skeleton.state)) <= {1, 2} and 18 <= frames <= 24
+
+
+def test_the_set_is_described_for_machines(tiny):
+    """Croissant: every column of the table with its type, its hash, the patterns of the files, a licence."""
+    about, table = read_json(tiny / "croissant.json"), pd.read_csv(tiny / "puppets.csv")
+    file, *sets = about["distribution"]
+    assert file["sha256"] == sha256_file(tiny / file["contentUrl"]) and about["license"].endswith("MIT")
+    found = {each["name"]: len(list(tiny.glob(each["includes"]))) for each in sets}
+    assert found["rgb"] == found["skeletons"] == found["records"] == len(table) and found["depth"] > len(table)
+    (rows,) = about["recordSet"]
+    types = {field["source"]["extract"]["column"]: field["dataType"] for field in rows["field"]}
+    kinds = {"sc:Integer": "i", "sc:Float": "f"}
+    assert list(types) == list(table)
+    assert [name for name, kind in types.items() if table[name].dtype.kind != kinds.get(kind, "O")] == []
 
 
 @pytest.mark.parametrize("name", ["clips.csv", "nturgb+d_rgb/S001C001P001R001A001_rgb.avi"])

@@ -107,6 +107,21 @@ def test_how_often_intervals_hold_the_truth_is_said_alike():
     assert min(from_three_seeds) > 0.925 and max(from_three_seeds) < 0.965
 
 
+def test_every_test_that_a_page_names_is_there():
+    pages = [HOME / "README.md", *sorted((HOME / "labkit" / "course" / "site").glob("*.md"))]
+    told = "".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"(test_\w+\.py)::(test_\w+)", told))
+    code = {file: (HOME / "tests" / file).read_text(encoding="utf-8") for file, _ in named}
+    assert len(named) > 40 and [f"{file}::{test}" for file, test in named if f"def {test}(" not in code[file]] == []
+
+
+def test_what_readme_imports_is_there():
+    lines = re.findall(r"^from labkit\S* import .*$", (HOME / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) > 2
+    for line in lines:
+        exec(line)
+
+
 # -- tables ----------------------------------------------------------------------------------------
 
 

@@ -46,7 +46,7 @@ from ..files import atomic_folder, write_text
 from ..lab import Lab
 from .notebooks import adopt_outputs, read_notebook
 
-PAGES = ("README.md", "labkit/course/site/findings.md")
+PAGES = ("README.md", "labkit/course/site/findings.md", "labkit/course/site/reproducibility.md")
 COLUMNS = ("protocol", "name", "value", "low", "high", "unit", "p", "seeds", "verdict", "seeds needed", "note", "by",
            "differs")  # fmt: skip
 
