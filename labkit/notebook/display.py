@@ -48,7 +48,7 @@ def show(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, 
 
 def display_picture(png: Path, caption: str, width: int) -> None:
     """Show a picture, `width` pixels wide, with its caption."""
-    display(Image(for_screen(png), width=width, alt=caption), Markdown(f"*{caption}*"))
+    display(Image(for_screen(png), width=width, metadata={"alt": caption}), Markdown(f"*{caption}*"))
 
 
 def for_screen(png: Path | BytesIO) -> bytes:
@@ -85,7 +85,7 @@ def moving(lab: Lab, clip: str, *, height: int = 192, seconds: float = 0.35) -> 
             break
     action = "a clip without a label" if label == UNLABELLED else lab.clips.class_names[label]
     alt = f"{action} ({lab.data_name}, clip {clip}): RGB beside depth, {len(rgb)} frames that repeat"
-    return Image(data, width=2 * height, height=height, alt=alt)
+    return Image(data, width=2 * height, height=height, metadata={"alt": alt})
 
 
 def _animated(frames: Sequence[Picture.Image], milliseconds: int) -> bytes:

@@ -42,5 +42,5 @@ def show(step: int | None = None) -> VBox | None:
     if live is None:
         png = BytesIO(picture_bytes(view.twin() if step else method_diagram(), "png"))
         words = " ".join(moment.words for moment in (moments_of(step) if step else MOMENTS))
-        display(Image(for_screen(png), width=round(SCREEN * PAGE), alt=f"The method. {words}"))
+        display(Image(for_screen(png), width=round(SCREEN * PAGE), metadata={"alt": f"The method. {words}"}))
     return live
