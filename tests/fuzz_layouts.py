@@ -62,7 +62,7 @@ def write_clip(stem: Path, rng: np.random.Generator) -> None:
 
 
 def write_layout(root: Path, rng: np.random.Generator) -> int:
-    """A data root; how many clips it was given."""
+    """A data root; how many clips it was given, names in two forms of Unicode counted once."""
     divided, clips = rng.random() < 0.4, set()
     for _ in range(rng.integers(1, 6)):
         label = unicodedata.normalize(("NFC", "NFD")[rng.integers(2)], CLASSES[rng.integers(len(CLASSES))])
@@ -78,7 +78,7 @@ def write_layout(root: Path, rng: np.random.Generator) -> int:
         elif not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b'\xef\xbb\xbf{"exclude": {"none": "no clip"}}' if name == "labkit.json" else b"{}")
-    return len(clips)
+    return len({unicodedata.normalize("NFC", str(stem)) for stem in clips})
 
 
 def outcome(root: Path, given: int) -> str:

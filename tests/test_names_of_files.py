@@ -83,6 +83,13 @@ def test_one_name_in_two_unicode_forms_is_one_class_and_one_clip(tmp_path, layou
     assert index.class_names == ("tête",) and len(index) == 2
 
 
+def test_a_table_names_files_with_either_slash_and_in_any_form_of_unicode(tmp_path):
+    write_pair(tmp_path, f"{unicodedata.normalize('NFD', 'tête')}/a", "b/a")
+    rows = ["1,x,tête/a_color.png,tête/a_depth.png", "2,x,b\\a_color.png,b\\a_depth.png"]
+    (tmp_path / "clips.csv").write_text("\n".join(["clip,label,rgb,depth", *rows]), encoding="utf-8")
+    assert index_of(tmp_path).ids == ["1", "2"]
+
+
 def test_files_of_other_systems_and_other_kinds_are_no_clips(tmp_path):
     write_pair(tmp_path, "wave/a")
     for name in ("._a_color.png", "._a_depth.png", ".DS_Store", "Thumbs.db", "desktop.ini", "a_color.json",

@@ -12,6 +12,7 @@ import pytest
 from ntu_files import assert_mendable
 from PIL import Image
 
+from labkit.cli.main import main
 from labkit.data.pairing import pair_frames
 from labkit.data.video import Frames
 from labkit.errors import LabError
@@ -91,6 +92,13 @@ def test_as_many_images_of_other_numbers_pair_by_number_and_the_rest_is_told(tmp
     assert moments(rgb, depth) == (alike(range(8, 12)), remark)
 
 
+def test_the_quick_check_tells_how_frames_are_paired(tmp_path, capsys):
+    write_rgb(tmp_path / "set" / "x" / "a_color", {str(n): n for n in range(12)})
+    write_depth(tmp_path / "set" / "x" / "a_depth", {str(n): n for n in range(8, 20)})
+    main(["data", "check", str(tmp_path / "set"), "--quick"])
+    assert "pairing of frames" in capsys.readouterr().out
+
+
 def test_a_number_of_the_camera_is_none_of_the_frame(tmp_path):
     rgb = write_rgb(tmp_path / "rgb", {f"cam0_{n}": n for n in range(8, 12)})
     depth = write_depth(tmp_path / "depth", {f"cam1_{n}": n for n in (8, 10, 11)})
@@ -153,3 +161,16 @@ def test_a_video_that_ends_early_and_one_of_a_wrong_rate_are_told(tmp_path):
     assert shown == alike(range(20)) and "RGB has 25 frames a second, depth 10" in remark
     same = write_film(tmp_path / "same.mkv", range(19), codec="ffv1", pix_fmt="gray16le")
     assert moments(rgb, same) == (alike(range(19)), "")
+
+
+def test_names_of_two_forms_pair_by_the_number_that_varies(tmp_path):
+    rgb = write_rgb(tmp_path / "rgb", {f"S001C002_{n:04d}": n for n in range(1, 9)})
+    depth = write_depth(tmp_path / "depth", {f"img{n}": n for n in (1, 2, 5, 6, 8)})
+    assert moments(rgb, depth) == (alike((1, 2, 5, 6, 8)), "")
+
+
+def test_a_clock_of_several_numbers_pairs_by_all_of_them(tmp_path):
+    clock = {n: f"12_{59 + n // 60 - 1:02d}_{n % 60:02d}" for n in range(56, 64)}
+    rgb = write_rgb(tmp_path / "rgb", {clock[n]: n - 50 for n in range(56, 64)})
+    depth = write_depth(tmp_path / "depth", {clock[n]: n - 50 for n in range(58, 64)})
+    assert moments(rgb, depth) == (alike(range(8, 14)), "")

@@ -32,6 +32,7 @@ from ..tools.parallel import ordered_map
 from ..tools.progress import Progress
 from .index import Entry, Index
 from .modalities import RESIZED, read_aligned
+from .pairing import pair_frames
 from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View
 from .skeletons import Skeleton, read_skeleton, tracking_faults
 from .splits import DataSet, Split
@@ -54,6 +55,7 @@ MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
 SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 GRAVITY = ("used", "remark", "excluded")
+PAIRING = "pairing of frames"
 NOT_REGISTERED = "no joints, as other clips have: the whole RGB image lies on the whole depth image"
 
 
@@ -304,6 +306,8 @@ def _glance(job: Job) -> Iterator[Finding]:
     sources = {modality: Frames(Path(entry.files[modality])) for modality in ("rgb", "depth")}
     counts = {modality: frames.count for modality, frames in sources.items()}
     sources["depth"].depth([0, counts["depth"] - 1])
+    if remark := pair_frames(sources["rgb"], sources["depth"])[2]:
+        yield Finding(entry.id, "remark", PAIRING, detail=remark)
     if "skeleton" in entry.files:
         check_plain(entry.files["skeleton"])
         with open(entry.files["skeleton"], "rb") as file:
@@ -353,9 +357,7 @@ def _notes(entry: Entry, found: dict) -> Iterator[Finding]:
     kinds = {"some frames are repeated": "short", "frame counts differ": "frame counts differ"}
     for note in found["notes"]:
         joints = "NaN joints" if "not numbers" in note else "too few joints"
-        kind = kinds.get(note) or (
-            "pairing of frames" if "paired by" in note else "several tracks" if "tracks" in note else joints
-        )
+        kind = kinds.get(note) or (PAIRING if "paired by" in note else "several tracks" if "tracks" in note else joints)
         modality = "skeleton" if kind == joints else ""
         yield Finding(entry.id, "remark", kind, modality, detail=f"{note} ({_told(found['counts'])})")
 

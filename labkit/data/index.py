@@ -403,8 +403,8 @@ def index_table(path: str | os.PathLike) -> Index:
         problems += [f"split {split!r}, not train, validation or test"] * (bool(split) and split.lower() not in SPLITS)
         for modality in found:
             value = row.pop(modality, "")
-            if value and _there(root / value):
-                found[modality][clip] = str(root / value)
+            if value and (there := _there(root, value)):
+                found[modality][clip] = str(there)
             elif value:
                 problems.append(f"no {modality}: {value} is not there")
         facts[clip] = {"label": label} if label else {}
@@ -428,9 +428,16 @@ def _truth(path: Path, number: int, value: str) -> bool:
     raise LabError.mismatch(path, f"{' or '.join(WORDS)} as registered in line {number}", repr(value)[:80], fix)
 
 
-def _there(path: Path) -> bool:
-    """A path with a * counts when its folder is there; which frames there are is read later."""
-    return path.exists() or ("*" in path.name and path.parent.is_dir())
+def _there(root: Path, value: str) -> Path | None:
+    """The path of a cell, written with either slash and in any form of Unicode; None where there is no such file.
+
+    One with a * counts when its folder is there; which frames there are is read later.
+    """
+    for form in (value, *(unicodedata.normalize(form, value.replace("\\", "/")) for form in ("NFC", "NFD"))):
+        path = root / form
+        if path.exists() or ("*" in path.name and path.parent.is_dir()):
+            return path
+    return None
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], int]]:

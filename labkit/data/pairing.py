@@ -81,12 +81,21 @@ def _nearest(rgb: np.ndarray, depth: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def _rows(*names: Sequence[str]) -> list[list[tuple[Decimal, ...]]] | None:
-    """The numbers in the names of each modality that vary in one of them; None unless all names have as many."""
+    """The numbers in the names of each modality that vary; None unless all names have as many of these."""
     rows = [[tuple(map(Decimal, re.findall(NUMBER, name))) for name in of_one] for of_one in names]
-    if len({len(row) for of_one in rows for row in of_one}) > 1 or not rows[0][0]:
+    widths = [{len(row) for row in of_one} for of_one in rows]
+    if {0} in widths or max(map(len, widths)) > 1:
         return None
-    varying = [n for n in range(len(rows[0][0])) if any(len({row[n] for row in of_one}) > 1 for of_one in rows)]
-    return [[tuple(row[n] for n in varying) for row in of_one] for of_one in rows]
+    varying = [
+        {n for n in range(*width) if len({row[n] for row in of_one}) > 1}
+        for of_one, width in zip(rows, widths, strict=True)
+    ]
+    if len(set().union(*widths)) == 1:  # one form: what varies in one modality counts in both
+        varying = [set().union(*varying)] * len(rows)
+    rows = [
+        [tuple(row[n] for n in sorted(which)) for row in of_one] for of_one, which in zip(rows, varying, strict=True)
+    ]
+    return rows if len({len(row) for of_one in rows for row in of_one}) == 1 else None
 
 
 def _line(*rows: list[tuple[Decimal, ...]]) -> list[np.ndarray] | None:

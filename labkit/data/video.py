@@ -432,8 +432,8 @@ class Frames:
         if star and not self.path.exists():
             return [file.name[len(before) : len(file.name) - len(after)] for file in self.files]
         stems = [file.stem for file in self.files]
-        if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
-            found = " and ".join(file.name for file in self.files if file.stem == twice)
+        if len(set(stems)) < len(stems):
+            found = " and ".join([file.name for file in self.files if stems.count(file.stem) > 1][:2])
             raise LabError.mismatch(self.path, "one file a frame", found, "move one of them away")
         return stems
 
