@@ -154,24 +154,24 @@ def _packets(path: str | os.PathLike, container, stream) -> tuple[list, np.ndarr
         found = f"{len(packets)} frames, one damaged or no key frame first"
         raise LabError.mismatch(path, "whole frames, a key frame first", found, FETCH)
     shown = np.arange(sum(not packet.is_discard for packet in packets))
-    if declared > len(packets) and container.format.name == "avi":
+    if container.format.name == "avi" and 0 < declared - len(packets) == _empty_chunks(path, stream.index):
         times = [packet.dts for packet in packets]
-        complete = times[-1] == declared - 1 or _avi_chunks(path, stream.index) == declared
         repeats = np.diff([0, *times[1:], declared]) if None not in times else np.zeros(1)
-        if complete and repeats.min() > 0:
+        if repeats.min() > 0:
             return packets, np.repeat(shown, repeats)
     if declared not in (0, len(packets)):
         raise LabError.mismatch(path, f"{declared} frames as its header declares", len(packets), FETCH)
     return packets, shown
 
 
-def _avi_chunks(path: str | os.PathLike, track: int) -> int:
-    """How many chunks of a track the index of an AVI lists, empty ones too, which FFmpeg's does not."""
+def _empty_chunks(path: str | os.PathLike, track: int) -> int:
+    """How many chunks of a track the index of an AVI lists as empty."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.rfind(b"idx1") + 8
         size = int.from_bytes(data[start - 4 : start], "little")
         entries = data[start : start + size // 16 * 16]
-    return sum(entries[place : place + 2] == b"%02d" % track for place in range(0, len(entries), 16))
+    found = (entries[place : place + 16] for place in range(0, len(entries), 16))
+    return sum(entry[:2] == b"%02d" % track and entry[12:] == bytes(4) for entry in found)
 
 
 def upright(frame: av.VideoFrame, pixels: str = "rgb24") -> np.ndarray:
