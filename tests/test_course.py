@@ -330,7 +330,8 @@ def test_one_command_writes_all_forms_alike_each_time(tmp_path, capsys):
     out = tmp_path / "course"
     assert cli.main(["course", "build", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
-    files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    paths = [path for form in ("student", "solution", "nbgrader") for path in (out / form).rglob("*") if path.is_file()]
+    files = {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
     for name in (source.name for source in SOURCES):
         assert {f"student/{name}.ipynb", f"solution/{name}.ipynb", f"nbgrader/source/{name}/{name}.ipynb"} <= set(files)
     assert len(files) == 3 * (len(SOURCES) + sum(len(list(links_outside(source))) for source in SOURCES)) + 1
