@@ -131,7 +131,7 @@ def test_parents_of_a_finished_run_are_not_needed(local, tmp_path):
     last = make("rgb_only", replace(local[0], dry=True))
     (lab.runs.root / last.id).symlink_to(last.path)
     report = plan([(lab, ["rgb_only"])])
-    assert report.there == [last.id] and not report.nodes
+    assert [*report.there] == [last.id] and not report.nodes
     assert set(plan([(lab, ["rgb_only", "hallucination"])]).nodes) == {
         make(name, replace(lab, dry=True)).id for name in CHAIN[:-1]
     }

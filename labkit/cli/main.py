@@ -6,6 +6,7 @@ import json as json_form
 import os
 import re
 import select
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,12 +17,15 @@ from tyro.extras import SubcommandApp
 
 from .. import __version__
 from ..errors import LabError, at_least_one, printable, told_by_the_system
+from . import summary
 from .course import course
 from .data import data
 from .export import export, predict
-from .targets import list_targets, reproduce, settings, show_table, write_tidy
+from .targets import list_targets, reproduce, settings, write_tidy
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..lab import Lab
 
 PROFILED = ("run", "reproduce", "targets", "settings", "data")  # commands that take settings of a profile
@@ -43,7 +47,7 @@ def run(
     protocol: str | None = None,
     home: Path | None = None,
 ) -> int:
-    """Make the embedded set, execute all notebooks in order, write the results table; all of it into runs/.
+    """Make the embedded set, train the paper's rows, execute all notebooks in order, show the results; all in runs/.
 
     With --data, the notebooks see that data root in place of the embedded set. What is up to date is not done again.
     The exit status is 1 when a notebook failed.
@@ -63,12 +67,16 @@ def run(
 
     base = find_home(home)
     notebooks = find_notebooks(base)
+    lab.tell(summary.plan(profile, seeds, notebooks, embedded=data is None))
     one_lab = lab.open_lab(profile, protocol, home=base, data=data)
     _make_ahead(one_lab, seeds)
     env = {} if data is None else {lab.DATA_VARIABLE: str(one_lab.root)}
-    succeeded = _execute(notebooks, one_lab, seeds, jobs, force, env)
-    _keep_results(one_lab, seeds)
-    return 0 if succeeded else 1
+    failed = _execute(notebooks, one_lab, seeds, jobs, force, env)
+    table = _keep_results(one_lab, seeds)
+    given = {"profile": profile if profile != "mini" else None, "protocol": protocol, "data": data, "home": home}
+    options = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
+    print("", summary.screen(one_lab, table, notebooks, failed, options), sep="\n")
+    return 1 if failed else 0
 
 
 def publish(jobs: int | None = None, home: Path | None = None) -> int:
@@ -94,7 +102,7 @@ def publish(jobs: int | None = None, home: Path | None = None) -> int:
     published.check(labs[0])
     with committed.being_made():
         pages = published.draw(labs, base)
-        if not _execute(notebooks, labs[0], 1, jobs, force=True, env={}):
+        if _execute(notebooks, labs[0], 1, jobs, force=True, env={}):
             return 1
         published.put(labs[0], base, notebooks, pages)
     return 0
@@ -109,8 +117,8 @@ def _make_ahead(one_lab: Lab, seeds: int) -> None:
 
 
 def _execute(notebooks: Sequence[Path], one_lab: Lab, seeds: int, jobs: int | None, force: bool,
-             env: dict[str, str]) -> bool:  # fmt: skip
-    """Run the series in this lab, in an environment with `env` added; whether all succeeded."""
+             env: dict[str, str]) -> list[str]:  # fmt: skip
+    """Run the series in this lab, in an environment with `env` added; the names of those that did not succeed."""
     from ..course import series
     from ..figures.style import records_folder
     from ..tools import machine
@@ -124,20 +132,18 @@ def _execute(notebooks: Sequence[Path], one_lab: Lab, seeds: int, jobs: int | No
         notebooks, records_folder(one_lab), parameters, timeout=NOTEBOOK_SECONDS, jobs=jobs, force=force,
         data_fingerprint=one_lab.clips.fingerprint, env=env,
     )  # fmt: skip
-    return all(record.succeeded for record in records)
+    return [record.name for record in records if not record.succeeded]
 
 
-def _keep_results(one_lab: Lab, seeds: int) -> None:
-    """The table of all targets, shown and kept in runs/, and every finished result beside it."""
+def _keep_results(one_lab: Lab, seeds: int) -> pd.DataFrame:
+    """The table of all targets, kept in runs/, and every finished result beside it."""
     from .. import files
     from ..experiments import targets
 
     table = targets.results_table(one_lab, seeds)
-    path = one_lab.runs.root / f"results-{one_lab.series_name}.csv"
-    files.write_text(path, table.to_csv(index=False))
-    show_table(table)
+    files.write_text(one_lab.runs.root / f"results-{one_lab.series_name}.csv", table.to_csv(index=False))
     write_tidy([one_lab])
-    print(f"this table: {path}; notebooks: {path.parent / 'notebooks' / one_lab.series_name}", file=sys.stderr)
+    return table
 
 
 def doctor(home: Path | None = None, json: bool = False) -> None:

@@ -29,6 +29,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from ..errors import LabError
 from ..files import locked, read_json, sha256_file, sha256_json, write_bytes, write_json
+from ..lab import tell
+from ..tools.progress import duration, told_of
 from .notebooks import Source, read_notebook
 
 SECONDS_TO_SAVE = 20  # a kernel stopped in the middle of a training finishes its step and saves first
@@ -77,8 +79,14 @@ def run_series(
     sources = {source.name: source for source in map(read_notebook, notebooks)}
     order = _in_order(sources)
     series = _Series(Path(out_dir).resolve(), parameters, timeout, force, [code_hash(), data_fingerprint], env or {})
-    running: dict[Future, str] = {}
-    with locked(series.folder / ".lock"), ThreadPoolExecutor(jobs) as pool:  # a second series waits here
+    running, begin = {}, time.monotonic()
+
+    def how_far() -> str:
+        now = [name for future, name in list(running.items()) if future.running()]
+        passed = duration(time.monotonic() - begin)
+        return f"notebooks: {len(series.records)} of {len(sources)} after {passed}, under way: {', '.join(now)}"
+
+    with locked(series.folder / ".lock"), told_of(how_far), ThreadPoolExecutor(jobs) as pool:  # a second waits here
         try:
             while order.is_active():
                 running |= {pool.submit(series.settle, sources[name]): name for name in order.get_ready()}
@@ -88,6 +96,7 @@ def run_series(
                     order.done(running.pop(future))
                     print(record, file=sys.stderr, flush=True)
         except BaseException:  # Ctrl-C reaches this thread alone
+            tell("labkit: notebooks are stopped; a training in one finishes its step and is saved first")
             pool.shutdown(wait=False, cancel_futures=True)
             series.stop([future for future in running if not future.cancelled()])
             raise

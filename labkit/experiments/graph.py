@@ -18,7 +18,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.store import ClipStore
 from ..errors import LabError
-from ..lab import Lab, in_notebook, tell
-from ..runs import Run, RunStore
+from ..lab import Lab, in_notebook, tell, watched
+from ..runs import RECORD, Run, RunStore
 from ..tools.machine import available_cores, trainings_at_once
 from ..tools.parallel import has_locks, refuse_without_main_guard
+from ..tools.progress import FEW, duration, time_left, told_of
+from .target_table import TARGETS
 from .trainings import UNPREPARED, get_training, make
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Node:
 class Report:
     """What a call needed, what was there, and what became of the rest."""
 
-    there: list[str] = field(default_factory=list)  # ids of runs that were finished before
+    there: dict[str, Run] = field(default_factory=dict)  # by id, what was finished before
     nodes: dict[str, Node] = field(default_factory=dict)  # by run id, parents first
 
     @property
@@ -119,7 +121,7 @@ def _visit(name: str, lab: Lab, made: dict[str, Run], report: Report) -> None:
     except LabError:  # damaged, which is told when its turn comes
         finished, parents = False, ()
     if finished:
-        report.there.append(run.id)
+        report.there[run.id] = run
         return
     for parent in parents:
         _visit(parent, lab, made, report)
@@ -192,30 +194,65 @@ def run_graph(
                 _tell(f"{to_make}, on the workers of {scheduler}")
                 _follow(report, _on_workers(report, client, threads))
         elif workers > 1:
+            _tell(f"{to_make}, {workers} at a time{_expected(report, workers)}")
             with _started(workers) as client:
-                _tell(f"{to_make}, {workers} at a time")
                 _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
         else:
+            _tell(f"{to_make}{_expected(report, 1)}")
             nodes = report.nodes.values()
-            _follow(report, ((node, partial(train, node.training, node.lab, threads)) for node in nodes))
+            ends = ((node, partial(train, node.training, node.lab, threads)) for node in nodes)
+            _follow(report, ends, silently=watched())  # each has a bar of its own
     finally:
         if report.counts()["not reached"] < len(report.nodes) and not in_notebook():
             _tell(str(report))
     return report
 
 
-def _follow(report: Report, ends: Iterator[tuple[Node, Callable[[], float]]]) -> None:
-    """Each node's end, after its parents', is noted and told; `end()` returns its seconds, or raises why it failed."""
-    for number, (node, end) in enumerate(ends, 1):
-        lacking = [one.training for one in report.failed if one.run_id in node.parents]
-        try:
-            if lacking:
-                node.state, node.reason = "skipped", f"it needs {lacking[0]}, which is not there"
-            else:
-                node.reason, node.state = f"{end():.0f} s", "done"
-        except Exception as error:
-            node.state, node.reason = "failed", in_a_line(error)
-        _tell(f"[{number}/{len(report.nodes)}] {node}")
+def _follow(report: Report, ends: Iterator[tuple[Node, Callable[[], float]]], silently: bool = False) -> None:
+    """Each node's end, after its parents', is noted and told; `end()` returns its seconds, or raises why it failed.
+
+    Between the ends it is told how far all have come, unless `silently`.
+    """
+    begin = monotonic()
+    with nullcontext() if silently else told_of(lambda: _how_far(report, monotonic() - begin)):
+        for number, (node, end) in enumerate(ends, 1):
+            lacking = [one.training for one in report.failed if one.run_id in node.parents]
+            try:
+                if lacking:
+                    node.state, node.reason = "skipped", f"it needs {lacking[0]}, which is not there"
+                else:
+                    node.reason, node.state = f"{end():.0f} s", "done"
+            except Exception as error:
+                node.state, node.reason = "failed", in_a_line(error)
+            _tell(f"[{number}/{len(report.nodes)}] {node}{_result(node)}")
+
+
+def _how_far(report: Report, seconds: float) -> str:
+    """How many trainings are over after that time, and how long the rest takes."""
+    counts, total = report.counts(), len(report.nodes)
+    left = time_left(counts["done"], counts["not reached"], seconds)
+    return f"trainings: {total - counts['not reached']} of {total} after {duration(seconds)}, {left}"
+
+
+def _expected(report: Report, workers: int) -> str:
+    """How long all will take when each takes as long as those that are there did; nothing where these are few."""
+    kept = [run.load_json(RECORD)["seconds"] for run in report.there.values() if (run.path / RECORD).exists()]
+    if len(kept) < FEW:
+        return ""
+    seconds = sum(kept) / len(kept) * len(report.nodes) / workers
+    return f", about {duration(seconds)} by what {len(kept)} that are there took"
+
+
+def _result(node: Node) -> str:
+    """What a training came to on the test clips, beside the paper's figure: the first target that reads it."""
+    readers = [target for target in TARGETS.values() if target.training == node.training and node.state == "done"]
+    with suppress(LabError):  # made on another machine, whose files may be seen here a little later
+        for target in readers:
+            result, printed = target.make(replace(node.lab, dry=True)).result, target.paper.get(node.lab.split.name)
+            if target.reading == result["primary"]:
+                accuracy = 100 * result["outputs"][target.reading]["test"]["accuracy"]
+                return f"; {target.named} {accuracy:.1f} %" + (f", paper {printed:.1f}" if printed else "")
+    return ""
 
 
 def _tell(line: str) -> None:
@@ -326,6 +363,7 @@ def _started(workers: int) -> Iterator[Client]:
         try:
             yield client
         except BaseException:  # by itself it would wait for what is trained at the moment
+            _tell("labkit: the steps in progress are finished and saved first")
             cluster.sync(_close, list(cluster.workers.values()))
             raise
 

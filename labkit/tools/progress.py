@@ -1,51 +1,51 @@
-"""Live progress: a bar where somebody watches, one quiet line where nobody does.
+"""Live progress: a bar where somebody watches, a line now and then where nobody does.
 
-`LABKIT_PROGRESS` overrides the guess: "bar" or "quiet". Headless notebook runs set "quiet", so that
-executed copies hold one line per task instead of a thousand half-drawn bars. Where nobody watches but a
-task is long, as in a batch job, a line at each quarter says how much is left.
+`LABKIT_PROGRESS` overrides the guess: "bar" or "quiet". Headless notebook runs set "quiet", so that executed
+copies hold a line per task instead of a thousand half-drawn bars. In a log of a batch job, too, no work is silent
+for longer than EVERY seconds.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
 from ..lab import tell, watched
 
 SMOOTHING = 0.02  # weight of the newest result in the speed: those of several processes come in bursts
-LONG = 1800.0  # seconds a task takes, from which on its quarters are told
+FIRST, EVERY = 8.0, 30.0  # seconds after which work without a bar is told of first, and between two lines of it
+FEW = 4  # units that must be done before the time that the others take is guessed
 
 
 class Progress:
     """Counts `total` units of work under a title; use as a context manager.
 
-    `advance(n, note)` moves it; the note is shown beside the bar. Without a watcher only the end is
-    printed, with the time it took; of a task of more than LONG seconds each quarter, too, with what is left.
+    `advance(n, note)` moves it; the note is shown beside the bar. Without a watcher a line every EVERY seconds tells
+    how much is done and how long the rest takes, and the last one the time that all took.
     """
 
     def __init__(self, title: str, total: int, unit: str, *, done: int = 0, show: bool = True):
         self.title, self.total, self.unit, self.count, self.note, self.show = title, total, unit, done, "", show
-        self.started, self.done, self.told = time.monotonic(), done, 0
+        self.started, self.done = time.monotonic(), done
+        self.due = self.started + FIRST
         shown = show and watched()
         self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, smoothing=SMOOTHING) if shown else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.count += count
         self.note = note or self.note
+        now = time.monotonic()
         if self.bar is not None:
             self.bar.set_postfix_str(self.note, refresh=False)
             self.bar.update(count)
-        elif self.show and 4 * self.count // max(self.total, 1) > self.told:
-            self._tell_quarter()
-
-    def _tell_quarter(self) -> None:
-        self.told = 4 * self.count // self.total
-        passed = time.monotonic() - self.started
-        left = passed * (self.total - self.count) / (self.count - self.done)
-        if left and passed + left > LONG:
-            told = f"{self.count} of {self.total} {self.unit}, about {duration(left)} left"
-            tell(f"{self.title}: {told}")
+        elif self.show and now >= self.due and self.count < self.total:
+            self.due = now + EVERY
+            left = time_left(self.count - self.done, self.total - self.count, now - self.started)
+            tell(f"{self.title}: {self.count} of {self.total} {self.unit}, {left}")
 
     def __enter__(self) -> Progress:
         return self
@@ -57,6 +57,31 @@ class Progress:
             seconds = time.monotonic() - self.started
             note = f" · {self.note}" if self.note else ""
             tell(f"{self.title}: {self.count} {self.unit} in {seconds:.1f} s{note}")
+
+
+@contextmanager
+def told_of(how_far: Callable[[], str]) -> Iterator[None]:
+    """While this lasts, what `how_far` says is told every EVERY seconds, whatever the caller waits for."""
+    over = threading.Event()
+
+    def go_on_telling() -> None:
+        while not over.wait(EVERY):
+            tell(how_far())
+
+    teller = threading.Thread(target=go_on_telling, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def time_left(done: int, left: int, seconds: float) -> str:
+    """How long the rest takes when it goes on as it did, after `seconds`; that it is not known when few are done."""
+    if done < FEW:
+        return f"time left not known before {FEW} are done"
+    return f"about {duration(seconds * left / done)} left"
 
 
 def duration(seconds: float) -> str:
