@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import signal
@@ -182,6 +183,20 @@ def test_another_broken_pipe_is_told(monkeypatch):
         cli.main(["doctor"])
 
 
+RESULTS = pd.DataFrame(
+    {
+        "target": ["table2:1", "table2:8", "control:8", "stream:flow"],
+        "model": ["depth alone (row 1)", "RGB + depth (row 8)", "two RGB streams (control)", "flow alone"],
+        "paper": [70.44, 79.73, math.nan, math.nan],
+        "ours": [math.nan, 88.8, 55.555, 44.4],
+        "low": [math.nan, 77.7, 50.3, 33.3],
+        "high": [math.nan, 99.9, 60.9, 55.5],
+        "seeds": [0, 2, 2, 2],
+        "state": ["failed: no memory", "done", "done", "done"],
+    }
+)
+
+
 class Stage:
     """Stands in for the bench and the notebooks, and notes what `labkit run` asks of them."""
 
@@ -191,6 +206,7 @@ class Stage:
         monkeypatch.setattr(opening, "open_labs", lambda *names, home: [self.open_lab(*names, home=home)])
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
+        monkeypatch.setattr(targets, "complete_seeds", lambda bench, trainings: [])
         monkeypatch.setattr(targets, "look", lambda bench, trainings: dict.fromkeys(trainings))
         monkeypatch.setattr(graph, "run_graph", self.run_graph)
         monkeypatch.setattr(targets, "tidy", lambda labs: pd.DataFrame({"target": [labs[0].series_name]}))
@@ -201,7 +217,8 @@ class Stage:
         clips = SimpleNamespace(fingerprint="data")
         runs = RunStore(options["home"] / "runs")
         bench = SimpleNamespace(clips=clips, runs=runs, series_name=name, data_name="mine", root=options.get("data"))
-        bench.split, bench.profile = SimpleNamespace(name=protocol or "cross-subject"), SimpleNamespace(name=profile)
+        bench.split = SimpleNamespace(name=protocol or "cross-subject", test=["one"])
+        bench.profile = SimpleNamespace(name=profile)
         bench.with_seed = lambda seed: SimpleNamespace(**vars(bench), seed=seed)
         return bench
 
@@ -214,7 +231,7 @@ class Stage:
         return [series.NotebookRecord(f"{n:02d}", state) for n, state in enumerate(self.states)]
 
     def results_table(self, bench, seeds):
-        return pd.DataFrame({"target": ["table2:1", "control:8"], "paper": [70.44, None], "ours": [None, 55.555]})
+        return RESULTS
 
 
 @pytest.fixture
@@ -234,9 +251,16 @@ def test_run_goes_through_all_notebooks_and_shows_the_table(home, monkeypatch, c
     assert {(0, "rgb_only"), (1, "rgb_only"), (1, "ensemble_sample")} <= stage.asked["trainings"]
     assert stage.asked["data_fingerprint"] == "data" and stage.asked["force"] is True
     assert stage.asked["env"]["LABKIT_HOME"] == str(home)
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows == [["target", "paper", "ours"], ["table2:1", "70.4", "-"], ["control:8", "-", "55.6"]]
-    assert (home / "runs" / "results-smoke.csv").read_text(encoding="utf-8").startswith("target,paper,ours\n")
+    shown, told = capsys.readouterr()
+    rows = [line.split() for line in shown.splitlines() if line.split()[:1] in (["1"], ["8"])]
+    assert rows == [["1", "depth", "alone", "70.4", "failed"],
+                    ["8", "RGB", "+", "depth", "79.7", "88.8", "[78,", "100]", "55.6", "[50,", "61]"]]  # fmt: skip
+    assert "flow" not in shown, "one screen has the paper's rows"
+    assert f"results-smoke.csv; pictures and notebooks: {home}/runs/notebooks/smoke" in shown
+    assert f"jupyter lab {home}/notebooks/00_a.ipynb\n" in shown
+    assert f"labkit targets --profile smoke --home {home}\n" in shown
+    assert told.startswith("profile smoke: make the puppets, prepare clips, train streams, execute 2 notebooks")
+    assert (home / "runs" / "results-smoke.csv").read_text(encoding="utf-8").startswith("target,model,paper,ours,")
 
 
 def test_run_on_a_data_root_leaves_the_embedded_set_s_results_alone(home, monkeypatch, tmp_path, capsys):
@@ -436,7 +460,7 @@ def test_a_lab_error_anywhere_is_told_in_one_line(home, monkeypatch, capsys):
     Stage(monkeypatch)
     monkeypatch.setattr(lab, "open_lab", refuse)
     assert cli.main(["run", "--home", str(home)]) == 2
-    assert capsys.readouterr().err == f"labkit: {home}/x: expected a thing. Fix: mend it\n"
+    assert capsys.readouterr().err.splitlines()[2:] == [f"labkit: {home}/x: expected a thing. Fix: mend it"]
 
 
 # -- settings of a profile ---------------------------------------------------------------------------

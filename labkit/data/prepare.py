@@ -206,8 +206,7 @@ def _look_at_all(tasks: list[_Task], what: str, workers: int, progress: bool) ->
     """Each task with its outcome, in order; only clips that changed are read."""
     current = {task.entry.id: outcome for task in tasks if (outcome := _untouched(task))}
     changed = [task for task in tasks if task.entry.id not in current]
-    title = f"{what}: {len(changed)} of {len(tasks)} clips"
-    bar = Progress(title, len(changed), "clips", show=progress and bool(changed))
+    bar = Progress(what, len(changed), "clips", show=progress and bool(changed))
     with bar, closing(ordered_map(_look, changed, workers)) as results:
         for task in tasks:
             if task.entry.id in current:

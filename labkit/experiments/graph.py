@@ -187,44 +187,38 @@ def run_graph(
     tracker()  # a wrong one is told once, before anything is trained
     if workers is None:
         workers = 1 if scheduler else min(trainings_at_once(), len(report.nodes))
-    to_make = f"trainings: {len(report.nodes)} to make"
+    how = f"on the workers of {scheduler}" if scheduler else f"{workers} at a time{_expected(report, workers)}"
+    _tell(f"trainings: {len(report.nodes)} to make, {how}")
+    begin, has_bars = monotonic(), not scheduler and workers == 1 and watched()
     try:
-        if scheduler:
-            with _connected(scheduler) as client:
-                _tell(f"{to_make}, on the workers of {scheduler}")
-                _follow(report, _on_workers(report, client, threads))
-        elif workers > 1:
-            _tell(f"{to_make}, {workers} at a time{_expected(report, workers)}")
-            with _started(workers) as client:
-                _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
-        else:
-            _tell(f"{to_make}{_expected(report, 1)}")
-            nodes = report.nodes.values()
-            ends = ((node, partial(train, node.training, node.lab, threads)) for node in nodes)
-            _follow(report, ends, silently=watched())  # each has a bar of its own
+        with nullcontext() if has_bars else told_of(lambda: _how_far(report, monotonic() - begin), _tell):
+            if scheduler:
+                with _connected(scheduler) as client:
+                    _follow(report, _on_workers(report, client, threads))
+            elif workers > 1:
+                with _started(workers) as client:
+                    _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
+            else:
+                nodes = report.nodes.values()
+                _follow(report, ((node, partial(train, node.training, node.lab, threads)) for node in nodes))
     finally:
         if report.counts()["not reached"] < len(report.nodes) and not in_notebook():
             _tell(str(report))
     return report
 
 
-def _follow(report: Report, ends: Iterator[tuple[Node, Callable[[], float]]], silently: bool = False) -> None:
-    """Each node's end, after its parents', is noted and told; `end()` returns its seconds, or raises why it failed.
-
-    Between the ends it is told how far all have come, unless `silently`.
-    """
-    begin = monotonic()
-    with nullcontext() if silently else told_of(lambda: _how_far(report, monotonic() - begin)):
-        for number, (node, end) in enumerate(ends, 1):
-            lacking = [one.training for one in report.failed if one.run_id in node.parents]
-            try:
-                if lacking:
-                    node.state, node.reason = "skipped", f"it needs {lacking[0]}, which is not there"
-                else:
-                    node.reason, node.state = f"{end():.0f} s", "done"
-            except Exception as error:
-                node.state, node.reason = "failed", in_a_line(error)
-            _tell(f"[{number}/{len(report.nodes)}] {node}{_result(node)}")
+def _follow(report: Report, ends: Iterator[tuple[Node, Callable[[], float]]]) -> None:
+    """Each node's end, after its parents', is noted and told; `end()` returns its seconds, or raises why it failed."""
+    for number, (node, end) in enumerate(ends, 1):
+        lacking = [one.training for one in report.failed if one.run_id in node.parents]
+        try:
+            if lacking:
+                node.state, node.reason = "skipped", f"it needs {lacking[0]}, which is not there"
+            else:
+                node.reason, node.state = f"{end():.0f} s", "done"
+        except Exception as error:
+            node.state, node.reason = "failed", in_a_line(error)
+        _tell(f"[{number}/{len(report.nodes)}] {node}{_reached(node)}")
 
 
 def _how_far(report: Report, seconds: float) -> str:
@@ -243,7 +237,7 @@ def _expected(report: Report, workers: int) -> str:
     return f", about {duration(seconds)} by what {len(kept)} that are there took"
 
 
-def _result(node: Node) -> str:
+def _reached(node: Node) -> str:
     """What a training came to on the test clips, beside the paper's figure: the first target that reads it."""
     readers = [target for target in TARGETS.values() if target.training == node.training and node.state == "done"]
     with suppress(LabError):  # made on another machine, whose files may be seen here a little later

@@ -60,7 +60,7 @@ class Progress:
 
 
 @contextmanager
-def told_of(how_far: Callable[[], str]) -> Iterator[None]:
+def told_of(how_far: Callable[[], str], tell: Callable[[str], None] = tell) -> Iterator[None]:
     """While this lasts, what `how_far` says is told every EVERY seconds, whatever the caller waits for."""
     over = threading.Event()
 
