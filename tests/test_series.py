@@ -23,6 +23,7 @@ from labkit import LabError
 from labkit.course import series
 from labkit.course.notebooks import adopt_outputs, read_notebook
 from labkit.course.series import run_series
+from labkit.tools import progress
 
 NASTY = "quote ' and \" \\ back\\slash\n\ttab {brace} %s $HOME `x` \\N ünïcode 手 🎬 \x00 end\\"
 GIVEN = {"text": NASTY, "rate": 1, "flag": True, "seeds": [1, 2], "free": {"deep": ["\\", 0.1, None]}}
@@ -87,6 +88,14 @@ def test_a_failure_is_told_in_one_line_with_cell_and_error(faults, name, told):
     record = faults[0][name]
     assert record.state == "failed" and not record.succeeded and record.seconds < 30
     assert told in str(record) and "\n" not in str(record)
+
+
+def test_what_is_under_way_is_told_while_it_lasts(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(progress, "EVERY", 0.01)  # a kernel takes longer to start
+    run([short(tmp_path / "notebooks", 0, "1 + 1")], tmp_path / "out")
+    told = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("notebooks: 0 of 1 after ") and line.endswith("; under way: 00_short") for line in told)
+    assert told[-1].startswith("00_short ")
 
 
 def test_dependants_are_not_run_and_independents_are(faults):

@@ -119,6 +119,9 @@ def _make_ahead(one_lab: Lab, seeds: int) -> None:
 def _execute(notebooks: Sequence[Path], one_lab: Lab, seeds: int, jobs: int | None, force: bool,
              env: dict[str, str]) -> list[str]:  # fmt: skip
     """Run the series in this lab, in an environment with `env` added; the names of those that did not succeed."""
+    from ..lab import tell
+
+    tell(f"notebooks: {len(notebooks)} to execute, where they are not up to date")
     from ..course import series
     from ..figures.style import records_folder
     from ..tools import machine

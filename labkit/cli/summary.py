@@ -56,7 +56,7 @@ def screen(lab: Lab, table: pd.DataFrame, notebooks: Sequence[Path], failed: Seq
 
 def _rows(rows: pd.DataFrame) -> list[str]:
     """Table 2, each row with its control beside it where it has one."""
-    lines = [f"row {'model':<36} paper  {'ours':<15} alike, without depth"]
+    lines = [f"row {'model':<36} paper  {'ours':<15} alike, no depth"]
     for name, row in rows.iterrows():
         group, _, number = name.partition(":")
         if group == "table2":

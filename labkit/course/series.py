@@ -30,7 +30,7 @@ from papermill.exceptions import PapermillExecutionError
 from ..errors import LabError
 from ..files import locked, read_json, sha256_file, sha256_json, write_bytes, write_json
 from ..lab import tell
-from ..tools.progress import duration, told_of
+from ..tools.progress import duration, time_left, told_of
 from .notebooks import Source, read_notebook
 
 SECONDS_TO_SAVE = 20  # a kernel stopped in the middle of a training finishes its step and saves first
@@ -83,8 +83,10 @@ def run_series(
 
     def how_far() -> str:
         now = [name for future, name in list(running.items()) if future.running()]
-        passed = duration(time.monotonic() - begin)
-        return f"notebooks: {len(series.records)} of {len(sources)} after {passed}, under way: {', '.join(now)}"
+        passed, done = time.monotonic() - begin, len(series.records)
+        executed = sum(record.seconds > 0 for record in list(series.records.values()))
+        left = time_left(executed, len(sources) - done, passed)
+        return f"notebooks: {done} of {len(sources)} after {duration(passed)}, {left}; under way: {', '.join(now)}"
 
     with locked(series.folder / ".lock"), told_of(how_far), ThreadPoolExecutor(jobs) as pool:  # a second waits here
         try:
