@@ -420,8 +420,9 @@ def test_local_processes_train_at_once_and_leave_together(local, tmp_path, slow_
     assert not any(make(name, replace(lab, dry=True)).done for name in ("depth", "rgb")), "at the same time"
     (os.killpg if number == signal.SIGINT else os.kill)(child.pid, number)
     errors = child.communicate(timeout=60)[1]
-    told = ["trainings: 5 to make, 2 at a time", "labkit: the steps in progress are finished and saved first"]
-    told += ["labkit: interrupted; the same command goes on from here"] * (number == signal.SIGINT)
+    stopped = ["labkit: stopping; what is under way is finished and saved first",
+               "labkit: interrupted; the same command goes on from here"]  # fmt: skip
+    told = ["trainings: 5 to make, 2 at a time", *(stopped if number == signal.SIGINT else [])]
     assert child.returncode == 128 + number
     assert [line for line in errors.splitlines() if not line.startswith("trainings: 0 of 5 after ")] == told
     assert not any(map(psutil.pid_exists, trainers))

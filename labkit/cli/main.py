@@ -216,6 +216,12 @@ def _terminated(number: int, frame) -> None:
     raise SystemExit(128 + number)  # so that kernels and locks are released on the way out
 
 
+def _interrupted(number: int, frame) -> None:
+    """Answers Ctrl-C at once, by a plain write since a print may be under way: what ends in order may take seconds."""
+    os.write(2, b"\n" * sys.stderr.isatty() + b"labkit: stopping; what is under way is finished and saved first\n")
+    raise KeyboardInterrupt
+
+
 def _unread() -> bool:
     """Whether nobody reads what is printed any more, as behind `| head`; other pipes may break, too."""
     try:
@@ -235,6 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background may ignore it
+        signal.signal(signal.SIGINT, _interrupted)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a kernel's streams have UTF-8 anyway
             stream.reconfigure(errors="backslashreplace")  # where the locale's letters are few, a name is escaped

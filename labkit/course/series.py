@@ -29,7 +29,6 @@ from papermill.exceptions import PapermillExecutionError
 
 from ..errors import LabError
 from ..files import locked, read_json, sha256_file, sha256_json, write_bytes, write_json
-from ..lab import tell
 from ..tools.progress import duration, time_left, told_of
 from .notebooks import Source, read_notebook
 
@@ -98,7 +97,6 @@ def run_series(
                     order.done(running.pop(future))
                     print(record, file=sys.stderr, flush=True)
         except BaseException:  # Ctrl-C reaches this thread alone
-            tell("labkit: notebooks are stopped; a training in one finishes its step and is saved first")
             pool.shutdown(wait=False, cancel_futures=True)
             series.stop([future for future in running if not future.cancelled()])
             raise

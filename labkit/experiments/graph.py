@@ -359,7 +359,6 @@ def _started(workers: int) -> Iterator[Client]:
         try:
             yield client
         except BaseException:  # by itself it would wait for what is trained at the moment
-            _tell("labkit: the steps in progress are finished and saved first")
             cluster.sync(_close, list(cluster.workers.values()))
             raise
 
