@@ -87,15 +87,16 @@ def run_series(
         left = time_left(executed, len(sources) - done, passed)
         return f"notebooks: {done} of {len(sources)} after {duration(passed)}, {left}; under way: {', '.join(now)}"
 
-    with locked(series.folder / ".lock"), told_of(how_far), ThreadPoolExecutor(jobs) as pool:  # a second waits here
+    with locked(series.folder / ".lock"), ThreadPoolExecutor(jobs) as pool:  # a second series waits here
         try:
-            while order.is_active():
-                running |= {pool.submit(series.settle, sources[name]): name for name in order.get_ready()}
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    record = series.records[running[future]] = future.result()
-                    order.done(running.pop(future))
-                    print(record, file=sys.stderr, flush=True)
+            with told_of(how_far):
+                while order.is_active():
+                    running |= {pool.submit(series.settle, sources[name]): name for name in order.get_ready()}
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        record = series.records[running[future]] = future.result()
+                        order.done(running.pop(future))
+                        print(record, file=sys.stderr, flush=True)
         except BaseException:  # Ctrl-C reaches this thread alone
             pool.shutdown(wait=False, cancel_futures=True)
             series.stop([future for future in running if not future.cancelled()])

@@ -187,19 +187,22 @@ def run_graph(
     tracker()  # a wrong one is told once, before anything is trained
     if workers is None:
         workers = 1 if scheduler else min(trainings_at_once(), len(report.nodes))
-    how = f"on the workers of {scheduler}" if scheduler else f"{workers} at a time{_expected(report, workers)}"
-    _tell(f"trainings: {len(report.nodes)} to make, {how}")
-    begin, has_bars = monotonic(), not scheduler and workers == 1 and watched()
+    to_make, begin = f"trainings: {len(report.nodes)} to make", monotonic()
+    has_bars = not scheduler and workers == 1 and watched()
+    telling = nullcontext() if has_bars else told_of(lambda: _how_far(report, monotonic() - begin), _tell)
     try:
-        with nullcontext() if has_bars else told_of(lambda: _how_far(report, monotonic() - begin), _tell):
-            if scheduler:
-                with _connected(scheduler) as client:
-                    _follow(report, _on_workers(report, client, threads))
-            elif workers > 1:
-                with _started(workers) as client:
-                    _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
-            else:
-                nodes = report.nodes.values()
+        if scheduler:
+            with _connected(scheduler) as client, telling:
+                _tell(f"{to_make}, on the workers of {scheduler}")
+                _follow(report, _on_workers(report, client, threads))
+        elif workers > 1:
+            with _started(workers) as client, telling:
+                _tell(f"{to_make}, {workers} at a time{_expected(report, workers)}")
+                _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
+        else:
+            _tell(f"{to_make}, 1 at a time{_expected(report, 1)}")
+            nodes = report.nodes.values()
+            with telling:
                 _follow(report, ((node, partial(train, node.training, node.lab, threads)) for node in nodes))
     finally:
         if report.counts()["not reached"] < len(report.nodes) and not in_notebook():
