@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..lab import Lab
 
-TAKES = {"smoke": "2 min", "mini": "20 min"}  # by profile, measured on 2 cores of an AMD EPYC without a GPU, one seed
+TAKES = {"smoke": "2 min", "mini": "20 min"}  # by profile, one seed of the embedded set; README says the same
 
 
 def plan(profile: str, seeds: int, notebooks: Sequence[Path], embedded: bool) -> str:
@@ -43,7 +43,7 @@ def screen(lab: Lab, table: pd.DataFrame, notebooks: Sequence[Path], failed: Seq
     worth = ": shows only that all runs" if lab.profile.name == "smoke" else ""
     told = [*_follows(lab), *([f"not executed to the end: {', '.join(failed)}; see above"] if failed else [])]
     lines = [
-        f"{lab.data_name}, {lab.split.name}, {lab.profile.name}{worth}; {counts}; accuracy in %",
+        f"{lab.data_name}, {lab.split.name}, {lab.profile.name}{worth}; {counts}",
         *_rows(rows),
         *_wrapped(told),
         f"kept  {_short(runs)}/results-{lab.series_name}.csv; pictures and notebooks: {_short(records_folder(lab))}",
@@ -56,7 +56,7 @@ def screen(lab: Lab, table: pd.DataFrame, notebooks: Sequence[Path], failed: Seq
 
 def _rows(rows: pd.DataFrame) -> list[str]:
     """Table 2, each row with its control beside it where it has one."""
-    lines = [f"row {'model':<36} paper  {'ours':<15} alike, no depth"]
+    lines = [f"row {'model':<36} paper  {'ours, %':<15} alike, no depth"]
     for name, row in rows.iterrows():
         group, _, number = name.partition(":")
         if group == "table2":
