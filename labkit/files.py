@@ -11,14 +11,21 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EACCES, EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM, EROFS
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, SoftFileLock, Timeout
 
 from .errors import LabError
+
+# What a network, FUSE or CIFS mount answers where it cannot do a thing, and a system where it may not be done.
+CANNOT = (EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP)
+MAY_NOT = (EACCES, EPERM, EROFS)
 
 
 @contextmanager
@@ -34,7 +41,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise _write_error(path, temporary, error) from error
@@ -64,6 +71,14 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _sync(file: int) -> None:
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise
+
+
 def _write_error(path: Path, temporary: Path, error: OSError) -> LabError:
     folder = next(parent for parent in [path.parent, *path.parents] if parent.exists())
     free = shutil.disk_usage(folder).free
@@ -76,6 +91,10 @@ def _write_error(path: Path, temporary: Path, error: OSError) -> LabError:
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Make `path` hold these bytes; where it does nothing is written, so a finished folder may be read-only."""
+    with suppress(OSError):
+        if os.path.getsize(path) == len(data) and Path(path).read_bytes() == data:
+            return
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
@@ -111,21 +130,53 @@ def sha256_bytes(data: bytes) -> str:
 def locked(path: str | os.PathLike) -> Iterator[None]:
     """One owner at a time of the lock file `path`, whose folder is made where it is missing; others wait.
 
-    The lock of a dead owner frees itself. Raises LabError where nothing can be written.
+    The lock of a dead owner frees itself. A folder of another user or on a read-only disk is not locked: what is
+    finished there may be read, and whoever would write is told then. Raises LabError where no folder can be made.
     """
     path = Path(path)
-    lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock = _lock(path)
     except OSError as error:
-        fix = "choose a folder you may write to, then run the same command again"
-        found = error.strerror or error
-        raise LabError.mismatch(path.parent, "a folder that can be written to", found, fix) from error
+        if error.errno not in MAY_NOT or not path.parent.is_dir() or os.access(path.parent, os.W_OK):
+            fix = "choose a folder you may write to, then run the same command again"
+            found = error.strerror or error
+            raise LabError.mismatch(path.parent, "a folder that can be written to", found, fix) from error
+        lock = None
     try:
         yield
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
+
+
+def is_locked(path: str | os.PathLike) -> bool:
+    """Whether a living process owns this lock, or it cannot be asked for."""
+    try:
+        _lock(Path(path), timeout=0).release()
+        return False
+    except (Timeout, OSError):
+        return True
+
+
+def _lock(path: Path, timeout: float = -1) -> FileLock | SoftFileLock:
+    """The lock, taken; where the file system has none, a file beside it that holds its owner's process number."""
+    lock = FileLock(path, timeout)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise
+        lock = SoftFileLock(f"{path}.soft", timeout)
+        lock.acquire()
+        _tell_soft(error.strerror)
+    return lock
+
+
+@cache
+def _tell_soft(reason: str) -> None:
+    told = f"labkit: the file system of this folder has no locks ({reason}); files named .soft stand for them"
+    print(f"{told}: start labkit on one machine at a time", file=sys.stderr)
 
 
 def names_in(folder: str | os.PathLike) -> list[str]:

@@ -150,6 +150,19 @@ def open_lab(profile: str | Profile = "mini", protocol: str | None = "cross-subj
     return opening.open_lab(profile, protocol, seed, home=home, data=data, progress=progress)
 
 
+LAUNCH = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # told to each process of a launch
+
+
+def launched_count() -> int:
+    """How many processes `accelerate launch` or `torchrun` has started for one training; 1 without them.
+
+    Both tell a process all of LAUNCH. A variable alone is left over from elsewhere, such as a batch job or a pod.
+    """
+    told = {name: os.environ.get(name, "") for name in LAUNCH}
+    address = told.pop("MASTER_ADDR")
+    return max(int(told["WORLD_SIZE"]), 1) if address and all(map(str.isdecimal, told.values())) else 1
+
+
 def watched() -> bool:
     """Whether a person seems to be looking: a terminal, or a notebook that is not run headlessly."""
     choice = os.environ.get("LABKIT_PROGRESS")

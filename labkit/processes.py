@@ -13,6 +13,7 @@ import platform
 import signal
 import sys
 import threading
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,49 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType
+from accelerate.utils import LoggerType, parse_flag_from_env
 from torch import Tensor, nn
 
 from .config import TrainConfig
 from .errors import LabError
+from .lab import LAUNCH, launched_count, tell
 
 # A classifier that a loss leaves alone (eq. 3) gets no gradient, in any process.
 DDP = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+WHERE = ("ACCELERATE_USE_CPU", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_CPU_AFFINITY")  # a training is made
+OF_MPI = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # where accelerate looks for more processes, too
+NEUTRAL = ("", "0", "1", "no", "false", "default")  # what `accelerate launch` says where nobody chose
+PARTNER_SECONDS = 20.0  # to wait for the other processes of a launch
+
+
+def meet() -> PartialState:
+    """What accelerate knows of the processes that train together; the first call waits until all are there.
+
+    A profile alone decides what a training does. So the variables by which accelerate would accumulate gradients,
+    compile, shard or change precision go, and so do those of a launch that this process is no part of. Raises
+    LabError where a partner does not come.
+    """
+    if PartialState._shared_state:
+        return PartialState()
+    alone = launched_count() == 1
+    for name in [*os.environ]:
+        if name.startswith("ACCELERATE_") and name not in WHERE:
+            if (value := os.environ.pop(name)).lower() not in NEUTRAL and (alone or os.environ["RANK"] == "0"):
+                tell(f"not used, since the profile decides it: {name}={value}")
+        elif alone and name in (*LAUNCH, *OF_MPI):
+            del os.environ[name]
+    if alone:
+        return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    try:
+        store, rank, count = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=PARTNER_SECONDS)))
+    except (torch.distributed.DistError, OSError, ValueError) as error:
+        here = "process {RANK} of {WORLD_SIZE} at {MASTER_ADDR}:{MASTER_PORT}".format(**os.environ)
+        found = f"none within {PARTNER_SECONDS:.0f} s for {here}"
+        fix = "start them all at once, or unset WORLD_SIZE to train in this process alone"
+        raise LabError.mismatch(None, "the other processes of a launch", found, fix) from error
+    store.set_timeout(torch.distributed.constants.default_pg_timeout)
+    # accelerate takes processes on CPUs for one alone unless it is told of them first
+    return PartialState(cpu=not torch.cuda.is_available(), store=store, rank=rank, world_size=count)
 
 
 def gather(values: Tensor) -> Tensor:

@@ -261,10 +261,11 @@ def making(run: Run) -> Iterator[bool]:
     Of several processes that train together the main one holds the lock, and all are told alike. Afterwards
     the checkpoints are deleted.
     """
-    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    main = PartialState().is_main_process
+    from .processes import meet
+
+    main = meet().is_main_process
     with run.lock() if main else nullcontext():
         missing = broadcast_object_list([main and not run.done])[0]
         try:

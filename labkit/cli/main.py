@@ -64,10 +64,12 @@ def run(
     at_least_one(seeds=seeds, jobs=jobs)
     from .. import lab
     from ..tools.home import find_home, find_notebooks
+    from ..tools.parallel import join_launch
 
     base = find_home(home)
     notebooks = find_notebooks(base)
     lab.tell(summary.plan(profile, seeds, notebooks, embedded=data is None))
+    join_launch()
     one_lab = lab.open_lab(profile, protocol, home=base, data=data)
     _make_ahead(one_lab, seeds)
     env = {} if data is None else {lab.DATA_VARIABLE: str(one_lab.root)}
@@ -243,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background may ignore it
         signal.signal(signal.SIGINT, _interrupted)
+    os.environ["MPLBACKEND"] = "agg"  # a name that another program set may be none that matplotlib knows
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a kernel's streams have UTF-8 anyway
             stream.reconfigure(errors="backslashreplace")  # where the locale's letters are few, a name is escaped

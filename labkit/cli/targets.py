@@ -60,9 +60,11 @@ def reproduce(
     from ..experiments import targets
     from ..puppets import opening
     from ..tools.home import find_home
+    from ..tools.parallel import join_launch
 
     named = [name for name in names if name not in targets.FIGURE_NAMES]
     targets.get_targets(named)  # a wrong name is told before anything is made
+    join_launch()
     labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
     drawn = _figures([name for name in names if name not in named])
     report = _make(named, drawn, labs, seeds, workers=workers, scheduler=scheduler, threads=threads)

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib
 import papermill
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client import AsyncKernelManager
@@ -32,6 +33,12 @@ from ..files import locked, read_json, sha256_file, sha256_json, write_bytes, wr
 from ..tools.progress import duration, time_left, told_of
 from .notebooks import Source, read_notebook
 
+# A notebook looks and trains alike whatever a user's matplotlibrc says and whoever launched this process.
+PLAIN = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "MATPLOTLIBRC": str(Path(matplotlib.get_data_path(), "matplotlibrc")),
+    "WORLD_SIZE": "1",
+}
 SECONDS_TO_SAVE = 20  # a kernel stopped in the middle of a training finishes its step and saves first
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # a failure is told once, here
@@ -210,7 +217,8 @@ class _Series:
 
     def _own_kernel(self) -> type[AsyncKernelManager]:
         """Kernels of this very Python, whatever "python3" means to Jupyter here."""
-        spec = KernelSpec(**get_kernel_dict(["--log-level=ERROR"]), env={"LABKIT_PROGRESS": "quiet", **self.env})
+        env = {"LABKIT_PROGRESS": "quiet", **PLAIN, **self.env}
+        spec = KernelSpec(**get_kernel_dict(["--log-level=ERROR"]), env=env)
         kernels = self.kernels
 
         class OwnKernel(AsyncKernelManager):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ ARRAYS = {  # what a store may hold
 }  # fmt: skip
 INDEX = "index.json"
 _OURS = re.compile(rf"\.?([0-9a-f]{{16}})\.((?:{'|'.join(ARRAYS)})\.npy|json)(\.\d+\.tmp)?", re.ASCII)
-MAX_MAPPED = 256  # arrays at once; each holds a file open, and a process may often have no more than 1,024
+MAX_MAPPED = 64  # arrays at once; each holds a file open, and a process may have no more than 256 on some systems
 _FIX = "prepare this data root again: only what is damaged is rebuilt"
 
 
@@ -107,7 +108,8 @@ def remove_leftovers(folder: Path, keep: Iterable[str]) -> None:
     for path in folder.iterdir():
         match = _OURS.fullmatch(path.name)
         if match and (match[1] not in names or match[3]):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # on a read-only disk, or mapped by another process, it does no harm
+                path.unlink()
 
 
 def write_sealed(path: Path, value: dict) -> None:

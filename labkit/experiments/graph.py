@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.store import ClipStore
 from ..errors import LabError
-from ..lab import Lab, in_notebook, tell, watched
+from ..lab import Lab, in_notebook, launched_count, tell, watched
 from ..runs import RECORD, Run, RunStore
 from ..tools.machine import available_cores, trainings_at_once
 from ..tools.parallel import has_locks, refuse_without_main_guard
@@ -255,7 +255,7 @@ def _reached(node: Node) -> str:
 
 
 def _tell(line: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # else it is one of several processes of one training
+    if launched_count() == 1 or os.environ["RANK"] == "0":  # else another process of the same training tells it
         tell(line)
 
 

@@ -242,11 +242,11 @@ class Study:
 
     def __init__(self, lab: Lab, two_stream: Run, corrupted: str, corruptions: Sequence[Corruption]):
         import torch
-        from accelerate import PartialState
 
         from ..model import TwoStream
+        from ..processes import meet
 
-        state, model = PartialState(), two_stream.spec.config["model"]
+        state, model = meet(), two_stream.spec.config["model"]
         self.device, self.corrupted, self.clips = state.device, corrupted, lab.profile.clips
         self.streams = TwoStream(*(load_stream(two_stream, role) for role in ("source", "target")),
                                  model["connection"], model["connect_at"])  # fmt: skip
@@ -301,12 +301,12 @@ def _repeated(output: StreamOutput, count: int) -> StreamOutput:
 def score_all(run: Run, study: Study, bn_at_test: str) -> None:
     """Score the test clips into the run, batch by batch, from its last checkpoint on; the result comes last."""
     import torch
-    from accelerate import PartialState
     from accelerate.utils import gather_object
 
     from .. import fit
+    from ..processes import meet
 
-    state, batches, begin = PartialState(), study.batches, time.monotonic()
+    state, batches, begin = meet(), study.batches, time.monotonic()
     logits, seconds = _restore(run)
     saved, batch = begin, fit.TEST_BATCH * state.num_processes
     if state.is_main_process:

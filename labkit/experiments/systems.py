@@ -290,11 +290,11 @@ def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
 def _answer(run: Run, lab: Lab, network: Module, modality: str, read: Callable[[Batch], dict[str, Tensor]]) -> Run:
     """A run for which nothing is trained: what a network that is there answers to clips of one modality."""
     import torch
-    from accelerate import PartialState
 
     from ..fit import evaluate
+    from ..processes import meet
 
-    state = PartialState()
+    state = meet()
     share = (state.process_index, state.num_processes)
     network.to(state.device, memory_format=torch.channels_last)
     logits = {}
@@ -306,9 +306,8 @@ def _answer(run: Run, lab: Lab, network: Module, modality: str, read: Callable[[
 
 def _keep(run: Run, lab: Lab, logits: dict[str, dict[str, Tensor]]) -> Run:
     """A run for which nothing was trained: its logits (clips, classes) by part and reading, and their accuracy."""
-    from accelerate import PartialState
-
     from ..fit import summary
+    from ..processes import meet
 
     outputs, ids = {}, {part: list(getattr(lab.split, part)) for part in logits}
     for part, readings in logits.items():
@@ -316,7 +315,7 @@ def _keep(run: Run, lab: Lab, logits: dict[str, dict[str, Tensor]]) -> Run:
         for reading, values in readings.items():
             outputs.setdefault(reading, {})[part] = summary(values.numpy().argmax(axis=1) == labels)
     with making(run) as missing:
-        if missing and PartialState().is_main_process:
+        if missing and meet().is_main_process:
             kept = {f"{part}/{reading}": values for part, found in logits.items() for reading, values in found.items()}
             run.save_tensors(PREDICTIONS, kept, ids)
             run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs))})

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from ..errors import LabError
+from ..files import is_locked
 from ..lab import EMBEDDED, Lab
 from ..runs import LOCK, PREDICTIONS, RECORD, TRAINING_VERSION, Run
 from . import committed
@@ -247,16 +247,7 @@ def state_of(run: Run | LabError) -> tuple[dict | None, str]:
         return None, f"failed: {reason}"
     if state == "new":
         return None, "missing"
-    return None, "running" if _is_held(run) else "interrupted"
-
-
-def _is_held(run: Run) -> bool:
-    """Whether a living process trains it; a dead one's lock is free."""
-    try:
-        with FileLock(run.path / LOCK, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True
+    return None, "running" if is_locked(run.path / LOCK) else "interrupted"
 
 
 def combined(states: Sequence[str]) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.style import context
 
 from ..errors import LabError
 from ..experiments.committed import publishing
@@ -69,7 +69,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @functools.wraps(draw)
     def drawn(*arguments, **options) -> Figure:
-        with rc_context(STYLE):
+        with context(STYLE, after_reset=True):  # a reader's matplotlibrc may ask for LaTeX or other fonts
             figure = draw(*arguments, **options)
             if figure.get_layout_engine() is not None:
                 for _ in range(LAYOUT_PASSES):
@@ -117,7 +117,7 @@ def picture_bytes(figure: Figure, kind: str, caption: str = "", dpi: float | Non
         "png": {"Software": None, "Description": caption},
     }[kind]
     buffer = io.BytesIO()
-    with rc_context(STYLE):
+    with context(STYLE, after_reset=True):
         figure.savefig(buffer, format=kind, metadata=metadata, dpi=dpi or STYLE["savefig.dpi"])
     return buffer.getvalue()
 

@@ -16,7 +16,8 @@ from ..files import sha256_json
 from ..lab import DATA_VARIABLE, Lab, tell
 from ..runs import RunStore
 from ..tools.home import find_home
-from ..tools.parallel import join_launch, refuse_without_main_guard
+from ..tools.machine import keep_to_share
+from ..tools.parallel import refuse_without_main_guard
 from ..tools.settings import get_profile
 from .make import make_puppets
 
@@ -30,7 +31,7 @@ def open_lab(profile: str | Profile, protocol: str | None, seed: int = 0, *, hom
              data: str | os.PathLike | None = None, progress: bool = True) -> Lab:  # fmt: skip
     """See `lab.open_lab`."""
     refuse_without_main_guard()
-    join_launch()
+    keep_to_share()
     chosen = get_profile(profile) if isinstance(profile, str) else profile
     base, given = find_home(home), data or os.environ.get(DATA_VARIABLE)
     found = find_dataset(given) if given else PUPPETS
@@ -83,9 +84,11 @@ def store_path(root: Path, profile: Profile, home: Path | None = None) -> Path:
 def beside(root: Path, ending: str, home: Path | None = None) -> Path:
     """ROOT-ending beside the data root, or in the data/ of `home` where nothing can be written there.
 
-    Where the root is a link, beside the link: commands and notebooks then mean the same place.
+    Where the root is a link, beside the link: commands and notebooks then mean the same place. A folder that
+    somebody else has made there is used, too.
     """
     root = Path(os.path.abspath(root))
-    if os.access(root.parent, os.W_OK):
-        return root.with_name(f"{root.name}-{ending}")
+    there = root.with_name(f"{root.name}-{ending}")
+    if there.is_dir() or os.access(root.parent, os.W_OK):
+        return there
     return find_home(home) / "data" / f"{sha256_json(str(root))[:8]}-{root.name}-{ending}"

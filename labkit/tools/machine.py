@@ -5,15 +5,19 @@ Torch is imported inside the functions, so that the command line answers without
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from .parallel import has_locks, launched_count
+from ..lab import launched_count
+from .parallel import has_locks
 
 EXPORT_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # the extra "export"
 
@@ -53,8 +57,8 @@ def describe(home: str | os.PathLike = ".") -> dict[str, Any]:
         "several_processes": has_locks(),
         "bf16": precision_of(TrainConfig(), torch.device("cuda" if gpus else "cpu"), 64) == "bf16",
         "gpus": gpus,
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "memory_free_gb": round(psutil.virtual_memory().available / 1e9, 1),
+        "memory_gb": round(within_limits(psutil.virtual_memory().total) / 1e9, 1),
+        "memory_free_gb": round(within_limits(psutil.virtual_memory().available) / 1e9, 1),
         "disk_free_gb": round(shutil.disk_usage(home).free / 1e9, 1),
     }
 
@@ -74,11 +78,49 @@ def lacking(facts: dict[str, Any], home: str | os.PathLike) -> Iterator[str]:
         yield f"nothing can be written to {home}"
 
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")  # where Linux shows the limits of containers and batch jobs
+
+
 def available_cores() -> int:
     """Cores this process may use: by its affinity and its container's share, which can be fewer than there are."""
-    from dask.system import CPU_COUNT
+    shares = [int(quota) / int(period) for name in ("cpu.max", "cpu.cfs_quota_us cpu.cfs_period_us")
+              for quota, period in _limits(name) if quota.isdecimal()]  # fmt: skip
+    return max(1, min([_own_cores(), *map(math.ceil, shares)]))
 
-    return CPU_COUNT
+
+def _own_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_to_share() -> None:
+    """Let torch compute with no more threads than a container's share of cores; by itself it counts the machine's."""
+    if (cores := available_cores()) < _own_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # read when torch is loaded, here or in a kernel
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(min(cores, torch.get_num_threads()))
+
+
+def within_limits(size: int) -> int:
+    """So many bytes of the machine's memory, or what its container or batch job may take, if that is less."""
+    limits = [int(size) for name in ("memory.max", "memory.limit_in_bytes")
+              for (size,) in _limits(name) if size.isdecimal()]  # fmt: skip
+    return min([size, *limits])
+
+
+def _limits(names: str, process: Path = Path("/proc/self/cgroup")) -> Iterator[list[str]]:
+    """The words of these files in each control group around this process, its own and those that hold it.
+
+    Version 2 has one tree, version 1 one for each controller. In a container the tree begins at its own group,
+    which keeps the path that it has outside: whatever of that is not there is passed over.
+    """
+    for line in process.read_text(encoding="utf-8").splitlines() if process.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        for root in {CONTROL_GROUPS / each for each in (controllers, *controllers.split(","))}:
+            own = root / group.lstrip("/")
+            for folder in (own, *own.parents):
+                files = [folder / name for name in names.split()]
+                if folder.is_relative_to(root) and all(map(Path.is_file, files)):
+                    yield [word for file in files for word in file.read_text(encoding="utf-8").split()]
 
 
 MEMORY_OF_A_TRAINING = 4 << 30  # bytes, at the paper's size; `mini` takes a quarter
@@ -95,4 +137,5 @@ def trainings_at_once() -> int:
 
     if torch.cuda.is_available() or launched_count() > 1 or not has_locks():
         return 1
-    return max(1, min(available_cores(), psutil.virtual_memory().available // MEMORY_OF_A_TRAINING))
+    memory = within_limits(psutil.virtual_memory().available)
+    return max(1, min(available_cores(), memory // MEMORY_OF_A_TRAINING))

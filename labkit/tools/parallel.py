@@ -13,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from ..errors import LabError
+from ..lab import launched_count
 
 WORTH_A_PROCESS = 8  # values; a process takes about as long to start as it takes to work through these
 CHUNK = 2  # values sent to a process at once
@@ -73,21 +74,12 @@ def refuse_without_main_guard() -> None:
         raise LabError.mismatch(script, "a script that can be imported", "one that does its work on import", fix)
 
 
-def launched_count() -> int:
-    """How many processes `accelerate launch` or `torchrun` has started for one training; 1 without them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def join_launch() -> None:
-    """Meet the other processes of a launch, if there are any, before the first of them looks at a run.
-
-    Said here, once, since accelerate takes processes on CPUs for one alone unless it is told of them first.
-    """
+    """Meet the other processes of a launch, if there are any, before data are made, which takes each of them long."""
     if launched_count() > 1:
-        import torch
-        from accelerate import PartialState
+        from ..processes import meet
 
-        PartialState(cpu=not torch.cuda.is_available())
+        meet()
 
 
 def follow_parent() -> None:
