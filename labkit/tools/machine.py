@@ -79,6 +79,7 @@ def lacking(facts: dict[str, Any], home: str | os.PathLike) -> Iterator[str]:
 
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")  # where Linux shows the limits of containers and batch jobs
+OWN_GROUPS = Path("/proc/self/cgroup")  # which of them hold this process
 
 
 def available_cores() -> int:
@@ -107,13 +108,13 @@ def within_limits(size: int) -> int:
     return min([size, *limits])
 
 
-def _limits(names: str, process: Path = Path("/proc/self/cgroup")) -> Iterator[list[str]]:
+def _limits(names: str) -> Iterator[list[str]]:
     """The words of these files in each control group around this process, its own and those that hold it.
 
     Version 2 has one tree, version 1 one for each controller. In a container the tree begins at its own group,
     which keeps the path that it has outside: whatever of that is not there is passed over.
     """
-    for line in process.read_text(encoding="utf-8").splitlines() if process.exists() else ():
+    for line in OWN_GROUPS.read_text(encoding="utf-8").splitlines() if OWN_GROUPS.exists() else ():
         _, controllers, group = line.split(":", 2)
         for root in {CONTROL_GROUPS / each for each in (controllers, *controllers.split(","))}:
             own = root / group.lstrip("/")
