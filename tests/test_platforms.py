@@ -104,7 +104,8 @@ def test_the_lock_pins_with_hashes_what_pyproject_asks_for():
     extras = PROJECT["optional-dependencies"]
     for item in [*PROJECT["dependencies"], *(item for extra in extras.values() for item in extra)]:
         name, least = re.match(r"([\w-]+)(?:\[.+\])?(?:[>=]=([\d.]+))?", item).groups()
-        assert name == "labkit" or all(as_numbers(pin) >= as_numbers(least) for pin in pins[name.replace("_", "-")]), item
+        found = pins.get(name.replace("_", "-"), ["0"])
+        assert name == "labkit" or all(as_numbers(pin) >= as_numbers(least) for pin in found), item
 
 
 def as_numbers(version: str) -> tuple[int, ...]:
