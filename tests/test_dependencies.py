@@ -90,6 +90,8 @@ def test_what_is_imported_is_declared(path):
     extras = []
     if path.is_relative_to(ROOT / "tests"):
         extras = ["test"]
+    elif path == ROOT / "labkit" / "figures" / "space.py":
+        extras = ["notebooks", "view3d"]
     elif not path.is_relative_to(ROOT / "labkit") or path.parent.name in BEYOND_THE_CORE:
         extras = ["notebooks"]
     elif path.is_relative_to(ROOT / "labkit" / "course" / "site"):
@@ -106,10 +108,11 @@ def test_what_is_imported_is_declared(path):
         ("reproduce", ("labkit",)),
         ("notebooks", ("labkit", "notebooks")),
         ("export", ("labkit",)),
+        ("view3d", ("labkit",)),
         ("site", ("labkit",)),
         ("test", ("tests",)),
     ],
-    ids=["core", "reproduce", "notebooks", "export", "site", "test"],
+    ids=["core", "reproduce", "notebooks", "export", "view3d", "site", "test"],
 )
 def test_what_is_declared_is_imported(extra, folders):
     wanted = {name_of(requirement) for requirement in (EXTRAS[extra] if extra else PROJECT["dependencies"])}
