@@ -11,12 +11,10 @@ Maps have time folded into the batch, (batch*time, channel, height, width), in c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from os import PathLike
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import safetensors.torch
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float, Int
@@ -130,9 +128,8 @@ class Stream(nn.Module):
     `backbone` is any ResNet of torchvision; `width` other than 64 scales all its channels. Basic
     blocks (ResNet-18, 34) have the temporal convolution between their two convolutions. `stem` "small"
     has stride 4 and no pooling in place of 2 and 2.
-    `weights` is None, True or a name of torchvision's ImageNet weights ("DEFAULT"), or a file with
-    weights under torchvision's names; where ImageNet weights cannot be had, one warning says so.
-    Raises LabError for a name, width or file that cannot be used.
+    `pretrained` takes torchvision's ImageNet weights; where they cannot be had, one warning says so.
+    Raises LabError for a name or width that cannot be used.
     """
 
     def __init__(
@@ -141,7 +138,7 @@ class Stream(nn.Module):
         num_frames: int = 5,
         backbone: str = "resnet50",
         width: int = 64,
-        weights: str | PathLike | bool | None = None,
+        pretrained: bool = False,
         *,
         stem: str = "imagenet",
         temporal_init: str = "identity",
@@ -154,8 +151,8 @@ class Stream(nn.Module):
             TemporalConv(_last_conv(layer[1]).in_channels, num_frames, temporal_init, temporal_norm)
             for layer in self.layers
         )
-        if weights:
-            load_weights(self.backbone, weights)
+        if pretrained:
+            load_imagenet(self.backbone)
 
     @property
     def layers(self) -> tuple[nn.Sequential, ...]:
@@ -189,7 +186,7 @@ class Stream(nn.Module):
         # Of channels-last maps a CPU sums batch statistics in plain order; these, of the largest maps and furthest
         # from 0, were off by 0.4 % of a standard deviation.
         first = net.relu(net.bn1(net.conv1(frames).contiguous()))
-        return self._unit_sum(self.layers[0], net.maxpool(first.contiguous(memory_format=torch.channels_last)))
+        return self.unit_sum(self.layers[0], net.maxpool(first.contiguous(memory_format=torch.channels_last)))
 
     def finish(
         self,
@@ -201,7 +198,7 @@ class Stream(nn.Module):
         handed, blocks = [], []
         injected = (None,) * NUM_BLOCKS if signals is None else signals
         for number, (layer, temporal, signal) in enumerate(zip(self.layers, self.temporal, injected, strict=True)):
-            unit_sum = unit_sum if number == 0 else self._unit_sum(layer, blocks[-1])
+            unit_sum = unit_sum if number == 0 else self.unit_sum(layer, blocks[-1])
             shortcut, x = inject(unit_sum, signal, connection)
             second, *others = layer[1:]
             x = second.relu(_residual_branch(second, x, temporal).add_(shortcut))
@@ -212,7 +209,8 @@ class Stream(nn.Module):
         return StreamOutput(self._classify(blocks[-1]), tuple(handed), blocks[-1], tuple(blocks))
 
     @staticmethod
-    def _unit_sum(layer: nn.Sequential, x: Features) -> Features:
+    def unit_sum(layer: nn.Sequential, x: Features) -> Features:
+        """u of eq. 2: a block's first unit before its ReLU."""
         first = layer[0]
         return _residual_branch(first, x).add_(x if first.downsample is None else first.downsample(x))
 
@@ -264,19 +262,16 @@ class TwoStream(nn.Module):
 
     def forward(self, target_clip: Clip, source_clip: Clip) -> TwoStreamOutput:
         source = self.source(source_clip)
-        target = self.run_target(target_clip, source.signals)
+        target = self.target(target_clip, *at_connections(source.signals, self.connection, self.connect_at))
         fused = (target.logits + source.logits) / 2
         return TwoStreamOutput(fused, target.logits, source.logits, target, source)
 
-    def run_target(self, clip: Clip, signals: Sequence[Tensor]) -> StreamOutput:
-        """The target alone, with the source's `signals` where it is connected."""
-        return self.target(clip, *self.injected(signals))
 
-    def injected(self, signals: Sequence[Tensor]) -> tuple:
-        """What the target's forward takes beside its clip: the signals where it is connected, and how."""
-        if self.connection is None:
-            return ()
-        return [s if block in self.connect_at else None for block, s in enumerate(signals, 1)], self.connection
+def at_connections(signals: Sequence[Tensor], connection: Connection | None, connect_at: Sequence[int]) -> tuple:
+    """What a target's forward takes beside its clip: the source's signals in the blocks `connect_at`, and how."""
+    if connection is None:
+        return ()
+    return [signal if block in connect_at else None for block, signal in enumerate(signals, 1)], connection
 
 
 def build_stream(config: ModelConfig, num_classes: int, num_frames: int) -> Stream:
@@ -286,7 +281,7 @@ def build_stream(config: ModelConfig, num_classes: int, num_frames: int) -> Stre
         num_frames,
         config.backbone,
         config.width,
-        weights=config.pretrained,
+        config.pretrained,
         stem=config.stem,
         temporal_init=config.temporal_init,
         temporal_norm=config.temporal_norm,
@@ -363,62 +358,25 @@ def resnet_names() -> list[str]:
     return [name for name in list_models() if get_model_builder(name).__module__ == home]
 
 
-def load_weights(backbone: Backbone, weights: str | PathLike | bool) -> bool:
-    """Weights of a file, or torchvision's ImageNet weights by name (True: its best); the classifier stays new.
+def load_imagenet(backbone: Backbone) -> bool:
+    """torchvision's best ImageNet weights; the classifier stays new.
 
-    A file holds torchvision's names, as .safetensors or as a state dict saved by torch. Where no ImageNet weights
-    can be had: False, and one warning. Raises LabError for a file that is missing or damaged, holds other names or
-    shapes or a value that is not finite, and for a width that has no ImageNet weights.
+    Where they cannot be had: False, and one warning. Raises LabError for a width that has none.
     """
-    choices = get_model_weights(backbone.name).__members__
-    name = "DEFAULT" if weights is True else str(weights)
-    if name not in choices:
-        _fill(backbone, _read_weights(Path(weights), choices), weights)
-        return True
     if backbone.width != 64:
         raise LabError.mismatch(None, "ImageNet's width 64", backbone.width, "set pretrained=False or width=64")
-    url = choices[name].url
-    cached = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+    weights = get_model_weights(backbone.name).DEFAULT
+    cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     try:
         # torch checks what it downloads, not what it finds in the cache.
         if cached.exists() and not sha256_file(cached).startswith(cached.stem.rsplit("-", 1)[-1]):
             raise OSError(f"{cached} is damaged, delete it")
-        state = choices[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # no network, a wrong hash, a full disk: the lab runs without
-        warnings.warn(f"no ImageNet weights for {backbone.name} from {url} ({error}): training from scratch",
+        warnings.warn(f"no ImageNet weights for {backbone.name} from {weights.url} ({error}): training from scratch",
                       stacklevel=2)  # fmt: skip
         return False
-    _fill(backbone, state, url)
-    return True
-
-
-def _read_weights(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # a hostile file can fail in any way inside the readers
-        expected, found = f"a weights file or one of {', '.join(names)}", f"none that can be read ({error})"
-        raise LabError.mismatch(path, expected, found, "copy it here again") from error
-
-
-def _fill(backbone: Backbone, state: dict[str, Tensor], path: str | PathLike) -> None:
-    expected, found = _trunk(backbone.state_dict()), _trunk(state)
-    wrong = sorted(set(expected) ^ set(found), key=str) or [
-        name for name, value in expected.items() if getattr(found[name], "shape", None) != value.shape
-    ]
-    if wrong:
-        others = f"{len(wrong)} others, such as {wrong[0]}"
-        fix = f"use weights of a {backbone.name} of width {backbone.width}"
-        raise LabError.mismatch(path, "torchvision's names and shapes", others, fix)
-    broken = [name for name, value in found.items() if not value.isfinite().all()]
-    if broken:
-        bad = f"NaN or infinity in {broken[0]}"
-        raise LabError.mismatch(path, "finite weights", bad, "copy it here again")
-    backbone.load_state_dict(found, strict=False)
-
-
-def _trunk(state: dict[str, Tensor]) -> dict[str, Tensor]:
     # The batch counter is missing in old files, and unused where the momentum is a number.
-    skipped = ("fc.weight", "fc.bias", "num_batches_tracked")
-    return {name: value for name, value in state.items() if not str(name).endswith(skipped)}
+    trunk = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    backbone.load_state_dict(trunk, strict=False)
+    return True

@@ -97,14 +97,16 @@ def distill_hallucination(
         return run
     from .fit import fit
     from .losses import get_objective
+    from .model import at_connections
 
     objective = get_objective(distill.objective)
     hallucination = load_stream(two_stream, distill.missing if distill.start == "teacher" else seen)
-    teach = None if untaught else Teacher(by, distill, model)
+    teach = None if untaught else Teacher(by, distill, connected=model.connection is not None)
     lesson = _of_others if shuffled else lambda taught: taught
 
     def forward(batch: Batch, taught: StreamOutput | None) -> StreamOutput:
-        return hallucination(batch[sees], *(teach.injected(taught) if teach else ()))
+        injected = at_connections(taught.signals, model.connection, model.connect_at) if taught else ()
+        return hallucination(batch[sees], *injected)
 
     def read(batch: Batch) -> dict:
         alone = {"alone": hallucination(batch[sees]).logits}
@@ -134,20 +136,18 @@ def finetune_rgb_only(
     *,
     connection: str | None = PROFILE,
     distill: DistillConfig | None = None,
-    train: TrainConfig | None = None,
 ) -> Run:
     """Step 4: the hallucination of step 3 takes its teacher's place in step 2's network (row 15).
 
     Both see the modality that is left, everything is trained, no depth is read. With `distill`, not
     the paper's, step 2's network goes on teaching: the fused logits learn its fused logits by an
     objective on logits ("generalized"); then depth is read in training, never at test.
-    `train` stands in for the profile's step 4. Readings: "fused", "source" (the hallucination in
-    the paper), "target".
+    Readings: "fused", "source" (the hallucination in the paper), "target".
     """
     streams = {"source": (two_stream, "source"), "target": (two_stream, "target")}
     streams[hallucination.spec.config["distill"]["missing"]] = (hallucination, "hallucination")
     taught = None if distill is None else (two_stream, distill)
-    return _two_streams(lab, "step4", *streams.values(), train or lab.profile.step4, connection, taught)
+    return _two_streams(lab, "step4", *streams.values(), lab.profile.step4, connection, taught)
 
 
 def _two_streams(
@@ -176,8 +176,7 @@ def _two_streams(
     from .model import TwoStream
 
     pair = TwoStream(load_stream(*source), load_stream(*target), model.connection, model.connect_at)
-    teacher = None if taught is None else Teacher(*taught, replace(model, connection=None))
-
+    teacher = None if taught is None else Teacher(*taught)
     distill = DistillConfig(objective="labels") if taught is None else taught[1]
     objective = get_objective(distill.objective)
 
@@ -206,26 +205,22 @@ def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
 class Teacher:
     """A frozen network that teaches: `teacher(batch)` is the `StreamOutput` to learn from.
 
-    That is the network of step 2, or one stream of any other run. Only what the objective and the connections read
-    is kept in it. "fused" logits are the whole network's. A teacher that is step 2's target keeps receiving the
-    source's signals.
+    That is the stream of step 2's network that is missing at test, or the one stream of any other run. Where it is
+    step 2's target it keeps receiving the source's signals. "fused" logits are the whole network's. Of its signals
+    and maps only what connections and objective read is handed over.
     """
 
-    def __init__(self, run: Run, distill: DistillConfig, model: ModelConfig):
+    def __init__(self, run: Run, distill: DistillConfig, *, connected: bool = False):
         from .losses import LOGITS_ALONE
         from .model import TwoStream, freeze
 
-        self.distill, self.connected = distill, model.connection is not None
+        self.distill, self.connected = distill, connected
         self._layers = distill.feature_layers if distill.objective not in LOGITS_ALONE else ()
-        self._single = role_of_single(run)
-        if self._single:
-            self.network, self.sees = freeze(load_stream(run, self._single)), (modality_of(run, self._single),)
-            return
-        joined = ModelConfig(**run.spec.config["model"])
-        source, target = (freeze(load_stream(run, role)) for role in ("source", "target"))
-        self.network = TwoStream(source, target, joined.connection, joined.connect_at)
-        self._link = TwoStream(source, target, model.connection, model.connect_at)
-        self.sees = tuple(modality_of(run, role) for role in ("target", "source"))
+        single, model = role_of_single(run), run.spec.config["model"]
+        roles = (single,) if single else ("target", "source")
+        self.sees = tuple(modality_of(run, role) for role in roles)
+        target, *source = (freeze(load_stream(run, role)) for role in roles)
+        self.network = TwoStream(*source, target, model["connection"], model["connect_at"]) if source else target
 
     def __call__(self, batch: Batch) -> StreamOutput:
         output = self._output(*(batch[modality] for modality in self.sees))
@@ -236,17 +231,13 @@ class Teacher:
         )
 
     def _output(self, target: Tensor, source: Tensor | None = None) -> StreamOutput:
-        if self._single:
+        if source is None:
             return self.network(target)
         if self.distill.missing == "source" and self.distill.teacher_logits == "stream":
             return self.network.source(source)
         both = self.network(target, source)
         output = getattr(both, self.distill.missing)
         return output._replace(logits=both.logits) if self.distill.teacher_logits == "fused" else output
-
-    def injected(self, taught: StreamOutput) -> tuple:
-        """What the student's forward takes beside its clip."""
-        return self._link.injected(taught.signals) if self.connected else ()
 
 
 def _of_others(taught: StreamOutput) -> StreamOutput:

@@ -12,7 +12,6 @@ import pytest
 from tiny import MemoryStore, tiny_lab
 
 from labkit.analysis.claims import CLAIMS
-from labkit.analysis.effects import differences_table
 from labkit.analysis.verdicts import GAPS
 from labkit.experiments import comparisons
 from labkit.experiments.comparisons import BY_DIFFERENCE, DIFFERS, what_differs
@@ -202,16 +201,6 @@ def test_a_point_changes_its_own_fields_and_nothing_else(point, specs):
     for pair in point.switched:
         changed = {fact.rpartition(" ")[2].partition(".")[2] for fact in differing(*pair, specs)}
         assert changed and changed <= fields and len(changed) == 1
-
-
-def test_every_comparison_has_a_row_that_says_what_differs(tmp_path):
-    lab = tiny_lab(tmp_path)
-    for name in ("depth", "rgb"):
-        make(name, lab)
-    table = differences_table(lab).set_index(["target", "minus"])
-    assert table["differs"].to_dict() == DIFFERS and table["difference"].notna().sum() == 1
-    right = [make(name, lab).result["outputs"]["stream"]["test"]["accuracy"] for name in ("depth", "rgb")]
-    assert table.loc[("table2:1", "table2:2"), "difference"] == pytest.approx(100 * (right[0] - right[1]))
 
 
 def test_the_check_sees_a_second_difference(specs):

@@ -99,14 +99,14 @@ def test_headline_rows_take_every_seed_that_they_have(answered, monkeypatch):
     """Each row its own: row 1 has two seeds, row 2 the second alone; rows without a run are left out."""
     there = {"depth": [0, 1], "rgb": [1]}
     monkeypatch.setattr(cues, "complete_seeds", lambda lab, trainings: there.get(trainings[0], []))
-    table = cues.headlines(answered)
+    table = cues.outcomes(answered, cues.HEADLINES)
     assert table.drop_duplicates("target").set_index("target")["seeds"].to_dict() == {"table2:1": 2, "table2:2": 1}
     figure = figures.cue_outcomes(table)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["depth alone (row 1)", "RGB alone (row 2)"]
     monkeypatch.setattr(cues, "complete_seeds", lambda *_: [])
     with pytest.raises(LabError, match="labkit reproduce cues"):
-        cues.headlines(answered)
+        cues.outcomes(answered, cues.HEADLINES)
 
 
 def test_headlines_are_targets_and_the_figure_rests_on_all_of_them():
@@ -138,30 +138,3 @@ def test_predictions_are_those_of_the_run(tmp_path):
     assert logits.shape == (len(lab.split.test), lab.num_classes)
     assert (targets.answers(lab, "table2:1") == (logits.argmax(axis=1) == labels)).all()
     assert (logits.argmax(axis=1) == labels).mean() == run.result["outputs"]["stream"]["test"]["accuracy"]
-
-
-def with_objects(lab, train: int = 6):
-    """`a_lab` whose first clips train; objects go round by clip: cup, box, cup, ..."""
-    names = lab.split.test
-    facts = [{"object": ("cup", "box")[place % 2]} for place in range(len(names))]
-    lab.clips.about = lambda ids: [facts[names.index(clip)] for clip in ids]
-    lab.split = SimpleNamespace(train=names[:train], validation=names[train : train + 2], test=names[train + 2 :])
-    return lab
-
-
-def test_pairs_of_action_and_object_are_counted_where_they_train_and_test():
-    table = cues.pairs_seen(with_objects(a_lab()))
-    assert (table["train"].sum(), table["test"].sum()) == (8, 16)
-    row = table.set_index(["action", "object"]).loc[("drink water", "cup")]
-    assert (row["train"], row["test"]) == (1, 1)  # subject 3's clip trains, subject 6's tests
-    assert list(table["action"][:2]) == ["drink water", "eat meal/snack"]  # partners side by side
-    drawn = figures.pair_grid(table).axes[0]
-    numbers = sorted(int(number) for text in drawn.texts for number in text.get_text().split(" + "))
-    assert sum(numbers) == 24 and [label.get_text() for label in drawn.get_xticklabels()] == ["box", "cup"]
-
-
-def test_pairs_need_objects():
-    lab = with_objects(a_lab())
-    lab.clips.about = lambda ids: [{} for _ in ids]
-    with pytest.raises(LabError, match="the object of every clip"):
-        cues.pairs_seen(lab)

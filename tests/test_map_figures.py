@@ -75,11 +75,3 @@ def test_a_lost_clip_shows_both_answers_and_marks_the_true_class():
         assert widths == pytest.approx([*answers[0], *answers[1]])
         weights = [label.get_weight() for label in said.get_yticklabels()]
         assert [weight == "bold" for weight in weights] == [place == clip.label for place in range(3)]
-
-
-def test_lines_take_the_colours_of_their_roles():
-    table = pd.DataFrame({"alone": [1, 2], "control": [2, 3]}, index=pd.Index([1, 2], name="clips"))
-    looks = {"control": ("control", ":"), "alone": ("hallucination", "-")}
-    (axes,) = figures.line_chart(table, "similarity", looks=looks).axes
-    assert [line.get_color() for line in axes.lines] == [style.ROLES["hallucination"], style.ROLES["control"]]
-    assert [line.get_linestyle() for line in axes.lines] == ["-", ":"]

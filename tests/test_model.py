@@ -275,7 +275,7 @@ def test_shapes_at_full_size():
 def test_every_profile_builds_its_stream(profile):
     config = PROFILES[profile]
     with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "load_weights", lambda backbone, weights: True)
+        patch.setattr(model, "load_imagenet", lambda backbone: True)
         stream = build_stream(config.model, 12, config.clips.num_frames)
         clip = torch.empty(2, config.clips.num_frames, 3, config.clips.size, config.clips.size)
         assert stream(clip).logits.shape == (2, 12)
@@ -311,7 +311,7 @@ def test_the_small_stem_gives_maps_of_the_same_size():
     frames = clips()[0]
     net = stream.backbone
     first = F.relu(net.bn1(F.conv2d(frames, net.conv1.weight, stride=4, padding=3)))
-    torch.testing.assert_close(stream.begin(clips()[:1]), stream._unit_sum(net.layer1, first))
+    torch.testing.assert_close(stream.begin(clips()[:1]), stream.unit_sum(net.layer1, first))
 
 
 def test_start_values_are_pytorch_s_own():

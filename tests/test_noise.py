@@ -279,7 +279,7 @@ def test_without_noise_the_study_is_row_8(studied):
     assert studied.run.load_tensors(PREDICTIONS)[1] == {"test": list(studied.lab.split.test)}
 
 
-def slow_answers(lab, two_stream, reading: str, *, corrupted: str = "source", connection="multiply") -> torch.Tensor:
+def slow_answers(lab, two_stream, reading: str, connection="multiply") -> torch.Tensor:
     """Every clip by itself through the whole network."""
     pair = TwoStream(*(load_stream(two_stream, role) for role in ("source", "target")), connection).eval()
     corruption, rows = CORRUPTIONS[reading.partition(":")[0]], lab.clips.rows(lab.split.test)
@@ -288,7 +288,7 @@ def slow_answers(lab, two_stream, reading: str, *, corrupted: str = "source", co
         rgb = to_clip(lab.clips.rgb([row]))
         depth = normalize(corrupt(lab.clips.depth([row]), [clip], corruption, reading, seed=lab.seed))
         with torch.no_grad():
-            answers.append(pair(rgb, depth).logits if corrupted == "source" else pair(depth, rgb).logits)
+            answers.append(pair(rgb, depth).logits)
     return torch.cat(answers)
 
 
@@ -306,71 +306,24 @@ def test_without_connections_too(studied):
         torch.testing.assert_close(kept(study)[f"test/{reading}"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_in_the_inverted_network_depth_is_the_target(studied):
+def test_a_source_that_does_not_see_depth_is_refused(studied):
     run = train_two_stream(studied.lab, studied.rgb, studied.depth)
-    study = measure_noise(studied.lab, run, table3())
-    torch.testing.assert_close(kept(study)["test/none"], kept(run)["test/fused"])
-    for reading in ("speckle:1e0", "void"):
-        expected = slow_answers(studied.lab, run, reading, corrupted="target")
-        torch.testing.assert_close(kept(study)[f"test/{reading}"], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_two_streams_without_depth_are_refused(studied):
-    run = train_two_stream(studied.lab, train_stream(studied.lab, "rgb", twin=1), studied.rgb)
-    with pytest.raises(LabError, match="one stream that sees depth"):
+    with pytest.raises(LabError, match="a source stream that sees depth"):
         measure_noise(studied.lab, run)
 
 
-@pytest.mark.parametrize("connection", ["multiply", None])
-def test_what_the_clean_clips_decide_is_computed_once(studied, monkeypatch, connection):
-    """Two batches, seven readings: RGB begins twice, depth runs for six readings a batch, and once for void."""
-    lab, counts = studied.lab, {"begin": 0, "finish": 0}
-    run = train_two_stream(lab, studied.depth, studied.rgb, connection=connection)
-    begin, finish = Stream.begin, Stream.finish
-
-    def count(name, call):
-        def counted(self, *arguments):
-            counts[name] += 1
-            return call(self, *arguments)
-
-        return counted
-
+def test_what_the_clean_clips_decide_is_computed_once(studied, tmp_path, monkeypatch):
+    """Two batches, seven readings: RGB begins twice, depth for each reading of a batch."""
+    begun, begin = [], Stream.begin
     monkeypatch.setattr(fitting, "TEST_BATCH", 5)  # 9 test clips
-    monkeypatch.setattr(Stream, "begin", count("begin", begin))
-    monkeypatch.setattr(Stream, "finish", count("finish", finish))
-    # a severity of its own makes it a run of its own
-    speckle = replace(CORRUPTIONS["speckle"], severities=("1e-3", "1e-2", "1e-1", "1e0", "3"))
-    kinds = [CORRUPTIONS["none"], speckle, CORRUPTIONS["void"]]
-    measure_noise(lab, run, kinds)
-    depth = 2 * 6 + 1
-    assert counts == {"begin": 2 + depth, "finish": (2 * 7 if connection else 2) + depth}
-
-
-def test_an_interrupted_study_goes_on_where_it_was(studied, tmp_path, monkeypatch):
+    monkeypatch.setattr(Stream, "begin", lambda stream, clip: begun.append(len(clip)) or begin(stream, clip))
     lab = replace(studied.lab, runs=type(studied.lab.runs)(tmp_path))
-    monkeypatch.setattr(fitting, "TEST_BATCH", 4)
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    scored, score = [], noise.Study.score
-
-    def stop_at_third(self, ids):
-        if len(scored) == 2:
-            scored.append("power cut")
-            raise RuntimeError("power cut")
-        scored.append(ids)
-        return score(self, ids)
-
-    monkeypatch.setattr(noise.Study, "score", stop_at_third)
-    with pytest.raises(RuntimeError):
-        measure_noise(lab, studied.two_stream)
-    run = measure_noise(lab, studied.two_stream)
-    assert [len(ids) for ids in scored] == [4, 4, 9, 1] and run.checkpoints() == []
-    again = kept(run)
-    for name, value in kept(studied.run).items():
-        torch.testing.assert_close(again[name], value)
+    measure_noise(lab, studied.two_stream, table3())
+    assert begun == [5] * 8 + [4] * 8
 
 
 def test_a_finished_study_is_loaded_and_a_dry_lab_scores_nothing(studied, tmp_path, monkeypatch):
-    monkeypatch.setattr(noise, "score_all", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(noise, "answer", lambda *_, **__: pytest.fail("scored again"))
     assert measure_noise(studied.lab, studied.two_stream).id == studied.run.id
     dry = replace(studied.lab, runs=type(studied.lab.runs)(tmp_path), dry=True)
     assert not measure_noise(dry, studied.two_stream).done
@@ -378,9 +331,13 @@ def test_a_finished_study_is_loaded_and_a_dry_lab_scores_nothing(studied, tmp_pa
 
 
 def test_a_nan_is_refused(studied, tmp_path, monkeypatch):
-    lab = replace(studied.lab, runs=type(studied.lab.runs)(tmp_path))
-    nothing = torch.full((9, 3), torch.nan)
-    monkeypatch.setattr(noise.Study, "score", lambda self, ids: [nothing] * len(self.readings))
+    lab, finish = replace(studied.lab, runs=type(studied.lab.runs)(tmp_path)), Stream.finish
+
+    def broken(stream, *arguments):
+        output = finish(stream, *arguments)
+        return output._replace(logits=output.logits * torch.nan)
+
+    monkeypatch.setattr(Stream, "finish", broken)
     with pytest.raises(LabError, match="finite logits"):
         measure_noise(lab, studied.two_stream)
     assert measure_noise(replace(lab, dry=True), studied.two_stream).state == "failed"
@@ -464,14 +421,14 @@ def test_its_interval_is_where_that_of_the_difference_holds_zero():
 
 def test_a_crossing_in_words():
     say = noise_curves.Crossing
-    found = str(say("speckle", "table2:15", 0.0621, 0.01, None))
+    found = str(say("speckle", "table2:15", 0.0621, 0.01, None, 1))
     assert found == ("speckle: RGB + depth (row 8) falls below “hallucination + RGB (row 15)” at variance of the noise "
                      "0.062 (95 % interval 0.01 to beyond 10)")  # fmt: skip
     assert "stays above “RGB alone (row 2)” up to step (mm) 400 (95 % interval 300 to beyond 400)" in str(
-        say("quantisation", "table2:2", None, 300.0, None))  # fmt: skip
-    assert str(say("holes", "control:15", None, None, None)).endswith("up to share of the person lost 1")
+        say("quantisation", "table2:2", None, 300.0, None, 1))  # fmt: skip
+    assert str(say("holes", "control:15", None, None, None, 1)).endswith("up to share of the person lost 1")
     assert "is below “hallucination + RGB (row 15)” with clean depth already (95 % interval 0 to 0.3)" in str(
-        say("holes", "table2:15", 0, 0, 0.3))  # fmt: skip
+        say("holes", "table2:15", 0, 0, 0.3, 1))  # fmt: skip
     with pytest.raises(LabError, match="speckle-mm"):
         noise_curves.targets_of("fog")
 

@@ -6,7 +6,7 @@ means that the cue was missed; any other wrong answer, that more than the cue wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -71,19 +71,23 @@ def cue_of_clips(lab: Lab) -> np.ndarray:
 
 
 def confusions(lab: Lab, name: str) -> np.ndarray:
-    """A target's counts on the test clips, (seed, true class, predicted class), of every finished seed."""
-    have = complete_seeds(lab, trainings_of([name])) or [0]  # whose missing run is then named
-    return np.stack([confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in have])
+    """A target's counts on the test clips, (seeds, true class, predicted class); finished seeds, maybe none."""
+    have = complete_seeds(lab, trainings_of([name]))
+    counts = [confusion(*predictions(lab.with_seed(seed), name), lab.num_classes) for seed in have]
+    return np.array(counts).reshape(-1, lab.num_classes, lab.num_classes)
 
 
-def outcomes(lab: Lab, names: Iterable[str]) -> pd.DataFrame:
+def outcomes(lab: Lab, names: Sequence[str]) -> pd.DataFrame:
     """For each cue and target, the shares in % of answers that are right, name the partner, or a third class.
 
-    Means over all finished seeds; "low" and "high" are the 95 % interval of the right answers, as in
-    `targets.results_table`.
+    Means over all finished seeds; targets without one are left out. "low" and "high" are the 95 % interval of the
+    right answers, as in `targets.results_table`. Raises LabError where no target has a finished run.
     """
     cues, partner = np.array([action.cue for action in actions_of(lab)]), partners(lab)
-    counts = {name: confusions(lab, name) for name in names}
+    counts = {name: table for name in names if len(table := confusions(lab, name))}
+    if not counts:
+        fix = "make them: labkit reproduce cues"
+        raise LabError.mismatch(None, f"finished runs of {', '.join(names)}", "none", fix)
     rows = []
     for cue in CUES:
         own = np.flatnonzero(cues == cue)
@@ -98,38 +102,8 @@ def outcomes(lab: Lab, names: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def headlines(lab: Lab) -> pd.DataFrame:
-    """`outcomes` of the rows that decide, cue by cue. Rows without a finished run are left out.
-
-    Raises LabError where no row has one.
-    """
-    found = [name for name in HEADLINES if complete_seeds(lab, trainings_of([name]))]
-    if not found:
-        raise LabError.mismatch(None, "finished runs of the headline rows", "none", "make them: labkit reproduce cues")
-    return outcomes(lab, found)
-
-
 def comparison_by_cue(lab: Lab, better: str, worse: str) -> pd.DataFrame:
     """`targets.comparison_table` of one pair of targets, cue by cue: three intervals, so each is a hint."""
     pair = ((better, worse),)
     tables = {cue: comparison_table(lab, pair, where=cue_of_clips(lab) == cue) for cue in CUES}
     return pd.concat(tables, names=["cue"]).reset_index("cue")
-
-
-def pairs_seen(lab: Lab) -> pd.DataFrame:
-    """For each pair of action and object's shape, how many clips of it are trained or validated on, and tested on.
-
-    Raises LabError where objects are not recorded.
-    """
-    rows = {}
-    for part, ids in (("train", (*lab.split.train, *lab.split.validation)), ("test", lab.split.test)):
-        labels = lab.clips.labels[lab.clips.rows(ids)]
-        for label, about in zip(labels, lab.clips.about(ids), strict=True):
-            if "object" not in about:
-                raise LabError.mismatch(None, "the object of every clip", "none", "take a set that records objects")
-            pair = rows.setdefault((int(label), str(about["object"])), {"train": 0, "test": 0})
-            pair[part] += 1
-    order = {label: place for place, label in enumerate(pair_order(lab))}
-    names = lab.clips.class_names
-    found = sorted(rows.items(), key=lambda item: (order[item[0][0]], item[0][1]))
-    return pd.DataFrame([{"action": names[label], "object": thing, **counts} for (label, thing), counts in found])

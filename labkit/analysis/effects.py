@@ -1,7 +1,4 @@
-"""What one thing does to accuracy: each point of `discrepancies`, and each comparison of `comparisons`.
-
-Nothing else differs between the two targets, unless the row says "several". Nothing is trained here.
-"""
+"""What one thing does to accuracy: each point of `discrepancies`. Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -9,23 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..experiments.comparisons import DIFFERS
 from ..experiments.discrepancies import DISCREPANCIES, Discrepancy, discrepancies_table
 from ..experiments.targets import TARGETS
 from ..lab import Lab
 from .claims import Claim
 from .verdicts import judge
-
-
-def differences_table(lab: Lab) -> pd.DataFrame:
-    """Every comparison of the lab: what differs, and the paired difference in points as `verdicts.judge` has it."""
-    rows = []
-    for (one, other), difference in DIFFERS.items():
-        found = judge(Claim(one, "", difference, (one,), (other,), by="ours"), lab)
-        rows.append({"differs": difference, "target": one, "minus": other, "difference": found.effect,
-                     "low": found.low, "high": found.high, "p": found.p, "seeds": found.seeds, "data": found.data,
-                     "protocol": found.protocol})  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def as_claim(point: Discrepancy, base: str, other: str) -> Claim:

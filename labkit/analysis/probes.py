@@ -5,7 +5,7 @@ Everything is read in evaluation mode and without gradients; networks are left a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from ..errors import LabError
 from ..experiments.targets import comparison_table
 from ..fit import snapshot_name
 from ..lab import Lab
-from ..model import Clip, Connection, Features, Scalar, Stream, TwoStream, _residual_branch, inject
+from ..model import Clip, Features, Scalar, Stream, TwoStream, inject
 from ..runs import Run, of_role
 from ..trainers import load_stream
 from .cka import by_position
@@ -93,29 +93,12 @@ def injected_maps(pair: TwoStream, target_clip: Clip, source_clip: Clip) -> tupl
         return pair(target_clip, source_clip).target.blocks
 
 
-def unit_sums(
-    stream: Stream, clip: Clip, signals: Sequence[Tensor | None] | None = None, connection: Connection = "multiply"
-) -> tuple[Features, ...]:
-    """u of eq. 2 in blocks 1 to 4: the first unit's sum before its ReLU, which a connection meets.
-
-    With another stream's `signals`, what comes of them in earlier blocks is in the later sums.
-    """
-    entering: list[Tensor] = []
-    hooks = [
-        layer[0].conv1.register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0]))
-        for layer in stream.layers
-    ]
+def unit_sums(stream: Stream, clip: Clip) -> tuple[Features, ...]:
+    """u of eq. 2 in blocks 1 to 4: the first unit's sum before its ReLU, which a connection meets."""
     with reading(stream):
-        try:
-            stream(clip, signals, connection)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        units = [layer[0] for layer in stream.layers]
-        return tuple(
-            _residual_branch(unit, x) + (x if unit.downsample is None else unit.downsample(x))
-            for unit, x in zip(units, entering, strict=True)
-        )
+        blocks = stream(clip).blocks
+        others = zip(stream.layers[1:], blocks[:-1], strict=True)
+        return stream.begin(clip), *(stream.unit_sum(layer, maps) for layer, maps in others)
 
 
 class Passage(NamedTuple):

@@ -41,7 +41,7 @@ def reproduce(
 
     Args:
         names: Targets such as table2:15, a group such as table2, all, or everything; and tables and figures: table1,
-            fig3, fig4, claims, gaps, discrepancies, differences, cues, overview.
+            fig3, fig4, claims, gaps, discrepancies, cues, overview.
         protocol: Which clips are held out for the test, by name, or all; by default cross-subject, or the set's own.
         seeds: How many seeds to train; what is printed and drawn rests on all that there are.
         profile: Size of the experiment: smoke, mini or paper; any of its settings may follow, such as

@@ -95,9 +95,8 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for lab in labs:
-        for name, one in paper.TABLES_AND_FIGURES.items():
-            if name != "differences":  # they are in comparisons.csv
-                paper.save(one, lab)
+        for one in paper.TABLES_AND_FIGURES.values():
+            paper.save(one, lab)
     numbers = Numbers(folder)
     return {page: fill(text, numbers) for page, text in pages.items()}
 

@@ -4,15 +4,11 @@ Nothing is trained. A corruption changes one clip, on the depth in millimetres a
 from it: the noise of Table 3, and what the paper leaves out. Its randomness is a function of (seed, kind and
 severity, clip id), so that a clip looks the same in whatever batch it comes. The study is a run like any other, so
 that a target can be a reading of it.
-
-What the clean clips alone decide is computed once for all corruptions: the RGB stream up to its first connection,
-or the whole of it where there is none. The void picture is the same for every clip, so its depth stream runs once.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import log10
@@ -20,18 +16,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..clips import Batches, clip_rng, colorize_depth, normalize, sample_frames, saturate
+from ..clips import Batch, clip_rng, colorize_depth, normalize, sample_frames, saturate
 from ..config import ClipConfig
 from ..errors import LabError
 from ..lab import Lab
-from ..runs import PREDICTIONS, RECORD, RESULT, Run, making
-from ..tools.progress import Progress
+from ..runs import Run
 from ..trainers import load_stream, modality_of
+from .systems import answer
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from ..model import Clip, StreamOutput
 
 VOID = "void"  # Table 3: the depth image replaced by zeros
 HOLE_GRID = 9  # knots of the random field whose low parts are holes: about 8 patches across a frame
@@ -130,7 +124,7 @@ def _hats(length: int) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(HOLE_GRID)))
 
 
-def quantise(depth: np.ndarray, step: float, rng: np.random.Generator | None = None) -> np.ndarray:
+def quantise(depth: np.ndarray, step: float, rng: np.random.Generator) -> np.ndarray:
     """Depth in mm rounded to multiples of `step`; a reading stays one, at least a step away."""
     steps = np.maximum(np.rint(depth / step), 1)
     return np.where(depth > 0, np.minimum(steps * step, 65535), 0).astype(np.uint16)
@@ -216,149 +210,37 @@ def corrupt(depth: np.ndarray, ids: Sequence[str], corruption: Corruption, readi
 def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] = tuple(CORRUPTIONS.values())) -> Run:
     """Score step 2's network on the test clips with every corruption of its depth, the other modality clean.
 
-    `two_stream` is a run of step 2 whose source or target sees depth. The run keeps the fused logits of
-    every test clip under each reading, "none", "speckle:1e-1", "void" and so on, with their accuracies. It
-    goes on where a kill left it. Raises LabError where not exactly one of the streams sees depth.
+    `two_stream` is a run of step 2 whose source sees depth. The run keeps the fused logits of every test clip under
+    each reading, "none", "speckle:1e-1", "void" and so on, with their accuracies. What the clean clip alone decides,
+    up to the first connection, is computed once. Raises LabError where the source sees something else.
     """
-    roles = [role for role in ("source", "target") if modality_of(two_stream, role) == "depth"]
-    if len(roles) != 1:
-        found = f"{len(roles)} in {two_stream.id}"
-        raise LabError.mismatch(None, "one stream that sees depth", found, "take a two-stream run of RGB and depth")
+    sees, clean = modality_of(two_stream, "source"), modality_of(two_stream, "target")
+    if sees != "depth":
+        fix = "take a two-stream run of depth and RGB"
+        raise LabError.mismatch(None, "a source stream that sees depth", f"{sees} in {two_stream.id}", fix)
     about = {c.kind: {"severities": list(c.severities), "unit": c.unit, "source": c.source} for c in corruptions}
-    parent = two_stream.spec.config
-    config = {"model": parent["model"], "modalities": parent["modalities"], "corrupted": roles[0], "corruptions": about}
+    parent, clips = two_stream.spec.config, lab.profile.clips
+    config = {"model": parent["model"], "modalities": parent["modalities"], "corrupted": "source", "corruptions": about}
     run = lab.run("noise", config, (two_stream,))
     if not lab.needs(run):
         return run
-    study = Study(lab, two_stream, roles[0], corruptions)
-    with making(run) as missing:
-        if missing:
-            score_all(run, study, parent["train"]["bn_at_test"])
-    return run
+    from ..model import TwoStream, at_connections
 
+    pair = TwoStream(*(load_stream(two_stream, role) for role in ("source", "target")),
+                     parent["model"]["connection"], parent["model"]["connect_at"])  # fmt: skip
 
-class Study:
-    """A two-stream network on its device, asked about clips whose depth comes in many versions."""
+    def read(batch: Batch) -> dict[str, Tensor]:
+        begun = pair.target.begin(batch[clean])
+        depth = lab.clips.images("depth", lab.clips.rows(batch.ids))
+        if depth.shape[1] != clips.num_frames:
+            depth = depth[:, sample_frames(depth.shape[1], clips.num_frames)]
+        pictures, logits = colorize_depth(depth, clips.depth_encoding, clips.depth_range), {}
+        for corruption in corruptions:
+            for reading in corruption.readings:
+                seen = corrupt(depth, batch.ids, corruption, reading, seed=lab.seed, config=clips, pictures=pictures)
+                source = pair.source(normalize(seen, clips.normalization, "depth").to(begun.device))
+                target = pair.target.finish(begun, *at_connections(source.signals, pair.connection, pair.connect_at))
+                logits[reading] = (target.logits + source.logits) / 2
+        return logits
 
-    def __init__(self, lab: Lab, two_stream: Run, corrupted: str, corruptions: Sequence[Corruption]):
-        import torch
-
-        from ..model import TwoStream
-        from ..processes import meet
-
-        state, model = meet(), two_stream.spec.config["model"]
-        self.device, self.corrupted, self.clips = state.device, corrupted, lab.profile.clips
-        self.streams = TwoStream(*(load_stream(two_stream, role) for role in ("source", "target")),
-                                 model["connection"], model["connect_at"])  # fmt: skip
-        self.streams.to(self.device, memory_format=torch.channels_last)
-        self.readings = {reading: corruption for corruption in corruptions for reading in corruption.readings}
-        self.clean = modality_of(two_stream, "target" if corrupted == "source" else "source")
-        self.batches = Batches(lab, lab.split.test, (self.clean,), device=self.device)
-        self._void: StreamOutput | None = None  # the depth stream's answer to one void clip
-
-    def score(self, ids: list[str]) -> Iterator[Tensor]:
-        """The fused logits (B,K) of clips, reading by reading."""
-        answer = self._with_clean(self.batches.view(ids, False)[self.clean])
-        depth = self.batches.store.depth(self.batches.store.rows(ids))
-        if depth.shape[1] != self.clips.num_frames:
-            depth = depth[:, sample_frames(depth.shape[1], self.clips.num_frames)]
-        pictures = colorize_depth(depth, self.clips.depth_encoding, self.clips.depth_range)
-        for reading, corruption in self.readings.items():
-            if corruption.kind == "void" and self.corrupted == "source":
-                self._void = self._void or self.streams.source(self._as_input(np.zeros_like(pictures[:1])))
-                yield answer(_repeated(self._void, len(ids)))
-                continue
-            seed, config = self.batches.seed, self.clips
-            clip = self._as_input(corrupt(depth, ids, corruption, reading, seed=seed, config=config, pictures=pictures))
-            yield answer(self.streams.source(clip) if self.corrupted == "source" else clip)
-
-    def _with_clean(self, clip: Clip) -> Callable[..., Tensor]:
-        """The rest of the network as a function, of the source's output or the target's clip, to fused logits (B,K)."""
-        streams = self.streams
-        if self.corrupted == "target":
-            clean = streams.source(clip)
-            return lambda depth: (streams.run_target(depth, clean.signals).logits + clean.logits) / 2
-        if streams.connection is None:
-            logits = streams.target(clip).logits
-            return lambda source: (logits + source.logits) / 2
-        begun = streams.target.begin(clip)
-
-        def answer(source: StreamOutput) -> Tensor:
-            return (streams.target.finish(begun, *streams.injected(source.signals)).logits + source.logits) / 2
-
-        return answer
-
-    def _as_input(self, pictures: np.ndarray) -> Clip:
-        return normalize(pictures, self.clips.normalization, "depth").to(self.device)
-
-
-def _repeated(output: StreamOutput, count: int) -> StreamOutput:
-    """One clip's output as that of `count` clips alike; maps stay channels-last."""
-    maps = tuple(s.permute(0, 2, 3, 1).repeat(count, 1, 1, 1).permute(0, 3, 1, 2) for s in output.signals)
-    return output._replace(logits=output.logits.expand(count, -1), signals=maps)
-
-
-def score_all(run: Run, study: Study, bn_at_test: str) -> None:
-    """Score the test clips into the run, batch by batch, from its last checkpoint on; the result comes last."""
-    import torch
-    from accelerate.utils import gather_object
-
-    from .. import fit
-    from ..processes import meet
-
-    state, batches, begin = meet(), study.batches, time.monotonic()
-    logits, seconds = _restore(run)
-    saved, batch = begin, fit.TEST_BATCH * state.num_processes
-    if state.is_main_process:
-        run.set_state("running")
-
-    def save() -> None:
-        if state.is_main_process and logits:
-            about = {"ids": list(logits), "seconds": seconds + time.monotonic() - begin}
-            run.save_checkpoint(len(logits), 0, {"logits": torch.stack(list(logits.values()))}, about)
-
-    with (
-        fit.testing(study.streams, bn_at_test),
-        torch.inference_mode(),
-        fit.StopSignals() as stop,
-        Progress("noise study", len(batches.ids), "clips", done=len(logits), show=state.is_main_process) as bar,
-    ):
-        for start in range(len(logits), len(batches.ids), batch):
-            group = batches.ids[start : start + batch]
-            mine = group[state.process_index :: state.num_processes]
-            rows = torch.stack(list(study.score(mine)), dim=1).float().cpu() if mine else []
-            scored = dict(gather_object(list(zip(mine, rows, strict=True))))
-            logits.update({clip: scored[clip] for clip in group})
-            bar.advance(len(group))
-            if fit.together({}, stop.received is not None)[1]:
-                save()
-                if state.is_main_process:
-                    run.set_state("interrupted")
-                stop.leave()
-            if time.monotonic() - saved > fit.CHECKPOINT_SECONDS:
-                save()
-                saved = time.monotonic()
-    if state.is_main_process:
-        _write(run, study, torch.stack(list(logits.values())), seconds + time.monotonic() - begin)
-    state.wait_for_everyone()
-
-
-def _restore(run: Run) -> tuple[dict[str, Tensor], float]:
-    """Logits (readings,K) by clip, and the seconds they took, as the last checkpoint has them."""
-    tensors, about = run.load_checkpoint() or ({"logits": ()}, {"ids": [], "seconds": 0.0})
-    return dict(zip(about["ids"], tensors["logits"], strict=True)), about["seconds"]
-
-
-def _write(run: Run, study: Study, logits: Tensor, seconds: float) -> None:
-    """Artefacts of a finished study; `logits` is (clips, readings, classes)."""
-    from .. import fit
-
-    fit.check_finite({"the logits": logits}, "logits", [])
-    outputs, predictions = {}, {}
-    for number, reading in enumerate(study.readings):
-        predictions[f"test/{reading}"] = logits[:, number]
-        outputs[reading] = {"test": fit.summary(fit.correct(logits[:, number].numpy(), study.batches))}
-    run.save_tensors(PREDICTIONS, predictions, {"test": study.batches.ids})
-    run.save_json(RECORD, {"seconds": seconds, "device": str(study.device), "machine": fit.this_machine()})
-    run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs))})
-    run.set_state("done")
+    return answer(run, lab, pair, clean, read, parts=("test",), bn_at_test=parent["train"]["bn_at_test"])

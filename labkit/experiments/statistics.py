@@ -22,6 +22,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import LabError
 
+CONFIDENCE, POWER = 0.95, 0.8  # of every interval, and of every number of seeds
+
 
 class Interval(NamedTuple):
     """A value and its confidence interval; the bounds are None where the data cannot give them."""
@@ -47,8 +49,8 @@ def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> np.n
     return table
 
 
-def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """(low, high) of a proportion by Wilson's score; stays within 0 and 1, and is sound near both.
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """(low, high) of a proportion, 95 %, by Wilson's score; stays within 0 and 1, and is sound near both.
 
     It takes clips as independent; clips of one subject are not quite, see `paired_difference`.
     """
@@ -56,7 +58,7 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         raise LabError.mismatch(
             None, "correct between 0 and total, total above 0", f"{correct} of {total}", "count again"
         )
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     share, spread = correct / total, z * z / total
     centre = share + spread / 2
     half = sqrt(spread * (share * (1 - share) + spread / 4))
@@ -64,10 +66,8 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     return max(low, 0.0) if correct else 0.0, min(high, 1.0) if correct < total else 1.0
 
 
-def seed_interval(
-    values: ArrayLike, confidence: float = 0.95, *, bounds: tuple[float, float] | None = (0.0, 1.0)
-) -> Interval:
-    """Mean over seeds and its t interval; one seed has no interval.
+def seed_interval(values: ArrayLike, *, bounds: tuple[float, float] | None = (0.0, 1.0)) -> Interval:
+    """Mean over seeds and its 95 % t interval; one seed has no interval.
 
     With two or three seeds the t interval of an accuracy can reach beyond 0 and 1, where no accuracy
     lies: it is cut at `bounds`. None leaves it whole, as a difference or a logarithm needs.
@@ -77,7 +77,7 @@ def seed_interval(
     if len(values) == 1:
         return Interval(mean, None, None)
     error = float(values.std(ddof=1)) / sqrt(len(values))
-    low, high = _t_interval(mean, error, len(values) - 1, confidence)
+    low, high = _t_interval(mean, error, len(values) - 1)
     least, most = bounds or (-inf, inf)
     return Interval(mean, max(low, least), min(high, most))
 
@@ -86,12 +86,10 @@ def seeds_needed(
     differences: ArrayLike,
     effect: float = 0.015,
     *,
-    power: float = 0.8,
-    alpha: float = 0.05,
     spread: float | None = None,
     most: int = 1000,
 ) -> int | None:
-    """How many seeds a paired two-sided t test takes to see `effect` with that power; None beyond `most`.
+    """How many seeds a paired two-sided t test at 5 % takes to see `effect` with power 0.8; None beyond `most`.
 
     `differences` (seeds,) are the differences of two targets' accuracies, seed by seed. Their standard
     deviation is the spread; from two or three seeds it is itself known to a factor of two only. One seed
@@ -113,8 +111,8 @@ def seeds_needed(
 
     counts = np.arange(2, most + 1)
     shift = abs(effect) / spread * np.sqrt(counts)
-    critical = t.ppf(1 - alpha / 2, counts - 1)
-    enough = nct.sf(critical, counts - 1, shift) + nct.cdf(-critical, counts - 1, shift) >= power
+    critical = t.ppf((1 + CONFIDENCE) / 2, counts - 1)
+    enough = nct.sf(critical, counts - 1, shift) + nct.cdf(-critical, counts - 1, shift) >= POWER
     return int(counts[enough.argmax()]) if enough.any() else None
 
 
@@ -153,13 +151,9 @@ def same_order(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def paired_difference(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
-    *,
-    confidence: float = 0.95,
-    groups: Sequence | np.ndarray | None = None,
+    correct_a: ArrayLike, correct_b: ArrayLike, *, groups: Sequence | np.ndarray | None = None
 ) -> Difference:
-    """Accuracy of a minus that of b over the same clips, with its t interval and the p of Student's t.
+    """Accuracy of a minus that of b over the same clips, with its 95 % t interval and the p of Student's t.
 
     Each is (clips,), or (seeds, clips) where row s of both is of one seed. `groups` (clips,), such as people, are
     drawn whole: clips of one person resemble each other, so an interval over clips alone is too narrow. From two
@@ -168,7 +162,7 @@ def paired_difference(
     """
     a, b = _finite(correct_a), _finite(correct_b)
     value, error, freedom = crossed_mean(_cells(a - _same_shape(b, a), groups))
-    low, high = _t_interval(value, error, freedom, confidence)
+    low, high = _t_interval(value, error, freedom)
     from scipy.special import stdtr
 
     p = 2 * stdtr(freedom, -abs(value) / error) if error else value == 0
@@ -181,7 +175,6 @@ def gap_closed(
     baseline: ArrayLike,
     upper: ArrayLike,
     *,
-    confidence: float = 0.95,
     groups: Sequence | np.ndarray | None = None,
 ) -> Interval:
     """Share of the gap from `baseline` to `upper` that `student` closes; 1 is all of it.
@@ -201,10 +194,10 @@ def gap_closed(
     gain, gap = (_cells(values - _same_shape(three[1], values), groups) for values in (three[0], three[2]))
 
     def holds_zero(share: float) -> bool:
-        low, high = _t_interval(*crossed_mean(gain - share * gap), confidence)
+        low, high = _t_interval(*crossed_mean(gain - share * gap))
         return low <= 0 <= high
 
-    if _t_interval(*crossed_mean(gap), confidence)[0] <= 0:
+    if _t_interval(*crossed_mean(gap))[0] <= 0:
         return Interval(value, None, None)
     return Interval(value, _last(holds_zero, value, -0.25), _last(holds_zero, value, 0.25))
 
@@ -257,10 +250,10 @@ def crossed_mean(cells: np.ndarray) -> tuple[float, float, float]:
     return mean, sqrt(total / cells.size), float(freedom)
 
 
-def _t_interval(mean: float, error: float, freedom: float, confidence: float) -> tuple[float, float]:
+def _t_interval(mean: float, error: float, freedom: float) -> tuple[float, float]:
     from scipy.special import stdtrit  # the quantile of scipy.stats, without its second of loading
 
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
     return mean - half, mean + half
 
 

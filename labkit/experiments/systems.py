@@ -128,28 +128,21 @@ def _cross_entropies(terms: dict) -> dict:
     return {name: term for name, term in terms.items() if name not in ("hall", "total")}
 
 
-def distill_stream(
-    lab: Lab,
-    teachers: Sequence[Run],
-    *,
-    distill: DistillConfig,
-    modality: str = "rgb",
-    train: TrainConfig | None = None,
-) -> Run:
-    """One stage: a fresh stream learns from frozen single-stream teachers, each on its own modality.
+def distill_stream(lab: Lab, teachers: Sequence[Run], *, distill: DistillConfig) -> Run:
+    """One stage: a fresh RGB stream learns from frozen single-stream teachers, each on its own modality.
 
-    `teachers` are runs of step 1. The student's start and budget are those of the plain stream on
-    that modality (row 2), which is thereby its control. "ensemble" is Radevski et al. (2023), "focal"
+    `teachers` are runs of step 1. The student's start and budget are those of RGB alone (row 2), which is
+    thereby its control. "ensemble" is Radevski et al. (2023), "focal"
     FCKD-style, "generalized" eq. 5 alone, "mars" MARS. Reading: "stream".
     """
-    train = train or lab.profile.step1
+    train = lab.profile.step1
     several = distill.objective in ("ensemble", "focal")
     if len(teachers) != 1 and not several:
         fix = "give one teacher, or use the objective ensemble or focal"
         raise LabError.mismatch(None, f"one teacher for {distill.objective}", len(teachers), fix)
     sees = [modality_of(run, "stream") for run in teachers]
     config = {"model": asdict(lab.profile.model), "train": asdict(train), "distill": asdict(distill),
-              "modalities": {**{f"teacher {n}": name for n, name in enumerate(sees)}, "stream": modality}}  # fmt: skip
+              "modalities": {**{f"teacher {n}": name for n, name in enumerate(sees)}, "stream": "rgb"}}  # fmt: skip
     run = lab.run("student", config, tuple(teachers))
     if not lab.needs(run):
         return run
@@ -161,7 +154,7 @@ def distill_stream(
 
     scales = (teacher_weights(lab, teachers, distill) * len(teachers)).tolist()
     frozen = ModuleList(freeze(load_stream(one, "stream")) for one in teachers)
-    student, objective = new_stream(lab, f"step1 {modality} 0"), SYSTEM_OBJECTIVES[distill.objective]
+    student, objective = new_stream(lab, "step1 rgb 0"), SYSTEM_OBJECTIVES[distill.objective]
     maps = distill.objective in ("focal", "mars")
 
     def teach(batch: Batch) -> StreamOutput | list[StreamOutput]:
@@ -171,13 +164,13 @@ def distill_stream(
 
     return fit(
         run, lab, train,
-        title=f"{modality} learns {' + '.join(sees)} ({distill.objective})",
+        title=f"rgb learns {' + '.join(sees)} ({distill.objective})",
         network=student,
         trained={"stream": student},
-        sees=tuple(dict.fromkeys((modality, *sees))),
-        forward=lambda batch, _: student(batch[modality]),
+        sees=tuple(dict.fromkeys(("rgb", *sees))),
+        forward=lambda batch, _: student(batch["rgb"]),
         loss=lambda output, taught, labels: objective(output, taught, labels, distill),
-        read=lambda batch: {"stream": student(batch[modality]).logits},
+        read=lambda batch: {"stream": student(batch["rgb"]).logits},
         teach=teach,
         teachers=frozen,
     )  # fmt: skip
@@ -202,29 +195,25 @@ def teacher_weights(lab: Lab, teachers: Sequence[Run], distill: DistillConfig) -
 
     if distill.weighting != "dataset":
         return torch.full((len(teachers),), 1 / len(teachers))
-    logits, labels = _predictions(lab, teachers, "validation", "stream")
+    logits, labels = _predictions(lab, teachers, "validation")
     temperature = distill.weighting_temperature
     return ensemble_weights(logits, labels, weighting="dataset", temperature=temperature)[:, 0]
 
 
-def fuse_predictions(lab: Lab, teachers: Sequence[Run], *, weighting: str = "uniform") -> Run:
-    """The teachers themselves as one classifier: the weighted mean of their logits, from kept predictions.
+def fuse_predictions(lab: Lab, teachers: Sequence[Run]) -> Run:
+    """The teachers themselves as one classifier: the mean of their logits, from kept predictions.
 
     It needs every teacher's modality at test. Nothing is trained. Reading: "fused".
     """
-    distill = DistillConfig(weighting=weighting)
     modalities = {f"teacher {n}": modality_of(run, "stream") for n, run in enumerate(teachers)}
-    run = lab.run("ensemble", {"modalities": modalities, "weighting": weighting}, tuple(teachers))
+    run = lab.run("ensemble", {"modalities": modalities, "weighting": "uniform"}, tuple(teachers))
     if not lab.needs(run):
         return run
-    import torch
-
-    weights = teacher_weights(lab, teachers, distill)
-
-    def fused(part: str) -> Tensor:
-        return torch.einsum("m,mbk->bk", weights, _predictions(lab, teachers, part, "stream")[0])
-
-    return _keep(run, lab, {part: {"fused": fused(part)} for part in ("validation", "test")})
+    with making(run) as missing:
+        if missing:
+            _keep(run, lab, {part: {"fused": _predictions(lab, teachers, part)[0].mean(dim=0)}
+                             for part in ("validation", "test")})  # fmt: skip
+    return run
 
 
 def read_target_alone(lab: Lab, two_stream: Run) -> Run:
@@ -239,7 +228,7 @@ def read_target_alone(lab: Lab, two_stream: Run) -> Run:
     if not lab.needs(run):
         return run
     stream = load_stream(two_stream, "target")
-    return _answer(run, lab, stream, modality, lambda batch: {"alone": stream(batch[modality]).logits})
+    return answer(run, lab, stream, modality, lambda batch: {"alone": stream(batch[modality]).logits})
 
 
 def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
@@ -267,7 +256,7 @@ def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
         return {"own_signals": own(clip, clip).target_logits, "other_signals": fed(clip, clip).target_logits,
                 "renewed": renewed(clip).logits}  # fmt: skip
 
-    return _answer(run, lab, ModuleDict({"own": own, "fed": fed, "renewed": renewed}), modality, read)
+    return answer(run, lab, ModuleDict({"own": own, "fed": fed, "renewed": renewed}), modality, read)
 
 
 def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
@@ -287,43 +276,46 @@ def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
     stream.eval()
 
 
-def _answer(run: Run, lab: Lab, network: Module, modality: str, read: Callable[[Batch], dict[str, Tensor]]) -> Run:
+def answer(run: Run, lab: Lab, network: Module, modality: str, read: Callable[[Batch], dict[str, Tensor]], *,
+           parts: Sequence[str] = ("validation", "test"), bn_at_test: str = "running") -> Run:  # fmt: skip
     """A run for which nothing is trained: what a network that is there answers to clips of one modality."""
     import torch
 
     from ..fit import evaluate
     from ..processes import meet
 
-    state = meet()
-    share = (state.process_index, state.num_processes)
-    network.to(state.device, memory_format=torch.channels_last)
-    logits = {}
-    for part in ("validation", "test"):
-        batches = Batches(lab, getattr(lab.split, part), (modality,), device=state.device, share=share)
-        logits[part] = {name: torch.from_numpy(rows) for name, rows in evaluate(network, read, batches).items()}
-    return _keep(run, lab, logits)
-
-
-def _keep(run: Run, lab: Lab, logits: dict[str, dict[str, Tensor]]) -> Run:
-    """A run for which nothing was trained: its logits (clips, classes) by part and reading, and their accuracy."""
-    from ..fit import summary
-    from ..processes import meet
-
-    outputs, ids = {}, {part: list(getattr(lab.split, part)) for part in logits}
-    for part, readings in logits.items():
-        labels = lab.clips.labels[lab.clips.rows(ids[part])]
-        for reading, values in readings.items():
-            outputs.setdefault(reading, {})[part] = summary(values.numpy().argmax(axis=1) == labels)
     with making(run) as missing:
-        if missing and meet().is_main_process:
-            kept = {f"{part}/{reading}": values for part, found in logits.items() for reading, values in found.items()}
-            run.save_tensors(PREDICTIONS, kept, ids)
-            run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs))})
-            run.set_state("done")
+        if missing:
+            state, logits = meet(), {}
+            share = (state.process_index, state.num_processes)
+            network.to(state.device, memory_format=torch.channels_last)
+            for part in parts:
+                batches = Batches(lab, getattr(lab.split, part), (modality,), device=state.device, share=share)
+                found = evaluate(network, read, batches, bn_at_test)
+                logits[part] = {name: torch.from_numpy(rows) for name, rows in found.items()}
+            _keep(run, lab, logits)
     return run
 
 
-def _predictions(lab: Lab, runs: Sequence[Run], part: str, reading: str) -> tuple[Tensor, Tensor]:
+def _keep(run: Run, lab: Lab, logits: dict[str, dict[str, Tensor]]) -> None:
+    """Write logits (clips, classes) by part and reading into a run, and their accuracy."""
+    from ..fit import check_finite, summary
+    from ..processes import meet
+
+    outputs, kept, ids = {}, {}, {part: list(getattr(lab.split, part)) for part in logits}
+    for part, readings in logits.items():
+        check_finite(readings, "logits", [])
+        labels = lab.clips.labels[lab.clips.rows(ids[part])]
+        for reading, values in readings.items():
+            outputs.setdefault(reading, {})[part] = summary(values.numpy().argmax(axis=1) == labels)
+            kept[f"{part}/{reading}"] = values
+    if meet().is_main_process:
+        run.save_tensors(PREDICTIONS, kept, ids)
+        run.save_json(RESULT, {"outputs": outputs, "primary": next(iter(outputs))})
+        run.set_state("done")
+
+
+def _predictions(lab: Lab, runs: Sequence[Run], part: str) -> tuple[Tensor, Tensor]:
     """Kept logits (runs, clips, classes) and the clips' labels (clips,)."""
     import torch
 
@@ -333,5 +325,5 @@ def _predictions(lab: Lab, runs: Sequence[Run], part: str, reading: str) -> tupl
         if about[part] != ids:
             fix = "train these runs on one split"
             raise LabError.mismatch(run.path / PREDICTIONS, f"the {part} clips of {lab.split.name}", "others", fix)
-    logits = torch.stack([tensors[f"{part}/{reading}"] for tensors, _ in kept])
+    logits = torch.stack([tensors[f"{part}/stream"] for tensors, _ in kept])
     return logits, torch.from_numpy(lab.clips.labels[lab.clips.rows(ids)])

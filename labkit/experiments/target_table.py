@@ -251,7 +251,7 @@ IN_NOTEBOOKS = (
 
 
 # Tables and figures made of several targets (`labkit.figures.paper`), named here for those who need not draw.
-FIGURE_NAMES = ("table1", "fig3", "fig4", "claims", "gaps", "discrepancies", "differences", "cues", "overview")
+FIGURE_NAMES = ("table1", "fig3", "fig4", "claims", "gaps", "discrepancies", "cues", "overview")
 
 
 def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[Target]:

@@ -8,7 +8,7 @@ the same dictionary with many workers.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -274,18 +274,3 @@ def get_training(name: str) -> Training:
     if name not in TRAININGS:
         raise LabError.mismatch(None, f"a training among {', '.join(TRAININGS)}", repr(name), "use one of them")
     return TRAININGS[name]
-
-
-def with_parents(names: Iterable[str]) -> list[str]:
-    """Trainings and all they start from, parents first, each once."""
-    ordered: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        if name not in ordered:
-            for parent in get_training(name).parents:
-                visit(parent)
-            ordered[name] = None
-
-    for name in names:
-        visit(name)
-    return list(ordered)

@@ -146,16 +146,10 @@ def soft_label_bars(probabilities: Mapping[str, Sequence[float]], names: Sequenc
 
 
 @styled
-def line_chart(
-    table: pd.DataFrame, ylabel: str, *, log: bool = False, looks: Mapping[str, tuple[str, str]] | None = None
-) -> Figure:
-    """Every column of `table` against its index, whose name labels the axis; `log` for both axes.
-
-    `looks` are (role, line style) by column, where columns have roles; without them no role's colour is used.
-    """
+def line_chart(table: pd.DataFrame, ylabel: str, *, log: bool = False) -> Figure:
+    """Every column of `table` against its index, whose name labels the axis; `log` for both axes."""
     figure, axes = new_figure(COLUMN, 2.2)
-    chosen = LOOKS if looks is None else [(ROLES[role], line) for role, line in (looks[name] for name in table)]
-    for name, (color, line) in zip(table, chosen, strict=False):
+    for name, (color, line) in zip(table, LOOKS, strict=False):
         axes.plot(table.index, table[name], line, color=color, label=name)
     axes.set(xlabel=table.index.name, ylabel=ylabel)
     if log:

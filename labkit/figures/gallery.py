@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -32,7 +31,7 @@ __all__ = [
     "Answered", "accuracy_curves", "alignment_overview", "answered_clips", "cka_course", "claims_figure",
     "class_gains", "clip_strip", "comparisons", "confusion", "connected_units", "contact_sheet", "cue_outcomes",
     "effects_figure", "hallucination_curves", "line_chart", "map_sheet", "method_diagram", "noise_curves", "overlay",
-    "pair_grid", "ratio_histogram", "registration_errors", "results", "soft_label_bars", "strips", "training_curves",
+    "ratio_histogram", "registration_errors", "results", "soft_label_bars", "strips", "training_curves",
 ]  # fmt: skip
 
 
@@ -157,26 +156,4 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
            Patch(facecolor=FAINT, label="another action"),
            Line2D([], [], color=INK, marker="|", markersize=4, linewidth=1.0, label="95 % interval"))  # fmt: skip
     figure.legend(handles=key, loc="outside upper center", ncols=4)
-    return figure
-
-
-@styled
-def pair_grid(table: pd.DataFrame) -> Figure:
-    """Which pairs of action and object train, and which are held out for the test, with their clips in numbers.
-
-    `table` as from `cues.pairs_seen`. A pair that does both lies between and has both numbers; an empty cell was
-    never recorded.
-    """
-    clips = table.assign(share=table["test"] / (table["train"] + table["test"]))
-    clips["words"] = [" + ".join(str(n) for n in pair if n) for pair in zip(table["train"], table["test"], strict=True)]
-    grid = clips.pivot(index="action", columns="object", values=["share", "words"]).loc[table["action"].unique()]
-    share = grid["share"].astype(float)
-    figure, axes = new_figure(min(PAGE, 2.4 + 0.75 * share.shape[1]), 0.8 + 0.19 * len(share))
-    colors = [FAINT, PLAIN[1]]
-    seaborn.heatmap(share, annot=grid["words"], fmt="", cmap=LinearSegmentedColormap.from_list("", colors), vmin=0,
-                    vmax=1, cbar=False, linewidths=2, annot_kws={"size": 6}, ax=axes)  # fmt: skip
-    axes.set(xlabel="shape of the object", ylabel="")
-    axes.tick_params(length=0, rotation=0)
-    key = (Patch(facecolor=colors[0], label="clips trained on"), Patch(facecolor=colors[1], label="clips tested on"))
-    figure.legend(handles=key, loc="outside upper center", ncols=2)
     return figure

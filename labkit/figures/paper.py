@@ -16,8 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..analysis.claims import CLAIMS
-from ..analysis.cues import HEADLINES, headlines
-from ..analysis.effects import differences_table, effects_table
+from ..analysis.cues import HEADLINES, outcomes
+from ..analysis.effects import effects_table
 from ..analysis.verdicts import (
     GAPS,
     UPPER,
@@ -30,7 +30,6 @@ from ..analysis.verdicts import (
 )
 from ..clips import colorize_depth
 from ..errors import LabError
-from ..experiments.comparisons import DIFFERS
 from ..experiments.discrepancies import DISCREPANCIES
 from ..experiments.targets import (
     ALL_GROUPS,
@@ -214,7 +213,7 @@ def _overview(lab: Lab) -> Drawing:
 
 
 def _cues(lab: Lab) -> Drawing:
-    table = headlines(lab)
+    table = outcomes(lab, HEADLINES)
     return cue_outcomes(table), table
 
 
@@ -238,8 +237,6 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
                       lambda lab: (None, gaps_table(lab)), tuple(trainings_of((*pair, UPPER)) for pair in GAPS)),
         TableOrFigure("discrepancies", "What points on which the paper's text and code part do to accuracy",
                       _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs)),
-        TableOrFigure("differences", "Every comparison of the lab on the puppets, and the one thing that differs",
-                      lambda lab: (None, differences_table(lab)), tuple(map(trainings_of, DIFFERS))),
         TableOrFigure("cues", "Answers to the puppets by the cue that sets two actions apart", _cues, _each(HEADLINES)),
         TableOrFigure("overview", "Every number of the paper beside ours", _overview, _OURS),
     )

@@ -122,14 +122,6 @@ def picture_bytes(figure: Figure, kind: str, caption: str = "", dpi: float | Non
     return buffer.getvalue()
 
 
-def check_caption(caption: str, *more: str) -> None:
-    """Raises LabError unless the caption says which data its numbers and pictures come from; `more` are their names."""
-    known = (*DATA_SETS, *filter(None, more))
-    if not any(name in caption for name in known):
-        expected = f"a caption that names its data ({', '.join(known)})"
-        raise LabError.mismatch(None, expected, repr(caption), "say in the caption where the numbers come from")
-
-
 def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.DataFrame | None = None, *,
                 caption: str, data_name: str = "") -> list[Path]:  # fmt: skip
     """Write NAME.svg, .pdf and .png, and the plotted numbers as NAME.csv; returns the paths.
@@ -138,7 +130,10 @@ def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.D
     Raises LabError when the caption names no data set (`data_name` is one more that counts), or when a file cannot
     be written.
     """
-    check_caption(caption, data_name)
+    known = (*DATA_SETS, *filter(None, [data_name]))
+    if not any(name in caption for name in known):
+        expected = f"a caption that names its data ({', '.join(known)})"
+        raise LabError.mismatch(None, expected, repr(caption), "say in the caption where the numbers come from")
     paths = [Path(folder, f"{name}.{kind}") for kind in ("svg", "pdf", "png")]
     for path in paths:
         write_bytes(path, picture_bytes(figure, path.suffix[1:], caption))

@@ -23,6 +23,7 @@ from ..figures.style import figures_folder, in_seeds, records_folder, save_figur
 from ..lab import Lab
 
 SIDES, MOVING_BYTES = (96, 72, 54, 40), 150_000  # of a clip that moves: it takes the first height that is light enough
+HEIGHT, MILLISECONDS = 192, 350  # of that clip on the screen, and of each of its frames
 FEW_COLORS = 4096  # and fewer: lines, letters and their soft edges
 SCREEN = 120  # pixels an inch: letters in a figure are then about as large as those in the text around it
 
@@ -67,12 +68,11 @@ def for_site(png: bytes) -> bytes:
     return small.getvalue()
 
 
-def moving(lab: Lab, clip: str, *, height: int = 192, seconds: float = 0.35) -> Image:
+def moving(lab: Lab, clip: str) -> Image:
     """A clip by its id as a picture that moves: RGB beside depth in the colours a network sees, over and over.
 
-    All stored frames in their order, each for that many seconds, the last one for longer. An animated PNG, which
-    every viewer of notebooks shows; one that does not move pictures shows the first frame. `height` is in pixels.
-    Raises LabError for a clip that there is not.
+    All stored frames in their order, the last one for longer. An animated PNG, which every viewer of notebooks
+    shows; one that does not move pictures shows the first frame. Raises LabError for a clip that there is not.
     """
     row, config = lab.clips.rows([clip]), lab.profile.clips
     depth = colorize_depth(lab.clips.images("depth", row)[0], config.depth_encoding, config.depth_range)
@@ -80,15 +80,15 @@ def moving(lab: Lab, clip: str, *, height: int = 192, seconds: float = 0.35) -> 
     for side in SIDES:
         frames = [Picture.fromarray(np.hstack(pair)) for pair in zip(rgb, depth, strict=True)]
         small = [frame.resize((2 * side, side)) if frame.height > side else frame for frame in frames]
-        data = _animated(small, round(1000 * seconds))
+        data = _animated(small)
         if len(data) <= MOVING_BYTES:
             break
     action = "a clip without a label" if label == UNLABELLED else lab.clips.class_names[label]
     alt = f"{action} ({lab.data_name}, clip {clip}): RGB beside depth, {len(rgb)} frames that repeat"
-    return Image(data, width=2 * height, height=height, metadata={"alt": alt})
+    return Image(data, width=2 * HEIGHT, height=HEIGHT, metadata={"alt": alt})
 
 
-def _animated(frames: Sequence[Picture.Image], milliseconds: int) -> bytes:
+def _animated(frames: Sequence[Picture.Image]) -> bytes:
     """Frames of one size as an animated PNG, in 128 colours that all share: a palette of each would flicker."""
     width, height = frames[0].size
     sheet = Picture.new("RGB", (width, height * len(frames)))
@@ -96,7 +96,7 @@ def _animated(frames: Sequence[Picture.Image], milliseconds: int) -> bytes:
         sheet.paste(frame, (0, place * height))
     sheet = sheet.quantize(128, dither=Picture.Dither.NONE)
     first, *rest = (sheet.crop((0, top, width, top + height)) for top in range(0, sheet.height, height))
-    times, buffer = [milliseconds] * len(rest) + [3 * milliseconds], BytesIO()
+    times, buffer = [MILLISECONDS] * len(rest) + [3 * MILLISECONDS], BytesIO()
     first.save(buffer, "PNG", save_all=True, append_images=rest, duration=times, loop=0)
     return buffer.getvalue()
 
@@ -104,7 +104,7 @@ def _animated(frames: Sequence[Picture.Image], milliseconds: int) -> bytes:
 WHOLE, PROBABLE = ("seeds", "seeds needed"), ("p", "p (Holm)")  # columns of counts, and of four digits
 
 
-def readable(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A table for eyes: rounded, "low" and "high" as one interval, "–" for what is missing.
 
     Rows that are only numbered are led by their first column. Columns may have two levels.
@@ -118,9 +118,9 @@ def readable(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
             continue
         if label == "low" and high in table.columns:
             label, ends = "95 % interval", zip(values, table[high], strict=True)
-            cells = ["–" if pd.isna(low) else f"{low:.{digits}f} to {top:.{digits}f}" for low, top in ends]
+            cells = ["–" if pd.isna(low) else f"{low:.1f} to {top:.1f}" for low, top in ends]
         else:
-            places = 0 if label in WHOLE else 4 if label in PROBABLE else digits
+            places = 0 if label in WHOLE else 4 if label in PROBABLE else 1
             cells = [_printed(value, places) for value in values]
         shown[(*above, label) if above else label] = cells
     frame = pd.DataFrame(shown, index=table.index)

@@ -111,7 +111,7 @@ def loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, hal
     return View(draw, controls, chosen, site)
 
 
-def connection(own: Sequence[np.ndarray], other: Sequence[np.ndarray], block: int = 1, channel: int = 0) -> View:
+def connection(own: Sequence[np.ndarray], other: Sequence[np.ndarray], channel: int = 0) -> View:
     """What reaches the target's branch, and what comes back to either stream, for one channel of one frame.
 
     `own`, `other` hold the unit sums of blocks 1 to 4 before ReLU, each (channels, h, w), of target and source
@@ -133,7 +133,7 @@ def connection(own: Sequence[np.ndarray], other: Sequence[np.ndarray], block: in
     controls = {
         "connection": Choice("connection", ("none", "add", "multiply", "gated"), start="multiply"),
         "strength": Range("strength of the signal", 0.0, 2.0, 0.1, 1.0),
-        "block": Range("block", 1, len(own), start=block),
+        "block": Range("block", 1, len(own)),
         "channel": Range("channel", 0, lambda setting: len(own[setting["block"] - 1]) - 1, start=channel),
     }
     forms, blocks = controls["connection"].options, tuple(range(1, len(own) + 1))
@@ -214,8 +214,7 @@ def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.n
     return View(draw, controls, [{"role": role} for role in roles])
 
 
-def confused(labels: np.ndarray, predicted: np.ndarray, thumbnails: np.ndarray, names: Sequence[str],
-             most: int = 12) -> View:  # fmt: skip
+def confused(labels: np.ndarray, predicted: np.ndarray, thumbnails: np.ndarray, names: Sequence[str]) -> View:
     """A confusion matrix, and the clips behind a cell of it.
 
     `labels`, `predicted` (clips,) are true and predicted classes; `thumbnails` (clips, H, W, 3) uint8 one
@@ -229,7 +228,7 @@ def confused(labels: np.ndarray, predicted: np.ndarray, thumbnails: np.ndarray, 
     def draw(settings: Sequence[Setting]) -> Figure:
         cells = [(names.index(s["true"]), names.index(s["predicted"])) for s in settings]
         clips = [thumbnails[(labels == true) & (predicted == said)] for true, said in cells]
-        return panels.confused_clips(matrix, names, cells, clips, most)
+        return panels.confused_clips(matrix, names, cells, clips)
 
     names = list(names)
     controls = {

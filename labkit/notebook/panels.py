@@ -125,12 +125,12 @@ def map_settings(inputs: Sequence[np.ndarray], maps: Sequence[np.ndarray], label
 
 @styled
 def confused_clips(matrix: np.ndarray, names: Sequence[str], cells: Sequence[tuple[int, int]],
-                   clips: Sequence[np.ndarray], most: int) -> Figure:  # fmt: skip
+                   clips: Sequence[np.ndarray]) -> Figure:  # fmt: skip
     """A confusion matrix (true, predicted) of counts, and behind each of some cells the clips that lie there.
 
-    `clips` are their pictures (some, H, W, 3) uint8, of which at most `most` are shown for a cell.
+    `clips` are their pictures (some, H, W, 3) uint8, of which twelve are shown at most.
     """
-    size, lines = 3.9, -(-min(most, max(1, 12 // len(cells))) // 4)
+    size, lines = 3.9, -(-(12 // len(cells)) // 4)
     down = 0.42 + (PAGE - size - 0.15) / 4 * lines
     tall = max(size + 0.15, 0.1 + down * len(cells))
     bottom = tall - 0.1 - down * len(cells)
@@ -145,7 +145,7 @@ def confused_clips(matrix: np.ndarray, names: Sequence[str], cells: Sequence[tup
         words = f"{names[cell[0]]}, {how}: {matrix[cell]} {'clip' if matrix[cell] == 1 else 'clips'}"
         panel.set_title(textwrap.fill(words, 48), color=color, **SMALL)
         sheet = np.full((4 * lines, *pictures.shape[1:]), 255, np.uint8)
-        shown = pictures[: min(most, len(sheet))]
+        shown = pictures[: len(sheet)]
         sheet[: len(shown)] = shown
         bare(panel).imshow(tile(sheet.reshape(lines, 4, *pictures.shape[1:])))
         panel.set_anchor("NW")
