@@ -43,7 +43,7 @@ def test_they_need_each_seed_of_their_trainings(tmp_path):
     wanted = needs([TABLES_AND_FIGURES["fig4"], TABLES_AND_FIGURES["fig3"]], [lab], seeds=2)
     assert [bench.seed for bench, _ in wanted] == [0, 1]
     assert wanted[0][1] == ["hallucination", "hallucination_unconnected"]
-    assert needs([TABLES_AND_FIGURES["fig3"]], [lab]) == []
+    assert needs([TABLES_AND_FIGURES["fig3"]], [lab]) == [(lab, [])]
 
 
 def test_table1_cites_the_paper_and_shows_ours_beside_its_own_rows(tmp_path):

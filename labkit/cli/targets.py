@@ -143,12 +143,10 @@ def _make(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[L
     """Train what targets, tables and figures rest on; `executor` is what `graph.run_graph` takes beside."""
     from ..experiments import graph, targets
 
-    wanted = [need for one_lab in labs for need in targets.needs(_chosen(names, one_lab), [one_lab], seeds)]
-    if drawn:
-        from ..figures import paper
-
-        wanted += paper.needs(drawn, labs, seeds)
-    return graph.run_graph(wanted, **executor)
+    return graph.run_graph(
+        [need for one_lab in labs for need in targets.needs([*_chosen(names, one_lab), *drawn], [one_lab], seeds)],
+        **executor,
+    )
 
 
 def _is_good(report: Report) -> bool:

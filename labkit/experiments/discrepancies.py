@@ -136,16 +136,15 @@ DISCREPANCIES: tuple[Discrepancy, ...] = (
 )  # fmt: skip
 
 
-def discrepancies_table(profile: Profile | None = None) -> pd.DataFrame:
-    """All points, one row each; with a profile, also what it has and what the variant of a point would try."""
+def discrepancies_table(profile: Profile) -> pd.DataFrame:
+    """All points, one row each, with what the profile has and what the variant of a point would try."""
     rows = []
     for point in DISCREPANCIES:
-        row = {"number": point.number, "point": point.point, "text": point.text, "code": point.code, "ours": point.ours,
-               "switch": ", ".join(path for path, _ in point.switch) or "structure"}  # fmt: skip
-        if profile is not None:
-            row["profile"] = _values(profile, [path for path, _ in point.tried or point.switch])
-            row["tried"] = _values(point.otherwise(profile), [path for path, _ in point.tried])
-        rows.append(row)
+        paths, tried = [path for path, _ in point.switch], [path for path, _ in point.tried]
+        rows.append({"number": point.number, "point": point.point, "text": point.text, "code": point.code,
+                     "ours": point.ours, "switch": ", ".join(paths) or "structure",
+                     "profile": _values(profile, tried or paths),
+                     "tried": _values(point.otherwise(profile), tried)})  # fmt: skip
     return pd.DataFrame(rows)
 
 

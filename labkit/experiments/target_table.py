@@ -51,6 +51,11 @@ class Target:
         bracket = f"row {self.row}" if self.row else kind
         return f"{self.title} ({bracket})" if bracket else self.title
 
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """What it is made of, as of a table or figure."""
+        return (self.training,)
+
     def left_out(self, protocol: str) -> bool:
         """Whether the paper has this row for cross-subject and not for cross-view, when that is asked for."""
         return protocol == "cross-view" and self.paper.keys() == {"cross-subject"}

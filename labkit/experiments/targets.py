@@ -54,9 +54,9 @@ def reproduce(names: Sequence[str], lab: Lab, seeds: int = 1, **executor: Any) -
     return results_table(lab, seeds, chosen)
 
 
-def needs(targets: Iterable[Target], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
-    """What `graph.run_graph` is to make: each lab at each seed, with the trainings that these targets read."""
-    trainings = list(dict.fromkeys(target.training for target in targets))
+def needs(chosen: Iterable[Any], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
+    """What `graph.run_graph` is to make for targets, tables and figures: each lab at each seed, with trainings."""
+    trainings = list(dict.fromkeys(name for one in chosen for name in one.trainings))
     return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)]
 
 
@@ -183,7 +183,7 @@ def paired_answers(lab: Lab, *names: str) -> tuple[list[int], list[np.ndarray]]:
     return have, [answers_of_seeds(lab, name, have) for name in names]
 
 
-def comparison_table(lab: Lab, pairs=COMPARISONS, *, where: np.ndarray | None = None) -> pd.DataFrame:
+def comparison_table(lab: Lab, pairs: Iterable[tuple[str, str]], *, where: np.ndarray | None = None) -> pd.DataFrame:
     """Paired differences in points over the test clips of all seeds that both have, 95 % intervals, p, what differs.
 
     From two seeds on the interval covers other people and other seeds. With one seed it covers other people and

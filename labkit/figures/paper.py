@@ -243,12 +243,6 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
 }  # fmt: skip
 
 
-def needs(chosen: Iterable[TableOrFigure], labs: Iterable[Lab], seeds: int = 1) -> list[tuple[Lab, list[str]]]:
-    """What `graph.run_graph` is to make for them: each lab at each seed, with trainings."""
-    trainings = list(dict.fromkeys(name for one in chosen for name in one.trainings))
-    return [(lab.with_seed(seed), trainings) for lab in labs for seed in range(seeds)] if trainings else []
-
-
 def caption_of(one: TableOrFigure, lab: Lab) -> str:
     """What stands under it: what it shows, whose data, and how many seeds, where it rests on trainings."""
     counts = [len(complete_seeds(lab, trainings)) for trainings in one.sides]

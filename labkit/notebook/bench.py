@@ -105,6 +105,17 @@ class Bench:
         one.epochs = _epochs(run.load_json("history.json")["epochs"])
         return one
 
+    def keep(self, setting: Setting, watch: Callable[[str, Try], None]) -> str:
+        """Make one try, or load it, and keep it among the tries; in words, what came of it."""
+        try:
+            done = self.attempt(watch, **setting)
+        except _Stopped:
+            return "stopped"
+        except LabError as error:
+            return str(error)
+        self.tries = [*(one for one in self.tries if one.label != done.label), done]
+        return f"{done.label}: {done.epochs[-1]['accuracy']:.0f} % of the validation clips"
+
     def table(self, running: Try | None = None) -> pd.DataFrame:
         """All tries so far, a row an epoch, and last the one that is running."""
         shown = [*self.tries, running] if running else self.tries
@@ -156,13 +167,7 @@ class Bench:
 
         def make(setting: Setting) -> None:
             try:
-                done = self.attempt(watch, **setting)
-                self.tries = [*(one for one in self.tries if one.label != done.label), done]
-                told.value = f"{done.label}: {done.epochs[-1]['accuracy']:.0f} % of the validation clips"
-            except _Stopped:
-                told.value = "stopped"
-            except LabError as error:
-                told.value = str(error)
+                told.value = self.keep(setting, watch)
             finally:
                 draw()
                 train.disabled, stop.disabled = False, True

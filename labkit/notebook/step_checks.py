@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -132,64 +133,46 @@ def check_soft_targets() -> Iterator[Case]:
 # -- 08 Step 3: hallucination ----------------------------------------------------------------------
 
 
+_CLIPS = torch.linspace(-1, 2, 24).reshape(4, 3, 2, 1)
+
+
+def _network(seed: int = 8) -> nn.Module:
+    torch.manual_seed(seed)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    layers[1].running_mean.fill_(0.2)
+    return layers
+
+
+def _moved(frozen: Any, parts: str) -> str:
+    """Whether a training step of a pair that holds a network changes its "parameters" or its "buffers"."""
+    if not isinstance(frozen, nn.Module):
+        return "no network"
+    if frozen(_CLIPS).shape != (4, 2):
+        return "another network"
+    pair = nn.ModuleDict({"teacher": frozen, "student": _network(9)}).train()
+    (pair["student"](_CLIPS) - pair["teacher"](_CLIPS)).square().sum().backward()
+    torch.optim.SGD(pair.parameters(), lr=0.1).step()
+    now, then = (dict(getattr(one, f"named_{parts}")()) for one in (frozen, _network()))
+    kept = [torch.equal(value, now[name]) for name, value in then.items() if "tracked" not in name]
+    return "unchanged" if all(kept) else "changed"
+
+
 @exercise("8.1")
 def check_freeze() -> Iterator[Case]:
     """Exercise 8.1: a network that no step and no batch changes, whatever the mode of what holds it."""
-    clips = torch.linspace(-1, 2, 24).reshape(4, 3, 2, 1)
-
-    def network(seed: int = 8) -> nn.Module:
-        torch.manual_seed(seed)
-        layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
-        layers[1].running_mean.fill_(0.2)
-        return layers
-
-    def trained(frozen: nn.Module) -> nn.ModuleDict:
-        """After a training step of a pair that holds it."""
-        pair = nn.ModuleDict({"teacher": frozen, "student": network(9)})
-        pair.train()
-        gap = pair["student"](clips) - pair["teacher"](clips)
-        gap.square().sum().backward()
-        torch.optim.SGD(pair.parameters(), lr=0.1).step()
-        return pair
-
-    def moved(parts: str) -> Callable[[Any], str]:
-        def read(frozen: Any) -> str:
-            if not isinstance(frozen, nn.Module):
-                return "no network"
-            if frozen(clips).shape != (4, 2):
-                return "another network"
-            now, then = (dict(getattr(one, parts)()) for one in (trained(frozen)["teacher"], network()))
-            kept = [torch.equal(value, now[name]) for name, value in then.items() if "tracked" not in name]
-            return "unchanged" if all(kept) else "changed"
-
-        return read
-
-    def answers(frozen: Any) -> np.ndarray:
-        pair = nn.ModuleDict({"teacher": frozen}).train()
-        with torch.no_grad():
-            return pair["teacher"](clips[:1]).numpy()
-
-    yield Case(
-        "what is returned after a step of the pair",
-        (network(),),
-        "unchanged",
-        "return the network; its parameters want no gradient any more",
-        read=moved("named_parameters"),
-    )
-    yield Case(
-        "the running statistics after `pair.train()`",
-        (network(),),
-        "unchanged",
-        "train() of a parent reaches every part: the frozen network has to stay in evaluation mode",
-        read=moved("named_buffers"),
-    )
-    right = network().eval()(clips[:1]).detach().numpy()
+    for parts, words, hint in (
+        ("parameters", "what is returned after a step of the pair",
+         "return the network; its parameters want no gradient any more"),
+        ("buffers", "the running statistics after `pair.train()`",
+         "train() of a parent reaches every part: the frozen network has to stay in evaluation mode"),
+    ):  # fmt: skip
+        yield Case(words, (_network(),), "unchanged", hint, read=partial(_moved, parts=parts))
     yield Case(
         "the answer to one clip after `pair.train()`",
-        (network(),),
-        right,
+        (_network(),),
+        _network().eval()(_CLIPS[:1]).detach().numpy(),
         "normalise by the running statistics, as in evaluation mode, not by those of the batch",
-        read=answers,
+        read=lambda frozen: nn.ModuleDict({"teacher": frozen}).train()["teacher"](_CLIPS[:1]).detach().numpy(),
     )
 
 

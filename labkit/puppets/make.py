@@ -141,9 +141,9 @@ def _is_complete(root: Path) -> bool:
 def _finish(root: Path, config: PuppetsConfig, names: list[str]) -> None:
     """The table and the manifest, whose `index_sha256` covers the bytes of every clip."""
     records = [read_record(root, name) for name in names]
-    rows = [_row(record) for record in records]
+    rows = [{column: record[column] for column in _COLUMNS} for record in records]
     text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(root / "puppets.csv", text.getvalue())
@@ -151,15 +151,6 @@ def _finish(root: Path, config: PuppetsConfig, names: list[str]) -> None:
     index = {record["name"]: record["sha256"] for record in records}
     manifest = {"version": PUPPETS_VERSION, "config": asdict(config), "complete": True, "clips": len(names)}
     write_json(root / "puppets.json", manifest | {"index_sha256": sha256_json(index)})
-
-
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    """One line of the table: what was done, and the true geometry of both cameras."""
-    geometry = record["geometry"]
-    row = {column: record[column] for column in _COLUMNS} | geometry["viewpoint"]
-    for name in ("depth", "color"):
-        row |= {f"{name}_{key}": value for key, value in geometry[name].items() if key != "offset"}
-    return row | {"baseline": geometry["baseline"]}
 
 
 def read_record(root: str | PathLike, name: str) -> dict[str, Any]:
