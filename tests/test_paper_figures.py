@@ -18,7 +18,7 @@ from labkit.errors import LabError
 from labkit.experiments import targets
 from labkit.experiments.trainings import TRAININGS, make
 from labkit.figures import paper, style
-from labkit.figures.paper import TABLES_AND_FIGURES, needs, save, table1
+from labkit.figures.paper import TABLES_AND_FIGURES, save, table1
 from labkit.figures.results import claims_figure, effects_figure
 from labkit.notebook.display import readable
 
@@ -40,10 +40,10 @@ def test_they_are_known_by_the_names_that_messages_give():
 
 def test_they_need_each_seed_of_their_trainings(tmp_path):
     lab = tiny_lab(tmp_path)
-    wanted = needs([TABLES_AND_FIGURES["fig4"], TABLES_AND_FIGURES["fig3"]], [lab], seeds=2)
+    wanted = targets.needs([TABLES_AND_FIGURES["fig4"], TABLES_AND_FIGURES["fig3"]], [lab], seeds=2)
     assert [bench.seed for bench, _ in wanted] == [0, 1]
     assert wanted[0][1] == ["hallucination", "hallucination_unconnected"]
-    assert needs([TABLES_AND_FIGURES["fig3"]], [lab]) == [(lab, [])]
+    assert targets.needs([TABLES_AND_FIGURES["fig3"]], [lab]) == [(lab, [])]
 
 
 def test_table1_cites_the_paper_and_shows_ours_beside_its_own_rows(tmp_path):
