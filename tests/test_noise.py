@@ -180,10 +180,10 @@ def test_holes_in_an_empty_frame_change_nothing():
 
 def test_quantised_depth_is_a_multiple_no_farther_than_half_a_step():
     depth = person()
-    coarse = quantise(depth, 100)
+    coarse = quantise(depth, 100, rng())
     assert set(np.unique(coarse % 100)) == {0} and (coarse[depth == 0] == 0).all()
     assert np.abs(coarse[depth > 0].astype(int) - depth[depth > 0]).max() <= 50
-    assert quantise(np.array([[[3, 65535]]], np.uint16), 50).tolist() == [[[50, 65535]]]  # stays a reading
+    assert quantise(np.array([[[3, 65535]]], np.uint16), 50, rng()).tolist() == [[[50, 65535]]]  # stays a reading
 
 
 def test_a_dropped_frame_shows_the_last_one_that_came():
