@@ -114,7 +114,6 @@ def estimate_ratio(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarr
 def fit_alignment(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio") -> Alignment:
     """The alignment of one clip from its joints, arguments as in `pair_ratios` (supplement, section 2).
 
-    The offset is the median over joints of depth - color / ratio; the paper does not say which.
     "ratio": the paper's, one scale for both axes. "affine": one scale per axis, by robust least
     squares. (A full 2x3 map would fit the cameras' slight roll too, 0.1 px in the median on two NTU
     clips, but a rolled frame cannot be cropped to a rectangle.)
@@ -128,7 +127,15 @@ def fit_alignment(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarra
     if min(len(rx), len(ry)) < MIN_PAIRS or min(np.median(rx), np.median(ry)) <= 0:
         expected = f"at least {MIN_PAIRS} pairs of tracked joints per axis, all in the same order"
         raise LabError.mismatch(None, expected, f"{len(rx)} and {len(ry)}", _FIX)
-    ratio = float((np.median(rx) + np.median(ry)) / 2)
+    return align_points(depth_xy, color_xy, tracked, method)
+
+
+def align_points(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray, method: str = "ratio") -> Alignment:
+    """As `fit_alignment`, from as few points as there are.
+
+    The offset is the median over joints of depth - color / ratio; the paper does not say which.
+    """
+    ratio = estimate_ratio(depth_xy, color_xy, tracked)
     valid = _usable(depth_xy, color_xy, tracked)
     depth, color = np.asarray(depth_xy, float)[valid], np.asarray(color_xy, float)[valid]  # (joints, 2)
     scale = np.full(2, ratio)

@@ -16,6 +16,7 @@ from labkit.alignment import (
     KINECT_DEPTH,
     Alignment,
     align_pair,
+    align_points,
     estimate_ratio,
     fit_alignment,
     kinect_alignment,
@@ -49,7 +50,7 @@ def test_three_joints_by_hand():
     np.testing.assert_allclose(rx, [2.9, 2.89375, 2.883333], atol=1e-6)
     np.testing.assert_allclose(ry, [2.86, 2.85, 2.866667], atol=1e-6)
     assert estimate_ratio(DEPTH, COLOR, TRACKED) == pytest.approx(2.876875, abs=1e-9)
-    alignment = fit_alignment(*(np.repeat(of_one_frame, 4, axis=0) for of_one_frame in (DEPTH, COLOR, TRACKED)))
+    alignment = align_points(DEPTH, COLOR, TRACKED)
     assert alignment.ratio == pytest.approx(2.876875, abs=1e-9)
     apart = DEPTH[0] - replace(alignment, offset=(0.0, 0.0)).to_depth(COLOR[0])  # each joint's offset
     by_hand = [(-73.799696, -54.279818), (-74.603519, -53.693244), (-74.738214, -53.906148)]
