@@ -87,6 +87,12 @@ def test_run_all_and_every_slider_moves_its_picture(number, page, url, folder):
 def test_a_reader_guesses_and_trains_on_the_bench(page, url, folder):
     path = copy_notebook(find_notebook("05"), folder, outputs=False)
     browser.run_all(page, url, path.name)
+    matrix = page.locator(".jp-Notebook .jp-OutputArea-output:has(button[title*=' taken for '])").first
+    matrix.scroll_into_view_if_needed()
+    before = browser.picture(matrix)
+    matrix.locator("button[title$=': 0']").first.click()
+    assert browser.changed(matrix, before), "a click on the matrix leaves the clips as they were"
+    matrix.screenshot(path=ARTEFACTS / "05-matrix.png")
     guess = page.locator(".labkit-guess").first
     guess.scroll_into_view_if_needed()
     browser.move(browser.sliders(guess)[0])

@@ -24,7 +24,7 @@ from ..experiments.noise import CORRUPTIONS, Corruption, corrupt
 from ..experiments.statistics import confusion
 from ..figures.pictures import Answered, answered_clips
 from . import panels
-from .widgets import Choice, Range, Setting, View
+from .widgets import Cell, Choice, Range, Setting, View
 
 
 def alignment(color: np.ndarray, depth: np.ndarray, skeleton: Skeleton, frame: int, fitted: Alignment) -> View:
@@ -215,7 +215,7 @@ def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.n
 
 
 def confused(labels: np.ndarray, predicted: np.ndarray, thumbnails: np.ndarray, names: Sequence[str]) -> View:
-    """A confusion matrix, and the clips behind a cell of it.
+    """A confusion matrix to click, and the clips behind a cell of it.
 
     `labels`, `predicted` (clips,) are true and predicted classes; `thumbnails` (clips, H, W, 3) uint8 one
     picture a clip, say its middle frame. The twin shows the largest confusions.
@@ -226,13 +226,11 @@ def confused(labels: np.ndarray, predicted: np.ndarray, thumbnails: np.ndarray, 
     worst = [tuple(map(int, np.unravel_index(cell, matrix.shape))) for cell in order]
 
     def draw(settings: Sequence[Setting]) -> Figure:
-        cells = [(names.index(s["true"]), names.index(s["predicted"])) for s in settings]
+        cells = [tuple(map(names.index, setting["cell"])) for setting in settings]
         clips = [thumbnails[(labels == true) & (predicted == said)] for true, said in cells]
         return panels.confused_clips(matrix, names, cells, clips)
 
     names = list(names)
-    controls = {
-        "true": Choice("true class", names, start=names[worst[0][0]]),
-        "predicted": Choice("predicted class", names, start=names[worst[0][1]]),
-    }
-    return View(draw, controls, [{"true": names[true], "predicted": names[said]} for true, said in worst])
+    largest = [(names[true], names[said]) for true, said in worst]
+    controls = {"cell": Cell("true class taken for", names, matrix, start=largest[0])}
+    return View(draw, controls, [{"cell": cell} for cell in largest])

@@ -128,19 +128,23 @@ def confused_clips(matrix: np.ndarray, names: Sequence[str], cells: Sequence[tup
                    clips: Sequence[np.ndarray]) -> Figure:  # fmt: skip
     """A confusion matrix (true, predicted) of counts, and behind each of some cells the clips that lie there.
 
-    `clips` are their pictures (some, H, W, 3) uint8, of which twelve are shown at most.
+    `clips` are their pictures (some, H, W, 3) uint8, of which twelve are shown at most. One cell alone comes without
+    the matrix, in which it was clicked.
     """
-    size, lines = 3.9, -(-(12 // len(cells)) // 4)
-    down = 0.42 + (PAGE - size - 0.15) / 4 * lines
+    size, width = (3.9, PAGE) if len(cells) > 1 else (0.0, 3.4)
+    lines = -(-(12 // len(cells)) // 4)
+    down = 0.42 + (width - size - 0.15) / 4 * lines
     tall = max(size + 0.15, 0.1 + down * len(cells))
     bottom = tall - 0.1 - down * len(cells)
-    figure, axes = fixed_figure(PAGE, tall, len(cells), left=size + 0.1, top=0.42, bottom=bottom, down=0.42)
-    side = size - MARGIN - 0.2
-    grid = figure.add_axes(((MARGIN + 0.15) / PAGE, 1 - (0.1 + side) / tall, side / PAGE, side / tall))
-    draw_confusion(grid, matrix, shortened(names), numbers=len(names) <= 20)
+    figure, axes = fixed_figure(width, tall, len(cells), left=size + 0.1, top=0.42, bottom=bottom, down=0.42)
+    if size:
+        side = size - MARGIN - 0.2
+        grid = figure.add_axes(((MARGIN + 0.15) / width, 1 - (0.1 + side) / tall, side / width, side / tall))
+        draw_confusion(grid, matrix, shortened(names), numbers=len(names) <= 20)
     for number, (panel, cell, pictures) in enumerate(zip(axes[:, 0], cells, clips, strict=True)):
         color = MARKED[number % len(MARKED)]
-        grid.add_patch(Rectangle(cell[::-1], 1, 1, fill=False, color=color, linewidth=2))
+        if size:
+            grid.add_patch(Rectangle(cell[::-1], 1, 1, fill=False, color=color, linewidth=2))
         how = "recognised" if cell[0] == cell[1] else f"taken for {names[cell[1]]}"
         words = f"{names[cell[0]]}, {how}: {matrix[cell]} {'clip' if matrix[cell] == 1 else 'clips'}"
         panel.set_title(textwrap.fill(words, 48), color=color, **SMALL)

@@ -12,14 +12,30 @@ import gc
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ipywidgets import FloatSlider, HBox, Image, IntSlider, Layout, Play, SelectionSlider, VBox, jslink
+from ipywidgets import (
+    HTML,
+    Button,
+    FloatSlider,
+    GridBox,
+    HBox,
+    Image,
+    IntSlider,
+    Layout,
+    Play,
+    SelectionSlider,
+    VBox,
+    jslink,
+)
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image as Picture
+from traitlets import Enum
 
 from ..errors import LabError
 from ..experiments.committed import publishing
@@ -100,7 +116,55 @@ class Choice:
         return SelectionSlider(options=options, value=self.first(), description=self.label, **_LOOK)
 
 
-def whole_setting(controls: Mapping[str, Range | Choice], changes: Setting) -> Setting:
+@dataclass(frozen=True)
+class Cell:
+    """A table of counts (rows, columns) to click; a value is (name of the row, name of the column)."""
+
+    label: str
+    names: Sequence[str]
+    table: np.ndarray
+    start: tuple[str, str]
+
+    def first(self) -> tuple[str, str]:
+        return self.start
+
+    def checked(self, name: str, value: Any, setting: Setting) -> tuple[str, str]:
+        """`value`, or LabError for one that is no cell."""
+        if value not in list(product(self.names, repeat=2)):
+            known = ", ".join(map(str, self.names))
+            raise LabError.mismatch(None, f"{name}: a row and a column among {known}", repr(value), "choose a cell")
+        return value
+
+    def named(self, value: tuple[str, str]) -> str:
+        return " taken for ".join(value)
+
+    def widget(self, setting: Setting) -> Table:
+        return Table(self)
+
+
+class Table(GridBox):
+    """The buttons of a `Cell`, darker where more lies in them; `value` is the cell that was clicked last."""
+
+    def __init__(self, cell: Cell):
+        upright = '<div style="writing-mode: vertical-rl; rotate: 180deg; line-height: 1.6em">{}</div>'
+        heads = [HTML(), *(HTML(upright.format(name)) for name in shortened(cell.names))]
+        rows = [[HTML(name), *(self._button(cell, row, column) for column in range(len(cell.names)))]
+                for row, name in enumerate(shortened(cell.names))]  # fmt: skip
+        columns = f"max-content repeat({len(cell.names)}, 2.1em)"
+        super().__init__([*heads, *chain(*rows)], layout=Layout(grid_template_columns=columns, grid_gap="1px"))
+        self.add_traits(value=Enum(list(product(cell.names, repeat=2)), cell.first()))
+
+    def _button(self, cell: Cell, row: int, column: int) -> Button:
+        count, value = int(cell.table[row, column]), (cell.names[row], cell.names[column])
+        share = count / max(int(cell.table[row].sum()), 1)
+        style = {"button_color": to_hex(colormaps["Blues"](share)), "text_color": "white" if share > 0.5 else "black"}
+        button = Button(description=str(count or ""), tooltip=f"{cell.named(value)}: {count}", style=style,
+                        layout=Layout(width="2em", height="2em", padding="0", margin="0"))  # fmt: skip
+        button.on_click(lambda _: setattr(self, "value", value))
+        return button
+
+
+def whole_setting(controls: Mapping[str, Range | Choice | Cell], changes: Setting) -> Setting:
     """These changes, and every other control where it starts.
 
     Raises LabError for a control there is not, or a value that it cannot take.
@@ -122,7 +186,7 @@ class View:
     it takes on the site, and `words` say what the picture of a setting shows.
     """
 
-    def __init__(self, draw: Callable[[Sequence[Setting]], Figure], controls: Mapping[str, Range | Choice],
+    def __init__(self, draw: Callable[[Sequence[Setting]], Figure], controls: Mapping[str, Range | Choice | Cell],
                  chosen: Sequence[Setting], site: Mapping[str, Sequence[Any]] | None = None,
                  words: Callable[[Setting], str] | None = None):  # fmt: skip
         self.draw, self.controls, self.chosen, self.site = draw, dict(controls), list(chosen), dict(site or {})
