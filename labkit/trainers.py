@@ -73,10 +73,9 @@ def distill_hallucination(
     """Step 3: a stream that sees the target's modality learns to act as step 2's source (rows 10-14; eq. 7).
 
     It starts as a copy of its teacher (`distill.start`), which is frozen, batch statistics included.
-    With connections the teacher's signals flow into the hallucination while it trains, so two readings
-    are kept apart: "with_depth", an oracle that still receives them, by which the epoch is chosen, and
-    "alone", the honest RGB-only figure. Without connections there is only "alone". The objective "labels"
-    has no teacher: the control trained on labels for as long. `train` stands in for the profile's step 3.
+    With connections the teacher's signals flow into it while it trains, so two readings are kept apart: "with_depth",
+    an oracle that still receives them, by which the epoch is chosen, and "alone", the RGB-only figure. The objective
+    "labels" has no teacher: the control trained on labels for as long. `train` stands in for the profile's step 3.
 
     Ours, not the paper's: `teacher`, another finished run, teaches in step 2's place, without connections;
     `unlabelled` clips, of which only a teacher speaks, train too; and `shuffled`, the control in which each

@@ -28,6 +28,7 @@ from labkit.experiments import graph, targets, trainings
 from labkit.experiments.graph import plan, run_graph
 from labkit.experiments.trainings import TRAININGS, Training, make
 from labkit.files import sha256_file
+from labkit.lab import LAUNCH
 from labkit.runs import PREDICTIONS, WEIGHTS, Run
 from labkit.tools import machine
 
@@ -460,7 +461,8 @@ def test_as_many_at_once_as_the_machine_takes(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert machine.trainings_at_once() == 2, "as memory allows"
     with monkeypatch.context() as together:
-        together.setenv("WORLD_SIZE", "2")
+        for name, value in zip(LAUNCH, ("0", "0", "2", "127.0.0.1", "29500"), strict=True):
+            together.setenv(name, value)
         assert machine.trainings_at_once() == 1, "two processes of one training"
     monkeypatch.setattr(machine, "available_cores", lambda: 1)
     assert machine.trainings_at_once() == 1

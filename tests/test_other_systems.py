@@ -20,7 +20,7 @@ from labkit.cli import main as cli
 from labkit.course import website
 from labkit.errors import LabError
 from labkit.processes import StopSignals
-from labkit.tools import parallel
+from labkit.tools import machine, parallel
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "labkit").rglob("*.py"))
@@ -38,7 +38,7 @@ POSIX_NAMES = re.compile(
     r"|chown|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC|WNOHANG)|signal\.(?:SIG(?:KILL|HUP|ALRM|PIPE|USR1|USR2|CHLD|QUIT|TSTP)|alarm"
     r"|pause|setitimer|pthread_\w+)|select\.(?:e?poll|kqueue)"
 )
-ANSWERED = {"labkit/cli/main.py: select.poll"}  # what happens without it is tested below
+ANSWERED = {"labkit/cli/main.py: select.poll", "labkit/tools/machine.py: os.sched_getaffinity"}  # tested below without
 
 
 def posix_only(source: str) -> Iterator[str]:
@@ -132,6 +132,14 @@ def test_a_warning_of_sphinx_is_told_where_the_console_has_few_letters(tmp_path,
     monkeypatch.setattr(website, "write_sources", write_sources)
     with pytest.raises(LabError, match=r"no warnings from Sphinx, found index.rst:4: .*łódź →"):
         website.build_site(tmp_path, tmp_path / "out")
+
+
+def test_cores_are_counted_where_a_process_cannot_be_kept_to_some(tmp_path, monkeypatch):
+    """macOS and Windows have neither `sched_getaffinity` nor control groups."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "none")
+    assert machine.available_cores() == 6
 
 
 def test_relative_paths_that_are_kept_have_slashes():

@@ -94,7 +94,20 @@ def test_the_first_page_asks_every_question_and_the_pages_follow_in_order(built)
     while following := re.search(r"class=\"next-page\" href=\"([^\"]+)\"", path.read_text(encoding="utf-8")):
         path = (path.parent / following[1]).resolve()
         order.append(path.stem)
-    pages = ("method", "findings", "glossary", "teaching", "data", "targets", "figures", "api", "labkit")
+    pages = (
+        "method",
+        "findings",
+        "reproducibility",
+        "datasheet",
+        "tried",
+        "glossary",
+        "teaching",
+        "data",
+        "targets",
+        "figures",
+        "api",
+        "labkit",
+    )
     own = [*(path.stem for path in NOTEBOOKS), *pages]
     assert order[: len(own)] == own and all(name.startswith("labkit.") for name in order[len(own) :])
 
@@ -195,7 +208,8 @@ def test_no_page_shows_an_error_or_a_loose_mark(built):
 
 EXERCISE = (
     "## Exercises\n\n**7.1** (open, difficulty 1 of 3, 15 minutes) Why?\n\n<details><summary>Hint</summary>\n\nSo.\n\n"
-    "</details>\n\n<details><summary>Solution</summary>\n\n" + "many words " * 500 + "\n\n</details>"
+    "</details>\n\n<details><summary>Solution</summary>\n\n" + "many words " * 500 + "\n\n</details>\n\n"
+    "<details><summary>Rubric</summary>\n\n- A cause is named.\n\n</details>"
 )
 
 

@@ -91,7 +91,7 @@ def _wrapped(sentences: Sequence[str]) -> list[str]:
 def _short(path: Path) -> str:
     """A path as one types it from the working folder."""
     here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return shlex.quote((path.relative_to(here) if path.is_relative_to(here) else path).as_posix())
 
 
 def _program(name: str) -> str:
