@@ -67,6 +67,16 @@ def test_slides_have_every_picture_and_formula_and_no_exercise(source):
     assert "return ..." not in shown and "After this notebook you can" in shown and "<h2><p>Summary</p>" in shown
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_a_guess_is_asked_before_any_picture_that_answers_it(source):
+    pictures, expected = 0, []
+    for cell in source.notebook.cells:
+        expected += [pictures] * (cell.cell_type == "code" and ".ask()" in cell.source)
+        pictures += sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+    before = "\n".join(slides.slides_of(source)).split('class="guess"')[:-1]
+    assert [sum(part.count("<img ") for part in before[: n + 1]) for n in range(len(before))] == expected != []
+
+
 # what leaves its slide, or its place on it
 LEFT = """() => [...document.querySelectorAll('section')].flatMap((slide, number) => {
   const edge = slide.getBoundingClientRect(), body = slide.querySelector('.body').getBoundingClientRect();
@@ -215,4 +225,4 @@ def test_every_question_has_an_answer_folded_below_it():
         asked = re.findall(
             r"^\*\*(\d)\. (?:.+\n)*?.*\*\*\n\n<details><summary>Expected answer</summary>", week, re.MULTILINE
         )
-        assert sorted(asked) == ["1", "2", "3", "4"] and week.count("<details>") == week.count("</details>") == 4
+        assert asked == ["1", "2", "3", "4"] and week.count("<details>") == week.count("</details>") == 4

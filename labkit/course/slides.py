@@ -1,8 +1,8 @@
 """The slides of a week: one page of HTML with all that it shows, made from the notebooks.
 
 What comes on slides is decided here alone, by `slides_of`: of a notebook its question and objectives, every formula
-that stands by itself, every function and class that it defines, every picture with its caption, before a picture the
-guess that it answers, and the summary. Exercises and tables stay in the notebook.
+that stands by itself, every function and class that it defines, every guess where it is asked, every picture with
+its caption, and the summary. Exercises and tables stay in the notebook.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import islice
 from pathlib import Path
 from string import Template
 
@@ -77,10 +78,10 @@ def deck(title: str, sources: Sequence[Source]) -> str:
 
 def slides_of(source: Source) -> Iterator[str]:
     """What comes on slides of a notebook, in its order, each slide as HTML."""
-    heading = ""
+    heading, guesses = "", _guesses(source)
     for cell in source.notebook.cells:
         if cell.cell_type == "code":
-            yield from _of_code(cell, heading)
+            yield from _of_code(cell, heading, guesses)
             continue
         if "## Exercises" in cell.source:
             return
@@ -102,15 +103,23 @@ def _opening(text: str) -> str:
     return _slide(question, to_html(text[text.index("**After this notebook") :]))
 
 
-def _of_code(cell: NotebookNode, heading: str) -> Iterator[str]:
+def _guesses(source: Source) -> Iterator[str]:
+    """The questions of a notebook's guesses, in the order in which they are revealed, and so asked."""
+    for cell in source.notebook.cells:
+        for output in cell.get("outputs", []):
+            if match := _GUESS.fullmatch(output.get("data", {}).get("text/markdown", "")):
+                yield match[1]
+
+
+def _of_code(cell: NotebookNode, heading: str, guesses: Iterator[str]) -> Iterator[str]:
     defined = [node for node in ast.parse(cell.source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     if defined:
         yield _slide(heading, _code("\n\n\n".join(ast.get_source_segment(cell.source, node) for node in defined)))
     shown = [output.data for output in cell.outputs if "data" in output]
     words = [data.get("text/markdown", "") for data in shown]
     pictures = [place for place, data in enumerate(shown) if {*data} & {*PICTURES}]
-    for guess in filter(None, map(_GUESS.fullmatch, words)) if pictures else ():
-        yield _slide(heading, f'<div class="guess">{to_html(guess[1])}</div>')
+    for guess in islice(guesses, cell.source.count(".ask()")):
+        yield _slide(heading, f'<div class="guess">{to_html(guess)}</div>')
     for place in pictures:
         caption = words[place + 1] if place + 1 < len(words) and not _GUESS.fullmatch(words[place + 1]) else ""
         yield _slide(heading, _picture(shown[place], caption))
