@@ -419,6 +419,16 @@ def as_json(capsys, *arguments: str):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("manifest", ["{", '{"config": {}}'])
+def test_doctor_ends_with_its_line_where_a_set_cannot_be_read(tmp_path, capsys, manifest):
+    (tmp_path / "data" / "set" / "nturgb+d_rgb").mkdir(parents=True)
+    (tmp_path / "data" / "set" / "puppets.csv").touch()
+    (tmp_path / "data" / "set" / "puppets.json").write_text(manifest, encoding="utf-8")
+    assert cli.main(["doctor", "--home", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "data/set: cannot be read" in told and told.splitlines()[-1].startswith("ready for the course: ")
+
+
 def test_doctor_as_json(tmp_path, puppets, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "set").symlink_to(puppets)

@@ -168,9 +168,12 @@ def doctor(home: Path | None = None, json: bool = False) -> None:
     lacking = "; ".join(machine.lacking(facts, base))
     ready = f"no, because {lacking}" if lacking else "yes"
     for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
-        index = find_dataset(root).index(root)
-        where = printable(root.relative_to(base))
-        facts["data"].append(f"{where}: {len(index)} clips, {len(index.excluded)} excluded")
+        try:
+            index = find_dataset(root).index(root)
+            told = f"{len(index)} clips, {len(index.excluded)} excluded"
+        except (LabError, KeyError) as error:  # KeyError: puppets of an older labkit
+            told = f"cannot be read: {error}"
+        facts["data"].append(f"{printable(root.relative_to(base))}: {told}")
     for path in sorted(base.glob("runs/speed/speed-*.json")):
         found = files.read_json(path)
         facts["speed"].append(f"{found['key']['shape']}: {found['profile']}")
