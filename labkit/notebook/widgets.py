@@ -147,7 +147,10 @@ class Table(GridBox):
 
     def __init__(self, cell: Cell):
         upright = '<div style="writing-mode: vertical-rl; rotate: 180deg; line-height: 1.6em">{}</div>'
-        heads = [HTML(), *(HTML(upright.format(name)) for name in shortened(cell.names))]
+        heads = [
+            HTML(),
+            *(HTML(upright.format(name), layout=Layout(align_self="flex-end")) for name in shortened(cell.names)),
+        ]
         rows = [[HTML(name), *(self._button(cell, row, column) for column in range(len(cell.names)))]
                 for row, name in enumerate(shortened(cell.names))]  # fmt: skip
         columns = f"max-content repeat({len(cell.names)}, 2.1em)"
@@ -214,7 +217,7 @@ class View:
             self._pictures[key] = picture_bytes(self.draw([setting]), "png", dpi=SCREEN_DPI)
         return self._pictures[key]
 
-    def show(self, lab: Lab, name: str, caption: str) -> VBox | None:
+    def show(self, lab: Lab, name: str, caption: str) -> HBox | VBox | None:
         """The twin, kept as a figure (see `display.show`), then `live`: the whole view in the last line of a cell.
 
         While what is committed is being made, the pictures for the site are, too.
@@ -245,7 +248,7 @@ class View:
                      for (name, control), values in zip(controls.items(), self.site.values(), strict=True)]  # fmt: skip
             write_json(temporary / EXPLORER, {"controls": about, "frames": frames})
 
-    def live(self) -> VBox | None:
+    def live(self) -> HBox | VBox | None:
         """The picture with its controls, for the last line of a cell; None when nobody watches."""
         if not watched():
             return None
@@ -265,7 +268,8 @@ class View:
         gc.collect()  # with torch loaded it takes half a second: better now than under somebody's hand
         for widget in bound.values():
             widget.observe(show, names="value")
-        return VBox([image, *bound.values()], layout=Layout(align_items="flex-start"))
+        beside = any(isinstance(widget, Table) for widget in bound.values())
+        return (HBox if beside else VBox)([image, *bound.values()], layout=Layout(align_items="flex-start"))
 
 
 def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> VBox | None:
