@@ -131,7 +131,7 @@ def confused_clips(matrix: np.ndarray, names: Sequence[str], cells: Sequence[tup
     `clips` are their pictures (some, H, W, 3) uint8, of which twelve are shown at most. One cell alone comes without
     the matrix, in which it was clicked.
     """
-    size, width = (3.9, PAGE) if len(cells) > 1 else (0.0, 3.4)
+    size, width = (3.9, PAGE) if len(cells) > 1 else (0.0, 2.9)
     lines = -(-(12 // len(cells)) // 4)
     down = 0.42 + (width - size - 0.15) / 4 * lines
     tall = max(size + 0.15, 0.1 + down * len(cells))

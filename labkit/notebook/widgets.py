@@ -269,7 +269,10 @@ class View:
         for widget in bound.values():
             widget.observe(show, names="value")
         beside = any(isinstance(widget, Table) for widget in bound.values())
-        return (HBox if beside else VBox)([image, *bound.values()], layout=Layout(align_items="flex-start"))
+        flow = "row wrap" if beside else "column"
+        return (HBox if beside else VBox)(
+            [image, *bound.values()], layout=Layout(align_items="flex-start", flex_flow=flow)
+        )
 
 
 def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> VBox | None:
