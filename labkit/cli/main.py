@@ -171,7 +171,7 @@ def doctor(home: Path | None = None, json: bool = False) -> None:
         try:
             index = find_dataset(root).index(root)
             told = f"{len(index)} clips, {len(index.excluded)} excluded"
-        except (LabError, KeyError) as error:  # KeyError: puppets of an older labkit
+        except LabError as error:
             told = f"cannot be read: {error}"
         facts["data"].append(f"{printable(root.relative_to(base))}: {told}")
     for path in sorted(base.glob("runs/speed/speed-*.json")):

@@ -331,8 +331,13 @@ _PAIRS = {"given": given_split, "random": random_split}
 
 
 def index_puppets(root: str | os.PathLike) -> Index:
-    """The embedded set; clips of its `puppets.unlabelled` people have no label."""
-    unlabelled = read_json(Path(root, "puppets.json"))["config"]["unlabelled"]
+    """The embedded set; clips of its `puppets.unlabelled` people have no label. LabError for an older labkit's set."""
+    path = Path(root, "puppets.json")
+    try:
+        unlabelled = read_json(path)["config"]["unlabelled"]
+    except KeyError as error:
+        fix = "delete this folder: labkit makes the set anew"
+        raise LabError.mismatch(path, "the set of this labkit", f"that of another one, without {error}", fix) from None
     return PUPPET_FILES.index(root).without_labels(lambda entry: entry.name.subject in unlabelled)
 
 
