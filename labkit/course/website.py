@@ -54,7 +54,7 @@ def build_site(home: Path, out: str | os.PathLike) -> Path:
         raise LabError.mismatch(out, "an empty folder or a site", "something else", "name another folder")
     with tempfile.TemporaryDirectory() as scratch, atomic_folder(out) as temporary:
         write_sources(home, Path(scratch, "source"))
-        options = ["--fail-on-warning", "--keep-going", "--quiet", "--doctree-dir", f"{scratch}/doctrees"]
+        options = ["--fail-on-warning", "--keep-going", "--quiet", "--no-color", "--doctree-dir", f"{scratch}/doctrees"]
         pages = Path(scratch, "pages", "html")  # not in OUT: pictures of outputs are left beside the folder built
         command = [sys.executable, "-m", "sphinx", *options, f"{scratch}/source", str(pages)]
         env = os.environ | {"PYTHONIOENCODING": "utf-8"}  # else Windows' own, which lacks letters of a warning
