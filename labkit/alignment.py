@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from .errors import LabError
@@ -46,11 +47,11 @@ class Alignment:
         """r of the supplement: the mean of both axes, which agree but for method "affine"."""
         return (self.scale[0] + self.scale[1]) / 2
 
-    def to_depth(self, color_xy: np.ndarray) -> np.ndarray:
+    def to_depth(self, color_xy: ArrayLike) -> np.ndarray:
         """(..., 2) colour pixels to depth pixels."""
         return np.asarray(color_xy, float) / self.scale + self.offset
 
-    def to_color(self, depth_xy: np.ndarray) -> np.ndarray:
+    def to_color(self, depth_xy: ArrayLike) -> np.ndarray:
         """(..., 2) depth pixels to colour pixels."""
         return (np.asarray(depth_xy, float) - self.offset) * self.scale
 
@@ -141,9 +142,9 @@ def align_points(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray
     scale = np.full(2, ratio)
     offset = np.median(depth - color / scale, axis=0)
     if method == "affine":
-        lines = [_robust_line(color[:, axis], depth[:, axis], 1 / ratio) for axis in (0, 1)]
-        scale, offset = 1 / np.array([line[0] for line in lines]), [line[1] for line in lines]
-    fitted = Alignment(method, tuple(map(float, scale)), tuple(map(float, offset)))
+        slope, offset = np.transpose([_robust_line(color[:, axis], depth[:, axis], 1 / ratio) for axis in (0, 1)])
+        scale = 1 / slope
+    fitted = Alignment(method, tuple(scale.tolist()), tuple(offset.tolist()))
     residual = float(np.median(registration_error(fitted, depth, color)))
     return replace(fitted, residual_px=residual)
 

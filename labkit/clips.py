@@ -60,11 +60,11 @@ def sample_frames(num_available: int, num_frames: int = 5, mode: str = "uniform"
                                 f"{num_available} and {num_frames}", "leave this clip out")  # fmt: skip
     if mode not in ("uniform", "random", "mixed"):
         raise LabError.mismatch(None, 'mode "uniform", "random" or "mixed"', repr(mode), "use one of those")
-    if mode != "uniform" and rng is None:
-        raise LabError.mismatch(None, f'a generator for mode "{mode}"', "none", "pass rng=clip_rng(...)")
-    random = mode == "random" or (mode == "mixed" and rng.random() < 0.5)
-    if random and num_available >= num_frames:
-        return np.sort(rng.choice(num_available, num_frames, replace=False))
+    if mode != "uniform":
+        if rng is None:
+            raise LabError.mismatch(None, f'a generator for mode "{mode}"', "none", "pass rng=clip_rng(...)")
+        if (mode == "random" or rng.random() < 0.5) and num_available >= num_frames:
+            return np.sort(rng.choice(num_available, num_frames, replace=False))
     return np.arange(num_frames) * (num_available - 1) // max(num_frames - 1, 1)
 
 
@@ -96,7 +96,7 @@ _JET_NODES = {  # (value, brightness) where each channel bends; linear between
 
 def jet(value: np.ndarray | float) -> np.ndarray:
     """The jet colour map: values in 0..1 (...) to RGB in 0..1 (..., 3); 0 is dark blue, 1 dark red."""
-    return np.stack([np.interp(value, *zip(*nodes, strict=True)) for nodes in _JET_NODES.values()], axis=-1)
+    return np.stack([np.interp(value, *np.transpose(nodes)) for nodes in _JET_NODES.values()], axis=-1)
 
 
 def _palette(encoding: str) -> np.ndarray:
@@ -131,7 +131,7 @@ def _levels(depth: np.ndarray, depth_range: DepthRange) -> np.ndarray:
     return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
-def _limits(depth: np.ndarray, depth_range: DepthRange) -> tuple[np.ndarray, np.ndarray]:
+def _limits(depth: np.ndarray, depth_range: DepthRange) -> tuple[np.ndarray | np.float32, np.ndarray | np.float32]:
     if depth_range == "frame":
         # 0 - 1 wraps to 65535, so background never is the smallest
         near = (depth - np.uint16(1)).min(axis=(-2, -1), keepdims=True).astype(np.float32) + 1
@@ -187,7 +187,7 @@ def normalize(images: np.ndarray, normalization: str = "imagenet", modality: str
         raise LabError.mismatch(None, expected, repr(normalization), "use one of those names")
     if normalization == "vgg":
         if modality == "rgb":
-            images = saturate(_checked(images) - np.float32(VGG_MEAN))
+            images = saturate(_checked(images) - np.array(VGG_MEAN, np.float32))
         return torch.from_numpy(_checked(images).astype(np.float32)).permute(0, 1, 4, 2, 3)
     scales = [1 / (255 * std) for std in IMAGENET_STD]
     shifts = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]

@@ -172,7 +172,7 @@ class Training:
         self.is_main, device = self.accelerator.is_main_process, self.accelerator.device
         self.precision = precision_of(train, device, lab.profile.clips.size)
         for module in filter(None, (network, teachers)):
-            module.to(device, memory_format=torch.channels_last)
+            module.to(device).to(memory_format=torch.channels_last)
         set_bn_momentum(network, train.bn_momentum)
         kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
         parameters = [p for module in trained.values() for p in module.parameters()]
@@ -295,8 +295,8 @@ def evaluate(network: nn.Module, read: Read, batches: Batches, bn_at_test: str =
 def testing(network: nn.Module, bn_at_test: str = "running") -> Iterator[None]:
     """Evaluation mode within. "batch" repeats the released code's slip: batch statistics in the source stream."""
     network.eval()
-    slips = bn_at_test == "batch" and isinstance(network, TwoStream)
-    slipping = [part for part in network.source.modules() if isinstance(part, nn.BatchNorm2d)] if slips else []
+    slips = network.source.modules() if bn_at_test == "batch" and isinstance(network, TwoStream) else ()
+    slipping = [part for part in slips if isinstance(part, nn.BatchNorm2d)]
     for part in slipping:
         part.train()
         part.track_running_stats = False  # use the batch's statistics and leave the running ones alone
@@ -355,7 +355,7 @@ class Taught:
             for start in range(0, len(ids), TEST_BATCH):
                 batch = self.batches.view(ids[start : start + TEST_BATCH], mirrored)
                 parts.append(_each(partial(_to_clips, clips=len(batch.ids)), self._ask(batch)))
-                size = sum({id(t): t.nbytes for t in tree_leaves(parts[0]) if isinstance(t, Tensor)}.values())
+                size = sum(t.nbytes for t in tree_leaves(parts[0]) if isinstance(t, Tensor))
                 if 2 * len(ids) / min(TEST_BATCH, len(ids)) * size > KEPT_BYTES:
                     self._open = False
                     return
@@ -364,17 +364,8 @@ class Taught:
 
 
 def _each(change: Callable[..., Tensor], *trees: Any) -> Any:
-    """`change` the tensors that stand in one place of like trees; one that occurs twice stays one tensor."""
-    changed: dict[int, Tensor] = {}
-
-    def once(first: Any, *others: Any) -> Any:
-        if not isinstance(first, Tensor):
-            return first
-        if id(first) not in changed:
-            changed[id(first)] = change(first, *others)
-        return changed[id(first)]
-
-    return tree_map(once, *trees)
+    """`change` the tensors that stand in one place of like trees; what is no tensor stays."""
+    return tree_map(lambda first, *others: change(first, *others) if isinstance(first, Tensor) else first, *trees)
 
 
 def _to_clips(value: Tensor, clips: int) -> Tensor:
@@ -410,7 +401,7 @@ class Session:
 
     def __init__(self, run: Run, modules: dict[str, nn.Module], optimizer, precision: str):
         self.run, self.modules, self.optimizer, self.precision = run, modules, optimizer, precision
-        self.position, self.best_weights, self.drift = Position(), {}, []
+        self.position, self.best_weights, self.drift = Position(), dict[str, Tensor](), list[str]()
         self._started = self._saved = time.monotonic()
         self._cost = 0.0  # seconds that the last checkpoint took
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange, reduce
@@ -21,9 +21,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import get_model, get_model_builder, get_model_weights, list_models
-from torchvision.models.resnet import Bottleneck, ResNet
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from .config import ModelConfig
+from .config import Connection, ModelConfig
 from .errors import LabError
 from .runs import sha256_file
 
@@ -35,7 +35,6 @@ Logits = Float[Tensor, "batch classes"]
 Labels = Int[Tensor, "batch"]
 Scalar = Float[Tensor, ""]
 
-Connection = Literal["multiply", "gated"]
 NUM_BLOCKS = 4
 
 
@@ -94,11 +93,11 @@ def _unknown_connection(name: object) -> LabError:
     return LabError.mismatch(None, "connection multiply, gated or None", repr(name), "use one of them")
 
 
-def _last_conv(unit: nn.Module) -> nn.Conv2d:
+def _last_conv(unit: BasicBlock | Bottleneck) -> nn.Conv2d:
     return unit.conv3 if isinstance(unit, Bottleneck) else unit.conv2
 
 
-def _residual_branch(unit: nn.Module, x: Features, temporal: nn.Module | None = None) -> Features:
+def _residual_branch(unit: BasicBlock | Bottleneck, x: Features, temporal: nn.Module | None = None) -> Features:
     """What a unit adds to its shortcut; `temporal` sits before the unit's last convolution."""
     x = unit.relu(unit.bn1(unit.conv1(x)))
     if isinstance(unit, Bottleneck):
@@ -112,14 +111,17 @@ class StreamOutput(NamedTuple):
 
     logits: (batch, classes), the mean over time of the frames' logits.
     signals: f(u), the rectified sum of each block's first unit; a connection multiplies by it.
-    features: the end of block 4 after ReLU, the layer of eq. 3.
-    blocks: the same of all four blocks.
+    blocks: the end of each block after ReLU.
     """
 
     logits: Tensor
     signals: tuple[Tensor, ...]
-    features: Tensor
     blocks: tuple[Tensor, ...]
+
+    @property
+    def features(self) -> Tensor:
+        """The end of block 4, the layer of eq. 3."""
+        return self.blocks[-1]
 
 
 class Stream(nn.Module):
@@ -162,7 +164,7 @@ class Stream(nn.Module):
 
     @property
     def signal_channels(self) -> tuple[int, ...]:
-        return tuple(layer[1].conv1.in_channels for layer in self.layers)
+        return tuple(layer[1].get_parameter("conv1.weight").shape[1] for layer in self.layers)
 
     def train(self, mode: bool = True) -> Stream:
         return super().train(mode and not self.frozen)
@@ -195,23 +197,23 @@ class Stream(nn.Module):
         connection: Connection = "multiply",
     ) -> StreamOutput:
         """The rest of `forward`, from what `begin` returned; that tensor is left as it was."""
-        handed, blocks = [], []
+        handed, blocks = list[Tensor](), list[Tensor]()
         injected = (None,) * NUM_BLOCKS if signals is None else signals
         for number, (layer, temporal, signal) in enumerate(zip(self.layers, self.temporal, injected, strict=True)):
             unit_sum = unit_sum if number == 0 else self.unit_sum(layer, blocks[-1])
             shortcut, x = inject(unit_sum, signal, connection)
             second, *others = layer[1:]
-            x = second.relu(_residual_branch(second, x, temporal).add_(shortcut))
+            x = _residual_branch(second, x, temporal).add_(shortcut).relu_()
             for unit in others:
                 x = unit(x)
             handed.append(shortcut)
             blocks.append(x)
-        return StreamOutput(self._classify(blocks[-1]), tuple(handed), blocks[-1], tuple(blocks))
+        return StreamOutput(self._classify(blocks[-1]), tuple(handed), tuple(blocks))
 
     @staticmethod
     def unit_sum(layer: nn.Sequential, x: Features) -> Features:
         """u of eq. 2: a block's first unit before its ReLU."""
-        first = layer[0]
+        first: BasicBlock | Bottleneck = layer[0]
         return _residual_branch(first, x).add_(x if first.downsample is None else first.downsample(x))
 
     def _classify(self, features: Features) -> Logits:

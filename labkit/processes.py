@@ -79,6 +79,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     Shares may differ in size. Statistics are in single precision, as those of one process are.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.track_running_stats):
             return super().forward(x)
@@ -96,8 +101,8 @@ def _shared_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, T
 
     One message a process, and no sum of squares: each tells its mean and spread, and theirs are put together.
     """
-    unused = torch.zeros(2, x.shape[1], dtype=dtype)  # a running mean and variance, which decide the precision
-    mean, variance = torch.batch_norm_update_stats(x, *unused, 0.0)
+    unused = torch.zeros(x.shape[1], dtype=dtype)  # as running mean and variance, which decide the precision
+    mean, variance = torch.batch_norm_update_stats(x, unused, unused, 0.0)
     count = mean.new_tensor([x.numel() / x.shape[1]])
     shares = gather(torch.cat([count, mean, variance]))
     counts, means, variances = shares.split([1, *[x.shape[1]] * 2], dim=1)
@@ -204,9 +209,9 @@ STOP = threading.Event()  # set by a process that trains beside its main thread,
 class StopSignals:
     """Turns Ctrl-C and SIGTERM into a flag, so that the step in progress is finished and saved."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._noted: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():

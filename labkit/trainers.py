@@ -11,10 +11,10 @@ What computes is imported where a training begins: to name a run, or to find it 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from .clips import Batch, clip_seed
-from .config import DistillConfig, ModelConfig, TrainConfig
+from .config import Connection, DistillConfig, ModelConfig, TrainConfig
 from .errors import LabError
 from .lab import Lab
 from .runs import WEIGHTS, Run, of_role
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from .model import Stream, StreamOutput
 
-PROFILE = "profile"  # stands for "the connection that the profile names"; None means no connection
+PROFILE: Final = "profile"  # stands for "the connection that the profile names"; None means no connection
+ConnectionOrProfile = Connection | Literal["profile"] | None
 
 
 def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
@@ -56,7 +57,7 @@ def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
     )  # fmt: skip
 
 
-def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | None = PROFILE) -> Run:
+def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: ConnectionOrProfile = PROFILE) -> Run:
     """Step 2: source and target tied by connections, cross-entropy on the mean of their logits (rows 8, 9).
 
     `source` and `target` are runs of step 1: depth and RGB in the paper, RGB and depth in the
@@ -67,7 +68,7 @@ def train_two_stream(lab: Lab, source: Run, target: Run, *, connection: str | No
 
 
 def distill_hallucination(
-    lab: Lab, two_stream: Run, *, distill: DistillConfig | None = None, connection: str | None = PROFILE,
+    lab: Lab, two_stream: Run, *, distill: DistillConfig | None = None, connection: ConnectionOrProfile = PROFILE,
     train: TrainConfig | None = None, teacher: Run | None = None, unlabelled: bool = False, shuffled: bool = False,
 ) -> Run:  # fmt: skip
     """Step 3: a stream that sees the target's modality learns to act as step 2's source (rows 10-14; eq. 7).
@@ -123,7 +124,7 @@ def distill_hallucination(
         loss=lambda output, taught, labels: objective(output, lesson(taught), labels, distill),
         read=read,
         teach=teach,
-        teachers=teach and teach.network,
+        teachers=teach.network if teach else None,
         unlabelled=unlabelled,
     )  # fmt: skip
 
@@ -133,7 +134,7 @@ def finetune_rgb_only(
     hallucination: Run,
     two_stream: Run,
     *,
-    connection: str | None = PROFILE,
+    connection: ConnectionOrProfile = PROFILE,
     distill: DistillConfig | None = None,
 ) -> Run:
     """Step 4: the hallucination of step 3 takes its teacher's place in step 2's network (row 15).
@@ -146,7 +147,7 @@ def finetune_rgb_only(
     streams = {"source": (two_stream, "source"), "target": (two_stream, "target")}
     streams[hallucination.spec.config["distill"]["missing"]] = (hallucination, "hallucination")
     taught = None if distill is None else (two_stream, distill)
-    return _two_streams(lab, "step4", *streams.values(), lab.profile.step4, connection, taught)
+    return _two_streams(lab, "step4", streams["source"], streams["target"], lab.profile.step4, connection, taught)
 
 
 def _two_streams(
@@ -155,19 +156,18 @@ def _two_streams(
     source: tuple[Run, str],
     target: tuple[Run, str],
     train: TrainConfig,
-    connection: str | None,
+    connection: ConnectionOrProfile,
     taught: tuple[Run, DistillConfig] | None = None,
 ) -> Run:
     """Steps 2 and 4: two streams of runs, each with its role there, as one network."""
     target_sees, source_sees = modality_of(*target), modality_of(*source)
-    model, parents = _with_connection(lab, connection), (source[0], target[0])
+    model = _with_connection(lab, connection)
     config = {"model": asdict(model), "train": asdict(train),
               "modalities": {"source": source_sees, "target": target_sees}}  # fmt: skip
     if taught is not None:
         teachers = {f"teacher {role}": modality_of(taught[0], role) for role in ("source", "target")}
         config |= {"modalities": {**config["modalities"], **teachers}, "distill": asdict(taught[1])}
-        parents = (*parents, taught[0])
-    run = lab.run(step, config, parents)
+    run = lab.run(step, config, (source[0], target[0], *(taught[:1] if taught else ())))
     if not lab.needs(run):
         return run
     from .fit import fit
@@ -193,11 +193,11 @@ def _two_streams(
         loss=lambda output, said, labels: objective(output, said, labels, distill),
         read=read,
         teach=teacher,
-        teachers=teacher and teacher.network,
+        teachers=teacher.network if teacher else None,
     )  # fmt: skip
 
 
-def _with_connection(lab: Lab, connection: str | None) -> ModelConfig:
+def _with_connection(lab: Lab, connection: ConnectionOrProfile) -> ModelConfig:
     return lab.profile.model if connection == PROFILE else replace(lab.profile.model, connection=connection)
 
 
@@ -219,21 +219,19 @@ class Teacher:
         roles = (single,) if single else ("target", "source")
         self.sees = tuple(modality_of(run, role) for role in roles)
         target, *source = (freeze(load_stream(run, role)) for role in roles)
-        self.network = TwoStream(*source, target, model["connection"], model["connect_at"]) if source else target
+        self.network = TwoStream(source[0], target, model["connection"], model["connect_at"]) if source else target
 
     def __call__(self, batch: Batch) -> StreamOutput:
         output = self._output(*(batch[modality] for modality in self.sees))
-        return output._replace(
-            signals=output.signals if self.connected else (),
-            blocks=tuple(maps if block in self._layers else None for block, maps in enumerate(output.blocks, 1)),
-            features=output.features if len(output.blocks) in self._layers else None,
-        )
+        signals = output.signals if self.connected else ()
+        read = tuple(maps if block in self._layers else None for block, maps in enumerate(output.blocks, 1))
+        return output._replace(signals=signals, blocks=read)  # type: ignore[arg-type]  # None where nothing reads maps
 
     def _output(self, target: Tensor, source: Tensor | None = None) -> StreamOutput:
         if source is None:
             return self.network(target)
         if self.distill.missing == "source" and self.distill.teacher_logits == "stream":
-            return self.network.source(source)
+            return self.network.get_submodule("source")(source)
         both = self.network(target, source)
         output = getattr(both, self.distill.missing)
         return output._replace(logits=both.logits) if self.distill.teacher_logits == "fused" else output

@@ -247,7 +247,7 @@ def test_a_folder_in_use_is_left_alone(bench, tmp_path):
 
 def test_a_place_that_cannot_be_written_is_told(bench, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(LabError, match="cannot be written"):
+    with pytest.raises(LabError, match="file: expected a folder, found a file"):
         export_onnx(bench.final, bench.lab, tmp_path / "file" / "out")
 
 
@@ -415,7 +415,7 @@ def test_predict_keeps_what_stood_where_the_picture_cannot_be_written(bench, tmp
     (tmp_path / "file").write_bytes(b"mine")
     picture = str(tmp_path / "file" / "a.png")
     assert cli.main(["predict", str(bench.videos[0]), "--home", str(bench.home), "--picture", picture]) == 2
-    assert "cannot be written" in capsys.readouterr().err and (tmp_path / "file").read_bytes() == b"mine"
+    assert "expected a folder, found a file" in capsys.readouterr().err and (tmp_path / "file").read_bytes() == b"mine"
 
 
 def test_predict_replaces_no_file_but_a_picture_of_its_own_kind(bench, tmp_path, monkeypatch, capsys):

@@ -278,7 +278,7 @@ def test_modules_and_functions_fit_a_reader(path):
 
 # -- project files -------------------------------------------------------------------------------
 
-SKIPPED = {".git", ".venv", "data", "runs", "build", "dist", "labkit.egg-info", "__pycache__", ".hypothesis"}
+SKIPPED = {".git", ".venv", "data", "runs", "build", "dist", "__pycache__", ".hypothesis", ".mypy_cache"}
 TEXT = {".py", ".md", ".toml", ".yml", ".cff", ".ipynb", ".csv", ".svg", ".json", ".txt", ""}
 SOMEBODYS_HOME = re.compile(r"/(?:home|Users)/[\w.-]+|/root/|[A-Z]:\\+Users\\|/work/|/tmp/pytest-")
 

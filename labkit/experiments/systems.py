@@ -178,9 +178,7 @@ def distill_stream(lab: Lab, teachers: Sequence[Run], *, distill: DistillConfig)
 
 def _pruned(output: StreamOutput, scale: float, maps: bool) -> StreamOutput:
     """Logits times a factor, and of the maps only the last, where they are needed."""
-    features = output.features if maps else None
-    return output._replace(logits=output.logits * scale, signals=(), features=features,
-                           blocks=(None, None, None, features))  # fmt: skip
+    return output._replace(logits=output.logits * scale, signals=(), blocks=output.blocks[-1:] if maps else ())
 
 
 def teacher_weights(lab: Lab, teachers: Sequence[Run], distill: DistillConfig) -> Tensor:
