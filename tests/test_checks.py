@@ -598,6 +598,21 @@ def test_a_typical_mistake_gets_its_own_hint(check, solution, hint):
     assert caught.value.reason.startswith("expected ") and ", found " in caught.value.reason
 
 
+def test_a_frozen_network_may_stand_in_a_module_of_its_own():
+    class Frozen(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.inner = network.requires_grad_(False).eval()
+
+        def train(self, mode=True):
+            return self
+
+        def forward(self, clips):
+            return self.inner(clips)
+
+    checks.check_freeze(Frozen)
+
+
 @pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.__name__)
 def test_a_blank_is_told_so_and_is_no_error(check, capsys):
     """A check without `@exercise` would stop a notebook that nobody has solved yet."""

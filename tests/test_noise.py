@@ -467,7 +467,11 @@ def test_the_figure_marks_the_crossing_and_its_interval():
     table = results_like("speckle", [90, 88, 84, 76, 60, 40])
     rivals = results_like("speckle", [80, 78, 70]).assign(target=list(noise_curves.RIVALS), low=77, high=83)
     rows = [{"kind": "speckle", "rival": "table2:15", "severity": 10**-1.5, "low": 1e-2, "high": None}]
-    axes = figures.noise_curves({"speckle": table}, rivals, pd.DataFrame(rows)).axes[0]
+    figure = figures.noise_curves({"speckle": table}, rivals, pd.DataFrame(rows))
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width
+    axes = figure.axes[0]
     (ring,) = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert (float(ring.get_xdata()[0]), float(ring.get_ydata()[0])) == pytest.approx((-1.5, 80))
     (bar,) = [line for line in axes.lines if line.get_linewidth() == 4]

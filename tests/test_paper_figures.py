@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -203,8 +204,21 @@ def test_effects_leave_out_what_is_not_measured():
     names = ["number", "point", "tried", "base", "other", "difference", "low", "high"]
     axes = effects_figure(pd.DataFrame(rows, columns=names)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "1  a\nx=1 on RGB + depth (row 8)", "3  c\nhallucination with depth's signals (oracle)"
+        "1  a\nx=1\non RGB + depth (row 8)", "3  c\nhallucination with depth's signals (oracle)"
     ]  # fmt: skip
+
+
+def test_the_longest_words_of_an_effect_leave_the_effects_room():
+    row = (19, "factor of the soft term", "temperature_squared=True, student_temperature=10.0", "switch:18-recipe", "")
+    names = ["number", "point", "tried", "base", "other", "difference", "low", "high"]
+    figure = effects_figure(pd.DataFrame([(*row, 2.0, 1.0, 3.0)] * 9, columns=names))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    boxes = [part.get_window_extent() for part in (*axes.get_yticklabels(), axes.xaxis.label, *axes.texts)]
+    assert axes.bbox.width > figure.bbox.width / 3
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
+    rows = sorted((label.get_window_extent() for label in axes.get_yticklabels()), key=lambda box: box.y0)
+    assert all(lower.y1 < upper.y0 for lower, upper in pairwise(rows))
 
 
 def test_all_is_what_the_paper_has_for_the_protocol():

@@ -50,6 +50,16 @@ def _twins_below(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[order]
 
 
+def _below(names: Sequence[str], homes: Mapping[str, str]) -> list[bool]:
+    """Which rows stand as twins below the row that they belong to: by its number, or as the next of its group."""
+    below: list[bool] = []
+    for place, name in enumerate(names):
+        above = names[place - 1] if place else ""
+        follows = above.partition(":")[0] == TARGETS[name].group and (not _twin(above) or below[-1])
+        below.append(_twin(name) and (name in homes or follows))
+    return below
+
+
 def _beside(axes: Axes, place: float, points: float, text: str, **look) -> None:
     """Text in a row, that many points right of the plot."""
     axes.annotate(text, (1, place), (points, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
@@ -82,19 +92,20 @@ def results(table: pd.DataFrame) -> Figure:
     """
     table = _twins_below(table)
     names = list(table["target"])
-    places = np.cumsum([0.72 if _twin(name) else 1.0 for name in names])
+    homes = _homes(names)
+    below = _below(names, homes)
+    places = np.cumsum([0.72 if close else 1.0 for close in below])
     figure, axes = new_figure(PAGE, 0.85 + (0.25 if len(names) <= MANY else 0.17) * places[-1])
-    for place, (_, row) in zip(places, table.iterrows(), strict=True):
-        _result_row(axes, place, row)
+    for place, (_, row), close in zip(places, table.iterrows(), below, strict=True):
+        _result_row(axes, place, row, 0.36 if close else 0.5)
     baseline = table.loc[table["target"] == "table2:2", "ours"].dropna()
     if len(baseline):
         axes.axvline(baseline.iloc[0], color=ROLES["rgb"], linestyle="--", linewidth=0.8, zorder=1)
-    homes = _homes(names)
     groups = [TARGETS[homes.get(name, name)].group for name in names]
-    for place, above, below, name in zip(places[1:], groups, groups[1:], names[1:], strict=False):
-        if above != below and not _twin(name):
+    for place, above, group, close in zip(places[1:], groups, groups[1:], below[1:], strict=False):
+        if above != group and not close:
             axes.axhline(place - 0.5, color=FAINT, linewidth=0.8, zorder=1)
-    axes.set_yticks(places, ["↳ " * _twin(name) + model for name, model in zip(names, table["model"], strict=True)])
+    axes.set_yticks(places, ["↳ " * close + model for close, model in zip(below, table["model"], strict=True)])
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set(color=role_color(name), weight="bold" if name == "table2:15" else "normal")
     for points, head in zip(_COLUMNS, ("ours", "paper", "sees at test"), strict=True):
@@ -118,11 +129,10 @@ def _has_seeds(table: pd.DataFrame) -> bool:
     return "by seed" in table and bool((table["by seed"].fillna("") != "").any())
 
 
-def _result_row(axes: Axes, place: float, row: pd.Series) -> None:
+def _result_row(axes: Axes, place: float, row: pd.Series, half: float) -> None:
     target = TARGETS[row["target"]]
     color, marker = ROLES[target.role], MARKERS[target.role]
     if row["tested on"].partition(" (")[0] == "RGB":  # flow is computed from it
-        half = 0.36 if _twin(target.name) else 0.5
         axes.axhspan(place - half, place + half, color="#F4F4F4", linewidth=0, zorder=0)
     if pd.notna(row["paper"]):
         axes.plot(row["paper"], place, **_HOLLOW)
@@ -194,15 +204,15 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     Points without a difference are left out.
     """
     table = table.dropna(subset="difference")
-    figure, axes = new_figure(PAGE, 0.6 + 0.32 * len(table))
+    figure, axes = new_figure(PAGE, 0.6 + 0.42 * len(table))
     labels = [f"{row.number}  {row.point}\n{_tried(row)}" for row in table.itertuples()]
     roles = [TARGETS[name].role for name in table["base"]]
-    _differences(axes, table, labels, roles, "difference in accuracy to the lab's own choice (points)")
+    _differences(axes, table, labels, roles, "difference to the lab's own choice (points)")
     return figure
 
 
 def _tried(row) -> str:
-    return f"{row.tried} on {TARGETS[row.base].named}" if row.tried else TARGETS[row.other].named
+    return f"{row.tried}\non {TARGETS[row.base].named}" if row.tried else TARGETS[row.other].named
 
 
 def _differences(axes: Axes, table: pd.DataFrame, labels: Sequence[str], roles: Sequence[str],

@@ -84,7 +84,7 @@ def noise_curves(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
     tables, rivals = {kind: _numbers(table) for kind, table in tables.items()}, _numbers(rivals)
     alone, columns = len(tables) == 1, 2 if len(tables) == 4 else min(len(tables), 3)
     rows = -(-len(tables) // columns)
-    size = (COLUMN, 2.9) if alone else (PAGE, 0.6 + 1.9 * rows)
+    size = (COLUMN, 3.2) if alone else (PAGE, 0.6 + 1.9 * rows)
     figure, axes = new_figure(*size, rows=rows, columns=columns, sharey=True)
     panels = np.atleast_2d(axes)
     for panel, (kind, table) in zip(panels.flat, tables.items(), strict=False):
@@ -98,7 +98,7 @@ def noise_curves(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
     for panel in panels.flat[len(tables) :]:
         panel.set_axis_off()
     handles = _key(pd.concat(tables.values()), rivals)
-    figure.legend(handles=handles, loc="outside upper center", ncols=2 if alone else 3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=1 if alone else 3)
     return figure
 
 
