@@ -235,7 +235,7 @@ TABLES_AND_FIGURES: dict[str, TableOrFigure] = {
                       tuple(claim.trainings for claim in CLAIMS)),
         TableOrFigure("gaps", f"Share of the gap to {TARGETS[UPPER].named} of the paper that RGB-only models close",
                       lambda lab: (None, gaps_table(lab)), tuple(trainings_of((*pair, UPPER)) for pair in GAPS)),
-        TableOrFigure("discrepancies", "Points where the paper's text and code differ: what deciding otherwise does to accuracy",
+        TableOrFigure("discrepancies", "Where the paper's text and code differ: what deciding otherwise does",
                       _discrepancies, tuple(trainings_of(pair) for point in DISCREPANCIES for pair in point.pairs)),
         TableOrFigure("cues", "Answers to the puppets by the cue that sets two actions apart", _cues, _each(HEADLINES)),
         TableOrFigure("overview", "Every number of the paper beside ours", _overview, _OURS),
