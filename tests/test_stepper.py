@@ -141,14 +141,16 @@ def test_without_a_watcher_the_step_is_shown_with_its_words(step, monkeypatch):
 
 def test_a_reader_walks_through_all_moments(monkeypatch):
     monkeypatch.setenv("LABKIT_PROGRESS", "bar")
-    image, slider = stepper.show(3).children
+    controls, image = stepper.show(3).children
+    previous, following, slider = controls.children
     assert slider.value == "Step 3: forward"
     assert not any("…" in label for label, _ in slider.options)
-    seen = {image.value}
-    for _, title in slider.options:
-        slider.value = title
-        seen.add(image.value)
-    assert len(seen) == len(MOMENTS)
+    shown = {slider.value: image.value}
+    for button in (following, previous):
+        for _ in MOMENTS:  # once more than there are steps to go: at the end a button does nothing
+            button.click()
+            assert shown.setdefault(slider.value, image.value) == image.value
+    assert len(set(shown.values())) == len(MOMENTS) and slider.index == 0
 
 
 @pytest.mark.parametrize("step", [0, 5, "three"])

@@ -127,4 +127,9 @@ def _agree(found: Any, value: Any, within: float) -> bool:
 
 
 def _short(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else np.array2string(np.asarray(value), precision=4)
+    """On one line where it is large: the hint below it has to be seen."""
+    if isinstance(value, str):
+        return repr(value)
+    numbers = np.asarray(value) + 0  # and no "-0"
+    flat, of = (numbers.ravel(), f", in shape {numbers.shape}") if numbers.ndim > 2 else (numbers, "")
+    return np.array2string(flat, threshold=24, edgeitems=4, formatter={"float_kind": "{:.4g}".format}) + of

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from io import BytesIO
 
 from IPython.display import Image, display
-from ipywidgets import VBox
+from ipywidgets import Button, HBox, Layout, SelectionSlider, VBox
 from matplotlib.figure import Figure
 
 from ..errors import LabError
@@ -36,11 +36,29 @@ def walk(step: int | None = None) -> View:
 
 
 def show(step: int | None = None) -> VBox | None:
-    """The four steps with one of them lit, and its moments; all of them and a slider where somebody watches."""
+    """The four steps with one of them lit, and its moments; all of them and a control where somebody watches."""
     view = walk(step)
     live = view.live()
     if live is None:
         png = BytesIO(picture_bytes(view.twin() if step else method_diagram(), "png"))
         words = " ".join(moment.words for moment in (moments_of(step) if step else MOMENTS))
         display(Image(for_screen(png), width=round(SCREEN * PAGE), metadata={"alt": f"The method. {words}"}))
+        return None
+    picture, slider = live.children
+    slider.style.description_width = "initial"  # no gap between the buttons and it
+    live.children = HBox([*_buttons(slider), slider]), picture  # above: the picture fills a small screen
     return live
+
+
+def _buttons(slider: SelectionSlider) -> list[Button]:
+    """One to go back and one to go on."""
+
+    def button(words: str, icon: str, places: int) -> Button:
+        def go(_button: Button) -> None:
+            slider.index = min(max(slider.index + places, 0), len(slider.options) - 1)
+
+        made = Button(description=words, icon=icon, layout=Layout(width="8em"))
+        made.on_click(go)
+        return made
+
+    return [button("previous", "arrow-left", -1), button("next", "arrow-right", 1)]
