@@ -14,7 +14,7 @@ from labkit.experiments import committed
 from labkit.lab import open_lab
 from labkit.notebook import bench as benches
 from labkit.notebook import guess as guesses
-from labkit.notebook.bench import Bench, few_actions
+from labkit.notebook.bench import Bench, Try, few_actions
 from labkit.notebook.guess import Guess
 from labkit.notebook.widgets import Choice
 from labkit.trainers import train_stream
@@ -73,6 +73,16 @@ def test_the_live_bench_trains_draws_and_keeps_earlier_tries(bench, monkeypatch)
     pressed(box, "rate 0.001")
     assert [one.label for one in bench.tries] == ["rate 0.0001, epochs 2", "rate 0.001, epochs 2"]
     assert box.children[-1].value != first and set(bench.table()["label"]) == {one.label for one in bench.tries}
+
+
+def test_a_try_that_runs_again_takes_the_place_of_the_earlier_one(bench):
+    """Else one line would join both."""
+    earlier = Try("rate 0.001, epochs 2", [{"epoch": epoch, "loss": 1.0, "accuracy": 50.0} for epoch in (1, 2)])
+    bench.tries = [earlier, Try("rate 0.0001, epochs 2", earlier.epochs)]
+    running = Try(earlier.label, earlier.epochs[:1])
+    assert bench.table(running)[["label", "epoch"]].values.tolist() == [
+        ["rate 0.0001, epochs 2", 1], ["rate 0.0001, epochs 2", 2], ["rate 0.001, epochs 2", 1]]  # fmt: skip
+    assert len(bench.table()) == 4
 
 
 def test_the_stop_button_ends_a_long_training_and_keeps_its_curve(bench, monkeypatch):

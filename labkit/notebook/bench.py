@@ -113,12 +113,16 @@ class Bench:
             return "stopped"
         except LabError as error:
             return str(error)
-        self.tries = [*(one for one in self.tries if one.label != done.label), done]
+        self.tries = self._with(done)
         return f"{done.label}: {done.epochs[-1]['accuracy']:.0f} % of the validation clips"
+
+    def _with(self, one: Try) -> list[Try]:
+        """The tries and this one last, in place of an earlier one of its setting."""
+        return [*(other for other in self.tries if other.label != one.label), one]
 
     def table(self, running: Try | None = None) -> pd.DataFrame:
         """All tries so far, a row an epoch, and last the one that is running."""
-        shown = [*self.tries, running] if running else self.tries
+        shown = self._with(running) if running else self.tries
         return pd.concat([one.table() for one in shown if one.epochs], ignore_index=True)
 
     def figure(self, running: Try | None = None) -> Figure:
@@ -162,7 +166,7 @@ class Bench:
             draw(one)
             told.value = f"{title}: epoch {len(one.epochs)}"
             if halt.is_set():
-                self.tries.append(one)
+                self.tries = self._with(one)
                 raise _Stopped
 
         def make(setting: Setting) -> None:
