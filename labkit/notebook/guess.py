@@ -47,4 +47,4 @@ class Guess:
         display(Markdown(f"*{self.question}* **{self._said(found)}**.{guessed}"))
 
     def _said(self, answer: str | float) -> str:
-        return answer if isinstance(answer, str) else f"{answer:.1f} {self.unit}".rstrip()
+        return answer if isinstance(answer, str) else f"{round(answer, 1)} {self.unit}".rstrip()
