@@ -56,8 +56,9 @@ ROWS = (
     "reading:7", "table2:8", "table2:9", "control:8", "table2:13", "oracle:13", "table2:14", "control:13",
     "untaught:13", "table2:15", "control:15", "untaught:15", "start:flow-15", "recipe:best", "recipe:late-fusion",
     "recipe:self", "recipe:seen-start", "lesson:13", "lesson:13-labelled", "lesson:labels", "lesson:self",
-    "lesson:self-labelled", "lesson:shuffled", "lesson:15", "lesson:labels-15", "system:generalized", "system:generalized-rgb", "system:mars", "system:focal",
-    "system:focal-several", "system:ensemble-depth", "system:ensemble-rgb", "radevski:uniform",
+    "lesson:self-labelled", "lesson:shuffled", "lesson:15", "lesson:labels-15", "system:generalized",
+    "system:generalized-rgb", "system:mars", "system:focal", "system:focal-several", "system:ensemble-depth",
+    "system:ensemble-rgb", "radevski:uniform",
 )  # fmt: skip
 HEAD = "| row | model | sees at test | paper | ours | seeds |\n|---|---|---|---|---|---|\n"
 
