@@ -87,6 +87,8 @@ def test_two_exercises_are_checked_and_two_are_open(path):
         for title in ("Summary", "Exercises")
     )
     assert summary < heading == exercises[0].place
+    told = "\n".join(cell.source for cell in source.notebook.cells[heading:])
+    assert len(re.findall(r"\) \*Build\.\*", told)) == len(re.findall(r"\) \*Experiment\b", told)) == 1
     called = [place for place, cell in enumerate(source.notebook.cells) if "checks.check_" in cell.source]
     assert called == [exercise.place + 1 for exercise in exercises if exercise.checked]
 
