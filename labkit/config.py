@@ -88,7 +88,7 @@ class ModelConfig:
     backbone: str = "resnet50"  # text, section 4.1
     width: int = 64  # channels after the first convolution; 64 is torchvision's own
     stem: Literal["imagenet", "small"] = "imagenet"  # "small": first stride 4 and no pooling, for small pictures (ours)
-    connection: Connection | None = "multiply"  # text, eq. 2; code is "gated": x + x * signal
+    connection: Literal["multiply", "gated"] | None = "multiply"  # text, eq. 2; code is "gated": x + x * signal
     connect_at: tuple[Literal[1, 2, 3, 4], ...] = (1, 2, 3, 4)  # text: before the second unit of every block
     temporal_init: Literal["identity", "released"] = "identity"  # text; code fills one tap of one channel by accident
     temporal_norm: bool = False  # text silent, Fig. 2 shows none; code appends BN and ReLU
