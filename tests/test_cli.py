@@ -539,6 +539,8 @@ def test_a_changed_profile_is_named_by_what_was_changed(words, name, monkeypatch
         ("--distill.temperature 0", "distill.temperature as float above 0, found '0'"),
         ("--distill.imitation 9", "distill.imitation as float of 0 to 1, found '9'"),
         ("--profile tiny --step3.lr 1", "smoke, mini, paper, found 'tiny'"),
+        ("--clips.num_frames 7", "clips.num_frames of at most clips.stored_frames, 5, found 7"),
+        ("--clips.num_frames 2", "step1.frames of at most clips.num_frames, 2, found 3,3,3,5,5"),
     ],
 )
 def test_a_wrong_setting_is_one_line(words, told, capsys, tmp_path):

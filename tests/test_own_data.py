@@ -234,11 +234,14 @@ def test_a_table_without_a_usable_clip_ends_in_failure(tmp_path, capsys, rows):
     assert "no such split" in told.out if rows else "expected a row for each clip, found none" in told.err
 
 
-def test_a_column_twice_and_cells_beyond_the_columns_are_told(tmp_path):
+def test_a_column_twice_or_misspelt_and_cells_beyond_the_columns_are_told(tmp_path):
     shapes(tmp_path / "mine")
     path, files = tmp_path / "table.csv", "mine/disc/00_color.png,mine/disc/00_depth.png"
     path.write_text(f"clip,label,rgb,depth, Label\n1,a,{files},b\n", encoding="utf-8")
     with pytest.raises(LabError, match="expected one column of each name, found 2 columns 'label'"):
+        find_dataset(path).index(path)
+    path.write_text(f"clip,label,rgb,depth,Subjct,remarks\n1,a,{files},p1,x\n", encoding="utf-8")
+    with pytest.raises(LabError, match="expected the column subject, found 'subjct'"):
         find_dataset(path).index(path)
     path.write_text(f"clip,label,rgb,depth,,\n1,a,{files},,\n2,a,{files},,,\n3,a,b,{files},,\n4,a,{files},,,s,t\n",
                     encoding="utf-8")  # fmt: skip

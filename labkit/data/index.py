@@ -27,6 +27,7 @@ import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -460,6 +461,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], int]]:
         if (count := columns.count(name)) > 1:
             fix = "remove or rename all but one of them"
             raise LabError.mismatch(path, "one column of each name", f"{count} columns {name!r}", fix)
+    absent = {"split", "subject", "camera", "registered", *OPTIONAL}.difference(columns)
+    for name in columns:  # `subjct` unread would put one person into training and test
+        for meant in get_close_matches(name, absent - {name}, 1, 0.8) if name not in needed else ():
+            raise LabError.mismatch(path, f"the column {meant}", repr(name), "correct its name, or call it otherwise")
     filled = [(line, cells) for line, cells in rows[1:] if any(cells)]
     if not filled:
         raise LabError.mismatch(path, "a row for each clip", "none", "list the clips below the names of the columns")

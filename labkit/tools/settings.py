@@ -30,9 +30,22 @@ def get_profile(name: str) -> Profile:
     profile, before = PROFILES[base], settings(PROFILES[base])
     for change in changes:
         profile = _changed(profile, *change.partition("=")[::2])
+    _check_frames(profile)
     after = settings(profile).items()
     told = [f"{setting}={_in_words(value)}" for setting, value in after if value != before[setting]]
     return replace(profile, name="+".join([base, *told]))
+
+
+def _check_frames(profile: Profile) -> None:
+    """LabError where more frames of a clip are to be shown than are kept, or in training than a clip has."""
+    clips = profile.clips
+    most = {"clips.num_frames": ("clips.stored_frames", clips.stored_frames, (clips.num_frames,))}
+    for step in ("step1", "step2", "step3", "step4"):
+        most[f"{step}.frames"] = ("clips.num_frames", clips.num_frames, getattr(profile, step).frames)
+    for setting, (limit, value, frames) in most.items():
+        if max(frames, default=0) > value:
+            fix = f"set {limit} or {setting}, too"
+            raise LabError.mismatch(None, f"{setting} of at most {limit}, {value}", _in_words(frames), fix)
 
 
 def settings(config: Any, prefix: str = "") -> dict[str, Any]:
