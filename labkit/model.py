@@ -164,7 +164,8 @@ class Stream(nn.Module):
 
     @property
     def signal_channels(self) -> tuple[int, ...]:
-        return tuple(layer[1].get_parameter("conv1.weight").shape[1] for layer in self.layers)
+        units: list[BasicBlock | Bottleneck] = [layer[1] for layer in self.layers]
+        return tuple(unit.conv1.in_channels for unit in units)
 
     def train(self, mode: bool = True) -> Stream:
         return super().train(mode and not self.frozen)

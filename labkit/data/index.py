@@ -463,7 +463,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], int]]:
             raise LabError.mismatch(path, "one column of each name", f"{count} columns {name!r}", fix)
     absent = {"split", "subject", "camera", "registered", *OPTIONAL}.difference(columns)
     for name in columns:  # `subjct` unread would put one person into training and test
-        for meant in get_close_matches(name, absent - {name}, 1, 0.8) if name not in needed else ():
+        for meant in get_close_matches(name, absent, 1, 0.8):
             raise LabError.mismatch(path, f"the column {meant}", repr(name), "correct its name, or call it otherwise")
     filled = [(line, cells) for line, cells in rows[1:] if any(cells)]
     if not filled:
