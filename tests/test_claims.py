@@ -54,7 +54,8 @@ def runs(tmp_path, monkeypatch):
 
     def answer(**share):
         answers = Answers({name.replace("_", ":"): value for name, value in share.items()})
-        monkeypatch.setattr(targets, "answers_of_seeds", answers)
+        for module in (targets, verdicts):
+            monkeypatch.setattr(module, "answers_of_seeds", answers)
         monkeypatch.setattr(targets, "look", answers.look)
         return lab
 
@@ -158,7 +159,7 @@ def test_seeds_that_disagree_leave_it_undecided_and_say_how_many_it_takes(runs):
 def test_people_who_disagree_call_for_people_not_for_seeds(runs, monkeypatch):
     better, worse, _ = draw(np.random.default_rng(0), 3, 0.0, 0.4)  # 40 points more for one person than for another
     lab = runs(table2_1=0.5, table2_2=0.5)
-    monkeypatch.setattr(targets, "answers_of_seeds", lambda lab, name, _: better if name == "table2:1" else worse)
+    monkeypatch.setattr(verdicts, "answers_of_seeds", lambda lab, name, _: better if name == "table2:1" else worse)
     monkeypatch.setattr(Lab, "people", lambda lab: WHO)
     found = judge(claim(), lab)
     assert found.verdict == "undecided" and "more of them, not only more seeds" in found.note

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,8 +23,16 @@ import pandas as pd
 
 from ..experiments import committed
 from ..experiments.comparisons import what_differs
+from ..experiments.more_people import with_more_people
 from ..experiments.statistics import clip_spread, gap_closed, holm, paired_difference, seed_interval, seeds_needed
-from ..experiments.targets import complete_seeds, look, paired_answers, trainings_of
+from ..experiments.targets import (
+    ON_MORE_PEOPLE,
+    answers_of_seeds,
+    complete_seeds,
+    look,
+    paired_answers,
+    trainings_of,
+)
 from ..lab import Lab
 from .claims import CLAIMS, Claim
 from .noise_curves import crossing
@@ -31,6 +40,7 @@ from .noise_curves import crossing
 UNITS = {"faster": "% of iterations", "crosses": "variance of the noise"}  # others are points of accuracy
 SMALL = 1.5  # points of accuracy: about 10 of the 720 test clips
 DECIDED = ("holds", "fails", "small")
+MORE_PEOPLE = " with more people"  # behind a claim's name
 MAX_NEEDED = 100  # more than this is "not by seeds"
 
 
@@ -53,17 +63,27 @@ class Verdict:
 NOTHING = (math.nan, math.nan, math.nan, math.nan)
 
 
-def judge(claim: Claim, lab: Lab) -> Verdict:
-    """The verdict over all seeds that have all its runs; nothing is trained. In a notebook: see `committed`."""
-    have = complete_seeds(lab, claim.trainings)
+def judge(claim: Claim, lab: Lab, *, more_people: bool = False) -> Verdict:
+    """The verdict over all seeds that have all its runs; nothing is trained. In a notebook: see `committed`.
+
+    With `more_people` it rests on the answers to their clips, too: see `experiments.more_people`.
+    """
+    beyond = on_more_people(claim) if more_people else ()
+    have = complete_seeds(lab, (*claim.trainings, *trainings_of(beyond)))
     about = {"data": lab.data_name, "protocol": lab.split.name, "seeds": len(have)}
-    if theirs := committed.comparison(lab, claim.name, len(have)):
+    if theirs := committed.comparison(lab, claim.name + MORE_PEOPLE * more_people, len(have)):
         found = (theirs[name] for name in ("value", "low", "high", "p", "verdict", "seeds needed", "note"))
         return Verdict(*found, **{**about, "seeds": theirs["seeds"]})
     if not have:
         return Verdict(*NOTHING, "not run", None, "", **about)
-    judged = {"faster": _judge_curves, "crosses": _judge_crossing}.get(claim.kind, _judge_answers)
+    judged = {"faster": _judge_curves, "crosses": _judge_crossing}.get(claim.kind, partial(_judge_answers, beyond))
     return Verdict(*judged(claim, lab, have), **about)
+
+
+def on_more_people(claim: Claim) -> tuple[str, ...]:
+    """The targets of both sides on more people; none where a side is no row of Table 2, the supplement or a control."""
+    beyond = tuple(ON_MORE_PEOPLE.get(name, "") for name in (*claim.plus, *claim.minus))
+    return beyond if all(beyond) else ()
 
 
 def word(claim: Claim, low: float, high: float) -> str:
@@ -82,12 +102,15 @@ def word(claim: Claim, low: float, high: float) -> str:
     return "small" if small else "undecided"
 
 
-def _judge_answers(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
-    """Effect, low, high, p, word, seeds needed and note, from the answers to each test clip."""
-    _, right = paired_answers(lab, *claim.plus, *claim.minus)
+def _judge_answers(beyond: Sequence[str], claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
+    """Effect, low, high, p, word, seeds needed and note, from the answers to each test clip, and to those `beyond`."""
+    right, people = [answers_of_seeds(lab, name, have) for name in (*claim.plus, *claim.minus)], lab.people()
+    if beyond:
+        more = [answers_of_seeds(lab, name, have) for name in beyond]
+        right = [np.concatenate(both, axis=1) for both in zip(right, more, strict=True)]
+        people = np.concatenate([people, with_more_people(lab).people()])
     sides = right[: len(claim.plus)], right[len(claim.plus) :]
     plus, minus = (np.sum(side, axis=0, dtype=float) for side in sides)
-    people = lab.people()
     found = paired_difference(plus, minus, groups=people)
     effect, low, high = 100 * found.value, 100 * found.low, 100 * found.high
     p = found.p if claim.kind == "above" and claim.level == 0 else math.nan
@@ -176,17 +199,21 @@ def _judge_curves(claim: Claim, lab: Lab, have: Sequence[int]) -> tuple:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def claims_table(labs: Lab | Iterable[Lab], claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
+def claims_table(
+    labs: Lab | Iterable[Lab], claims: Iterable[Claim] = CLAIMS, *, more_people: bool = False
+) -> pd.DataFrame:
     """Every claim on every lab, one row each: the paper's effect, ours with its interval, the verdict.
 
     "p (Holm)" is adjusted over all rows of the table that have a p. Nothing is trained; a claim whose
-    runs are missing is "not run".
+    runs are missing is "not run". With `more_people`: the claims that were put to them, as `judge` has them.
     """
+    asked = [claim for claim in claims if on_more_people(claim) or not more_people]
     table = pd.DataFrame([
-        {"claim": claim.name, "by": claim.by, "section": claim.section, "statement": claim.statement,
-         "paper": claim.in_paper(one_lab.split.name), **vars(judge(claim, one_lab)), "level": claim.level,
+        {"claim": claim.name + MORE_PEOPLE * more_people, "by": claim.by, "section": claim.section,
+         "statement": claim.statement, "paper": claim.in_paper(one_lab.split.name),
+         **vars(judge(claim, one_lab, more_people=more_people)), "level": claim.level,
          "unit": UNITS.get(claim.kind, "points"), "chain": claim.chain, "differs": claim.differs}
-        for one_lab in ([labs] if isinstance(labs, Lab) else labs) for claim in claims
+        for one_lab in ([labs] if isinstance(labs, Lab) else labs) for claim in asked
     ])  # fmt: skip
     known = table["p"].notna()
     table.insert(table.columns.get_loc("p") + 1, "p (Holm)", math.nan)

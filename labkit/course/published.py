@@ -3,7 +3,7 @@
 `figures/tidy.csv` has a row a protocol, target and seed. `figures/comparisons.csv` has a row a protocol and comparison,
 by name: a difference "table2:15 - control:15", a share of the gap to RGB and depth "gap table2:15 - control:15", a
 claim "15 > twin", a point of `discrepancies` "point 3 on table2:14". On a page a number stands between marks that name
-it, and so do counts of the paper's claims and of points measured:
+it, and so do counts of the paper's claims and of points measured ("claims holds", "claims holds with more people"):
 
     row 15 beats its control by <!--= table2:15 - control:15 -->11.2 points (5.6 to 16.7; 5 seeds)<!--/-->
     it reaches <!--= table2:15 @ cross-view -->87.4 % (84.7 to 90.0; 3 seeds)<!--/-->; <!--= claims holds -->16<!--/-->
@@ -23,7 +23,7 @@ import pandas as pd
 
 from ..analysis.claims import CLAIMS
 from ..analysis.effects import as_claim
-from ..analysis.verdicts import GAPS, UPPER, claims_table, gaps_table
+from ..analysis.verdicts import GAPS, MORE_PEOPLE, UPPER, claims_table, gaps_table
 from ..data.splits import PUPPETS
 from ..errors import LabError
 from ..experiments.committed import SHOWN
@@ -118,7 +118,9 @@ def comparisons(lab: Lab, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     pairs = [pair for pair in pairs if complete_seeds(lab, trainings_of(pair))]
     gaps = [pair for pair in GAPS if complete_seeds(lab, trainings_of((*pair, UPPER)))]
     judged = claims_table(lab, [*CLAIMS, *(as_claim(point, *pair) for point in DISCREPANCIES for pair in point.pairs)])
-    parts = [judged.rename(columns={"claim": "name", "effect": "value", "seeds_needed": "seeds needed"})]
+    tables = [judged, claims_table(lab, more_people=True)]
+    parts = [table.rename(columns={"claim": "name", "effect": "value", "seeds_needed": "seeds needed"})
+             for table in tables]  # fmt: skip
     if pairs:
         table = comparison_table(lab, pairs).rename(columns={"difference": "value"})
         parts.append(table.assign(name=table["target"] + " - " + table["minus"], unit="points"))
@@ -152,9 +154,8 @@ class Numbers:
         name, _, protocol = source.partition(" @ ")
         rows = self.comparisons[self.comparisons["protocol"] == (protocol or "cross-subject")]
         words = name.split()
-        if words[0] == "claims" and len(words) < 3:
-            judged = rows[rows["by"] == "paper"]
-            return str((judged["verdict"] == words[1]).sum() if words[1:] else len(judged))
+        if words[0] == "claims":
+            return self._count(rows[rows["by"] == "paper"], *words[1:])
         if name == "points":
             return str(rows["name"].str.extract(r"^(point \d+) on ")[0].nunique())
         found = [self.accuracy(name, protocol or "cross-subject")] if name in TARGETS else rows[rows["name"] == name]
@@ -163,6 +164,15 @@ class Numbers:
             fix = "correct the mark, or make the runs: labkit reproduce"
             raise LabError.mismatch(None, "the name of a number in figures/", repr(source), fix)
         return _said(found[0])
+
+    @staticmethod
+    def _count(claims: pd.DataFrame, verdict: str = "", *with_more_people: str) -> str:
+        """How many claims have that verdict, or how many there are; the verdict with more people, where asked for."""
+        again = claims["name"].str.endswith(MORE_PEOPLE)
+        verdicts = claims[~again].set_index("name")["verdict"]
+        if with_more_people:
+            verdicts.update(claims[again].set_index(claims["name"].str.removesuffix(MORE_PEOPLE))["verdict"])
+        return str((verdicts == verdict).sum() if verdict else len(verdicts))
 
     def row(self, name: str) -> str:
         """A line of README's table, where there is a result."""

@@ -243,4 +243,4 @@ def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] =
                 logits[reading] = (target.logits + source.logits) / 2
         return logits
 
-    return answer(run, lab, pair, clean, read, parts=("test",), bn_at_test=parent["train"]["bn_at_test"])
+    return answer(run, lab, pair, (clean,), read, parts=("test",), bn_at_test=parent["train"]["bn_at_test"])

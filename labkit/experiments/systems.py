@@ -226,7 +226,7 @@ def read_target_alone(lab: Lab, two_stream: Run) -> Run:
     if not lab.needs(run):
         return run
     stream = load_stream(two_stream, "target")
-    return answer(run, lab, stream, modality, lambda batch: {"alone": stream(batch[modality]).logits})
+    return answer(run, lab, stream, (modality,), lambda batch: {"alone": stream(batch[modality]).logits})
 
 
 def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
@@ -254,7 +254,7 @@ def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
         return {"own_signals": own(clip, clip).target_logits, "other_signals": fed(clip, clip).target_logits,
                 "renewed": renewed(clip).logits}  # fmt: skip
 
-    return answer(run, lab, ModuleDict({"own": own, "fed": fed, "renewed": renewed}), modality, read)
+    return answer(run, lab, ModuleDict({"own": own, "fed": fed, "renewed": renewed}), (modality,), read)
 
 
 def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
@@ -274,9 +274,9 @@ def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
     stream.eval()
 
 
-def answer(run: Run, lab: Lab, network: Module, modality: str, read: Callable[[Batch], dict[str, Tensor]], *,
+def answer(run: Run, lab: Lab, network: Module, sees: Sequence[str], read: Callable[[Batch], dict[str, Tensor]], *,
            parts: Sequence[str] = ("validation", "test"), bn_at_test: str = "running") -> Run:  # fmt: skip
-    """A run for which nothing is trained: what a network that is there answers to clips of one modality."""
+    """A run for which nothing is trained: what a network that is there answers to clips of the modalities it sees."""
     import torch
 
     from ..fit import evaluate
@@ -288,7 +288,7 @@ def answer(run: Run, lab: Lab, network: Module, modality: str, read: Callable[[B
             share = (state.process_index, state.num_processes)
             network.to(state.device, memory_format=torch.channels_last)
             for part in parts:
-                batches = Batches(lab, getattr(lab.split, part), (modality,), device=state.device, share=share)
+                batches = Batches(lab, getattr(lab.split, part), tuple(sees), device=state.device, share=share)
                 found = evaluate(network, read, batches, bn_at_test)
                 logits[part] = {name: torch.from_numpy(rows) for name, rows in found.items()}
             _keep(run, lab, logits)

@@ -14,7 +14,7 @@ from ..lab import Lab
 from ..runs import Run
 from .discrepancies import DISCREPANCIES
 from .noise import CORRUPTIONS
-from .trainings import make
+from .trainings import MORE_PEOPLE, make
 
 BRACKETS = {"oracle": "oracle", "reading": "other reading"}  # what stands behind the titles of a group
 
@@ -27,7 +27,7 @@ class Target:
     title: str  # what the model is called in words, without a row's number
     role: str  # whose colour it has in the figures
     tested_on: str
-    training: str  # a name in `trainings.TRAININGS`
+    training: str  # its name, see `trainings.get_training`
     reading: str
     paper: dict[str, float] = field(default_factory=dict)  # protocol -> accuracy in %
 
@@ -244,6 +244,14 @@ for point in DISCREPANCIES:  # a target with one point decided otherwise: its ow
     for base, name in point.switched:
         title = f"{TARGETS[base].title}; {point.point}"
         TARGETS[name] = replace(TARGETS[base], name=name, title=title, training=name, paper={})
+
+# The rows of the paper's claims on more people: the same runs' networks and readings. Targets by the name of their row.
+ON_MORE_PEOPLE: dict[str, str] = {}
+for name, target in list(TARGETS.items()):
+    if target.group in ("table2", "suppl", "control", "untaught"):
+        ON_MORE_PEOPLE[name] = f"people:{target.row or name.replace(':', '-')}"
+        TARGETS[ON_MORE_PEOPLE[name]] = replace(target, name=ON_MORE_PEOPLE[name], title=f"{target.title}, more people",
+                                                training=target.training + MORE_PEOPLE, paper={})  # fmt: skip
 
 # What `labkit reproduce all` makes: the paper's own numbers and their controls.
 ALL_GROUPS = ("table2", "suppl", "oracle", "control", "untaught", "table3")

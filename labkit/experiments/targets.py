@@ -22,14 +22,15 @@ from ..runs import LOCK, PREDICTIONS, RECORD, TRAINING_VERSION, Run
 from . import committed
 from .comparisons import what_differs
 from .graph import run_graph
+from .more_people import with_more_people
 from .statistics import paired_difference, seed_interval, wilson_interval
-from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, TABLE3, TARGETS, Target, get_targets
+from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, ON_MORE_PEOPLE, TABLE3, TARGETS, Target, get_targets
 from .trainings import make
 
 __all__ = [
-    "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "TABLE3", "TARGETS", "TIDY", "Target",
-    "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "complete_seeds", "get_targets",
-    "in_words", "look", "make", "needs", "paired_answers", "possible", "predictions", "reproduce",
+    "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "ON_MORE_PEOPLE", "TABLE3", "TARGETS", "TIDY",
+    "Target", "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "complete_seeds",
+    "get_targets", "in_words", "look", "make", "needs", "paired_answers", "possible", "predictions", "reproduce",
     "results_table", "seeds_there", "state_of", "tidy", "trainings_of",
 ]  # fmt: skip
 
@@ -155,11 +156,12 @@ def _states(runs: dict[str, Run | LabError]) -> dict[str, tuple[dict | None, str
 
 
 def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A target's logits (N,K) and the labels (N,), in the order of the split's test clips."""
+    """A target's logits (N,K) and the labels (N,), in the order of the test clips: the split's, or more people's."""
     target = TARGETS[name]
     run = target.make(replace(lab, dry=True))
     tensors, ids = run.load_tensors(PREDICTIONS)
-    return tensors[f"test/{target.reading}"].numpy(), lab.clips.labels[lab.clips.rows(ids["test"])]
+    clips = with_more_people(lab).clips if name in ON_MORE_PEOPLE.values() else lab.clips
+    return tensors[f"test/{target.reading}"].numpy(), clips.labels[clips.rows(ids["test"])]
 
 
 def answers(lab: Lab, name: str) -> np.ndarray:

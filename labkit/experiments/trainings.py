@@ -22,6 +22,7 @@ from ..puppets.opening import store_path
 from ..runs import Run, RunSpec
 from ..trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
 from .discrepancies import DISCREPANCIES, Discrepancy
+from .more_people import answer_more_people
 from .noise import measure_noise
 from .systems import distill_stream, fuse_predictions, read_ladder, read_target_alone, train_jointly
 
@@ -260,6 +261,9 @@ for point in DISCREPANCIES:
     TRAININGS |= _variants(point)
 
 
+MORE_PEOPLE = "_more_people"
+
+
 def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:
     """The run of a training, after those it starts from; with `lab.dry` nothing is trained."""
     made = {} if _made is None else _made
@@ -270,7 +274,13 @@ def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:
 
 
 def get_training(name: str) -> Training:
-    """A training by name; LabError lists the names there are."""
+    """A training by name; LabError lists the names there are.
+
+    With MORE_PEOPLE behind its name: what its network says of them; nothing is trained.
+    """
+    trained = name.removesuffix(MORE_PEOPLE)
+    if trained != name:
+        return Training(name, answer_more_people, (trained,))
     if name not in TRAININGS:
         raise LabError.mismatch(None, f"a training among {', '.join(TRAININGS)}", repr(name), "use one of them")
     return TRAININGS[name]

@@ -197,8 +197,8 @@ def _fig4_remark(lab: Lab) -> str:
 
 
 def _claims(lab: Lab) -> Drawing:
-    table = claims_table(lab)
-    return claims_figure(table), table
+    table, again = claims_table(lab), claims_table(lab, more_people=True)
+    return claims_figure(table), pd.concat([table, again[again["verdict"] != "not run"]])
 
 
 def _discrepancies(lab: Lab) -> Drawing:

@@ -22,15 +22,16 @@ AHEAD = 3  # chunks a process, begun or waiting, at any time: results nobody has
 
 
 def ordered_map(function: Callable, values: Sequence, workers: int) -> Iterator:
-    """`function` of each value, in order; little work, or one worker, stays in this process, as all does without locks.
+    """`function` of each value, in order.
 
+    Little work, or one worker, stays in this process; so does all without locks, and all of a worker of Dask's.
     Processes are spawned, because a fork would copy locks that torch's threads may hold; so `function`
     must be importable. However slowly results are taken and however many values there are, no more than
     CHUNK x AHEAD of them a process are in memory. The first exception ends the work. Raises LabError
     when a process dies.
     """
     workers = min(workers, len(values) // WORTH_A_PROCESS)
-    if workers < 2 or not has_locks():
+    if workers < 2 or not has_locks() or multiprocessing.current_process().daemon:  # daemons may have no children
         yield from map(function, values)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=follow_parent)

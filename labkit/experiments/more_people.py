@@ -1,0 +1,99 @@
+"""The trained networks of the paper's claims on more people: puppets beyond the set's own, who act for the test alone.
+
+An interval over twenty test people stays wide however many seeds are trained. NTU RGB+D has forty people; the puppets
+have a hundred and six, so as many again as the set has are asked (`mini`: ids 61 to 100). Nothing is trained. For
+cross-subject only: cross-view tests people that it has trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..clips import Batch
+from ..config import Profile, PuppetsConfig
+from ..data.prepare import prepare
+from ..data.splits import PUPPETS, Split
+from ..data.store import ClipStore
+from ..errors import LabError
+from ..lab import EMBEDDED, Lab
+from ..puppets.make import make_puppets
+from ..puppets.opening import puppets_root, store_path
+from ..runs import WEIGHTS, Run
+from ..trainers import load_stream, modality_of
+from .systems import answer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+FIRST = 61  # 1 to 40 stand for the people of NTU RGB+D, 41 to 60 have no labels
+
+
+def answer_more_people(lab: Lab, trained: Run) -> Run:
+    """The run of what a finished run's network says of more people; its readings but "with_depth".
+
+    Raises LabError for another data set than the puppets and for another protocol than cross-subject.
+    """
+    if (lab.data_name, lab.split.name) != (EMBEDDED, "cross-subject"):
+        found = f"{lab.split.name} of {lab.data_name}"
+        raise LabError.mismatch(
+            lab.root, "cross-subject of the embedded set", found, "more people there are of it alone"
+        )
+    spec = trained.spec.config
+    config = {"model": spec["model"], "modalities": spec["modalities"], "puppets": asdict(_puppets(lab))}
+    run = lab.run("more-people", config, (trained,))
+    if not lab.needs(run):
+        return run
+    network, sees, read = _network_of(trained)
+    return answer(run, with_more_people(lab), network, sees, read, parts=("test",),
+                  bn_at_test=spec["train"]["bn_at_test"])  # fmt: skip
+
+
+def with_more_people(lab: Lab) -> Lab:
+    """The lab with clips of more people in the place of its own, all of them test clips; made where missing."""
+    clips = _clips(lab.runs.root.parent, _puppets(lab), lab.profile)
+    return replace(lab, clips=clips, split=Split("more people", (), (), tuple(sorted(clips.ids))))
+
+
+@cache
+def _clips(home: Path, puppets: PuppetsConfig, profile: Profile) -> ClipStore:
+    """Looked at once in a process, for all seeds."""
+    root = make_puppets(puppets_root(home, puppets), puppets)
+    return prepare(PUPPETS.index(root), store_path(root, profile, home), profile.clips)
+
+
+def _puppets(lab: Lab) -> PuppetsConfig:
+    own = lab.profile.puppets
+    return replace(own, subjects=tuple(range(FIRST, FIRST + len(own.subjects))), unlabelled=())
+
+
+def _network_of(run: Run) -> tuple[Module, list[str], Callable[[Batch], dict[str, Tensor]]]:
+    """A run's network, the modalities it sees, and what it answers by the names of its readings."""
+    from torch.nn import ModuleDict
+
+    from ..model import TwoStream
+
+    roles = sorted({name.partition(".")[0] for name in run.load_tensors(WEIGHTS)[0]})
+    streams = {role: load_stream(run, role) for role in roles}
+    sees = {role: modality_of(run, role) for role in roles}
+    model = run.spec.config["model"]
+    if roles == ["source", "target"]:
+        pair = TwoStream(streams["source"], streams["target"], model["connection"], model["connect_at"])
+
+        def read(batch: Batch) -> dict[str, Tensor]:
+            output = pair(batch[sees["target"]], batch[sees["source"]])
+            return {"fused": output.logits, "source": output.source_logits, "target": output.target_logits}
+
+        return pair, sorted(set(sees.values())), read
+
+    def read_each(batch: Batch) -> dict[str, Tensor]:
+        logits = {role: stream(batch[sees[role]]).logits for role, stream in streams.items()}
+        if "rgb" in logits:  # one stage: `systems.train_jointly`
+            logits["fused"] = (logits["rgb"] + logits["hallucination"]) / 2
+        return {{"hallucination": "alone"}.get(role, role): values for role, values in logits.items()}
+
+    return ModuleDict(streams), sorted(set(sees.values())), read_each
