@@ -40,12 +40,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as file:
-            _sync(file.fileno())
+        if temporary.is_file():
+            with open(temporary, "rb+") as file:
+                _sync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise _write_error(path, temporary, error) from error
     finally:
+        shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):  # where nothing could be written there is nothing to remove
             temporary.unlink()
 
@@ -57,18 +59,11 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     The files inside are not flushed one by one (a folder of depth images has hundreds); whoever needs
     to know that all of them survived keeps their hash elsewhere. Raises LabError as `atomic_path` does.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         yield temporary
         shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _write_error(path, temporary, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync(file: int) -> None:
@@ -179,15 +174,6 @@ def _lock(path: Path, timeout: float = -1) -> FileLock | SoftFileLock:
 def _tell_soft(reason: str) -> None:
     told = f"labkit: the file system of this folder has no locks ({reason}); files named .soft stand for them"
     print(f"{told}: start labkit on one machine at a time", file=sys.stderr)
-
-
-def names_in(folder: str | os.PathLike) -> list[str]:
-    """What lies in a folder, sorted; LabError where it may not be read."""
-    try:
-        return sorted(os.listdir(folder))
-    except OSError as error:
-        fix = "make it readable to you, or take it out of the data root"
-        raise LabError.mismatch(folder, "a folder that can be read", error.strerror or error, fix) from error
 
 
 def check_plain(path: str | os.PathLike) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
-from ..errors import LabError, at_least_one, printable
+from ..errors import LabError, printable
+from ..tools.settings import at_least_one
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from ..errors import LabError, at_least_one
+from ..errors import LabError
+from ..tools.settings import at_least_one
 
 if TYPE_CHECKING:
     from ..export.onnx_model import Model

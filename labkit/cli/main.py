@@ -10,13 +10,15 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.extras import SubcommandApp
 
 from .. import __version__
-from ..errors import LabError, at_least_one, printable, told_by_the_system
+from ..errors import LabError, printable
+from ..tools.settings import at_least_one
 from . import summary
 from .course import course
 from .data import data
@@ -269,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
               "in your copy of the lab", file=sys.stderr)  # fmt: skip
         return 2
     except (LabError, OSError) as error:
-        told = error if isinstance(error, LabError) else told_by_the_system(error)
+        told = error if isinstance(error, LabError) else _told(error)
         print(f"labkit: {told}", file=sys.stderr)
         return 2
     except MemoryError:
@@ -278,3 +280,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("labkit: interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+def _told(error: OSError) -> LabError:
+    """What no reader foresaw, such as a folder that may not be read, as the lab tells it."""
+    path = error.filename if isinstance(error.filename, str) else None
+    mend = "free some space" if error.errno in (ENOSPC, EDQUOT) else "make it readable and writable to you"
+    fix = f"{mend}, or name another place, and run the same command again"
+    return LabError.mismatch(path, "a file or folder that can be used", error.strerror or error, fix)

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from ..clips import UNLABELLED
 from ..errors import LabError
-from ..files import names_in, write_bytes, write_json
+from ..files import write_bytes, write_json
 from .video import MATLAB, OTHER_VIDEOS, PICTURES, VIDEOS, natural
 
 ABOUT = ("object", "object_color", "handedness")  # keys of a sidecar that describe the clip
@@ -60,7 +60,11 @@ def listed(folder: Path) -> list[str]:
 
     Names that begin with a dot are left out. Raises LabError for a folder that may not be read.
     """
-    names = names_in(folder) if folder.is_dir() else []
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        fix = "make it readable to you, or take it out of the data root"
+        raise LabError.mismatch(folder, "a folder that can be read", error.strerror or error, fix) from error
     return sorted((name for name in names if not name.startswith(".")), key=natural)
 
 

@@ -36,6 +36,13 @@ def get_profile(name: str) -> Profile:
     return replace(profile, name="+".join([base, *told]))
 
 
+def at_least_one(**counts: int | None) -> None:
+    """LabError unless each of these options is one or more; None leaves the choice to the lab."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise LabError.mismatch(None, f"at least 1 for {name}", count, "give one or more")
+
+
 def _check_frames(profile: Profile) -> None:
     """LabError where more frames of a clip are to be shown than are kept, or in training than a clip has."""
     clips = profile.clips
