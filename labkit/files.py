@@ -137,7 +137,7 @@ def locked(path: str | os.PathLike) -> Iterator[None]:
     except OSError as error:
         if error.errno not in MAY_NOT or not path.parent.is_dir() or os.access(path.parent, os.W_OK):
             fix = "choose a folder you may write to, then run the same command again"
-            found = error.strerror or error
+            found = "a file" if path.parent.is_file() else error.strerror or error
             raise LabError.mismatch(path.parent, "a folder that can be written to", found, fix) from error
         lock = None
     try:

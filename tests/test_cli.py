@@ -84,7 +84,16 @@ def test_version():
         (("data", "prepare", ".", "--workers", "-3"), "at least 1 for workers, found -3"),
         (("run", "--seeds", "0"), "at least 1 for seeds, found 0"),
         (("run", "--home", "no-such-folder"), "no-such-folder"),
-        (("doctor", "--home", "no-such-folder"), "no-such-folder"),
+        (
+            ("doctor", "--home", "no-such-folder"),
+            "no-such-folder: expected a project folder, found nothing. Fix: make it",
+        ),
+        (("doctor", "--home", __file__), "test_cli.py: expected a project folder, found a file. Fix: name another"),
+        (("run", "--profile", "tiny"), "smoke, mini, paper, found 'tiny'"),
+        (("run", "--data", "nope"), "nope: expected a data root, found nothing"),
+        (("run", "--protocol", "nope"), "found 'nope'"),
+        (("reproduce", "table2:1", "--scheduler", "nonsense"), "a Dask scheduler at nonsense, found none"),
+        (("reproduce", "table2:1", "--workers", "2", "--scheduler", "x"), "or a scheduler, found 2 workers and x"),
     ],
 )
 def test_a_user_error_is_one_line_and_status_2(arguments, told, capsys, tmp_path, monkeypatch):
@@ -209,7 +218,7 @@ class Stage:
     def __init__(self, monkeypatch, states=("ok", "up to date")):
         self.asked, self.states = {}, states
         monkeypatch.setattr(lab, "open_lab", self.open_lab)
-        monkeypatch.setattr(opening, "open_labs", lambda *names, home: [self.open_lab(*names, home=home)])
+        monkeypatch.setattr(opening, "open_labs", lambda *names, home, dry: [self.open_lab(*names, home=home)])
         monkeypatch.setattr(series, "run_series", self.run_series)
         monkeypatch.setattr(targets, "results_table", self.results_table)
         monkeypatch.setattr(targets, "complete_seeds", lambda bench, trainings: [])
@@ -269,8 +278,17 @@ def test_run_goes_through_all_notebooks_and_shows_the_table(home, monkeypatch, c
     assert (home / "runs" / "results-smoke.csv").read_text(encoding="utf-8").startswith("target,model,paper,ours,")
 
 
+def test_a_wrong_tracker_is_told_before_anything_is_made(home, monkeypatch, capsys):
+    monkeypatch.setenv("LABKIT_TRACKER", "nope")
+    for command in ("run", "reproduce"):
+        assert cli.main([command, *["table2:1"] * (command == "reproduce"), "--home", str(home)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "found 'nope'" in line and [path.name for path in home.iterdir()] == ["notebooks"]
+
+
 def test_run_on_a_data_root_leaves_the_embedded_set_s_results_alone(home, monkeypatch, tmp_path, capsys):
-    stage, root = Stage(monkeypatch), tmp_path / "mine"
+    stage, root = Stage(monkeypatch), tmp_path / "mine.csv"
+    root.touch()
     assert cli.main(["run", "--home", str(home), "--data", str(root), "--protocol", "given"]) == 0
     assert stage.asked["env"]["LABKIT_DATA"] == str(root) and stage.asked["protocol"] == "given"
     assert stage.asked["parameters"]["protocol"] == "given"
@@ -293,7 +311,9 @@ def test_publish_replaces_all_or_nothing(home, monkeypatch, capsys):
 
 def test_only_the_embedded_set_at_mini_is_published(home, monkeypatch, capsys):
     stage = Stage(monkeypatch)
-    monkeypatch.setattr(opening, "open_labs", lambda *_, home: [stage.open_lab("mini", None, home=home, data="mine")])
+    monkeypatch.setattr(
+        opening, "open_labs", lambda *_, home, dry: [stage.open_lab("mini", None, home=home, data="mine")]
+    )
     assert cli.main(["publish", "--home", str(home)]) == 2
     assert "expected the embedded set and profile mini, found mini-mine" in capsys.readouterr().err
     assert "notebooks" not in stage.asked and not (home / "figures").exists()
@@ -342,9 +362,9 @@ def test_parallel_jobs_share_the_cores(home, monkeypatch):
 
 @pytest.fixture(scope="module")
 def puppets(tmp_path_factory):
-    """One subject of each side, two cameras: 48 clips at the coarsest scale."""
+    """A subject of each part, two cameras: 72 clips at the coarsest scale."""
     root = tmp_path_factory.mktemp("root")
-    return make_puppets(root, PuppetsConfig(subjects=(2, 3), cameras=(1, 2), scale=16), workers=1, progress=False)
+    return make_puppets(root, PuppetsConfig(subjects=(1, 2, 3), cameras=(1, 2), scale=16), workers=1, progress=False)
 
 
 def test_check_counts_clips_and_reasons(puppets, tmp_path, capsys):
@@ -357,25 +377,25 @@ def test_check_counts_clips_and_reasons(puppets, tmp_path, capsys):
     finally:
         lost.write_bytes(content)
     told = capsys.readouterr().out
-    assert "48 clips found, 47 used, 0 of them with a remark, 1 excluded" in told and lost.stem in told
+    assert "72 clips found, 71 used, 0 of them with a remark, 1 excluded" in told and lost.stem in told
     assert "every byte as recorded" not in told
     row = f"{lost.stem},excluded,missing,skeleton,nturgb+d_skeletons/{lost.name},no skeleton"
     assert row in (tmp_path / "found.csv").read_text(encoding="utf-8")
     assert cli.main(check) == 0
     told = capsys.readouterr().out
-    assert "48 clips found, 48 used, 0 of them with a remark, 0 excluded" in told and "every byte as recorded" in told
-    assert re.search(r"cross-subject +24 +0 +24\b", told) and re.search(r"cross-view +24 +0 +24\b", told)
+    assert "72 clips found, 72 used, 0 of them with a remark, 0 excluded" in told and "every byte as recorded" in told
+    assert re.search(r"cross-subject +24 +24 +24\b", told) and re.search(r"cross-view +36 +0 +36\b", told)
 
 
 def test_prepare_builds_the_store_beside_or_elsewhere(puppets, tmp_path, capsys):
     assert cli.main(["data", "prepare", str(puppets), "--profile", "smoke", "--store", str(tmp_path / "s")]) == 0
     told = capsys.readouterr().out
-    assert f"48 clips in {tmp_path / 's'}" in told and re.search(r"\b1 +2 +24\b", told)
-    assert len(ClipStore(tmp_path / "s")) == 48 and "offset_x, px" in told and "residual, px" in told
+    assert f"72 clips in {tmp_path / 's'}" in told and re.search(r"\b1 +2 +36\b", told)
+    assert len(ClipStore(tmp_path / "s")) == 72 and "offset_x, px" in told and "residual, px" in told
     report = ["data", "alignment", str(puppets), "--store", str(tmp_path / "s"), "--csv", str(tmp_path / "a.csv")]
     assert cli.main([*report, "--figure", str(tmp_path / "a.svg")]) == 0
-    assert re.search(r"\b1 +2 +24\b", capsys.readouterr().out)
-    assert len((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()) == 49
+    assert re.search(r"\b1 +2 +36\b", capsys.readouterr().out)
+    assert len((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()) == 73
     assert b"puppets" in (tmp_path / "a.svg").read_bytes()
     assert cli.main([*report, "--figure", str(tmp_path / "a.bmp")]) == 2
     prepare = ["data", "prepare", str(puppets), "--profile", "smoke"]
@@ -393,7 +413,7 @@ def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):
         "threads ",
         "bf16 ",
         "onnxruntime ",
-        "data/set: 48 clips, 0 excluded",
+        "data/set: 72 clips, 0 excluded",
         "ready for the course: ",
     ):
         assert word in told
@@ -434,16 +454,16 @@ def test_doctor_as_json(tmp_path, puppets, capsys):
     (tmp_path / "data" / "set").symlink_to(puppets)
     told = as_json(capsys, "doctor", "--home", str(tmp_path))
     assert told["labkit"] == __version__ and told["packages"]["torch"] and told["home"] == str(tmp_path)
-    assert told["data"] == ["data/set: 48 clips, 0 excluded"] and told["speed"] == []
+    assert told["data"] == ["data/set: 72 clips, 0 excluded"] and told["speed"] == []
     assert {type(told[key]) for key in ("cores", "threads", "memory_gb", "bf16")} <= {int, float, bool}
 
 
 def test_check_as_json(puppets, tmp_path, capsys):
     told = as_json(capsys, "data", "check", str(puppets), "--profile", "smoke", "--csv", str(tmp_path / "found.csv"))
     assert told["data"] == "puppets" and told["mode"] == "full"
-    assert told["clips"] == {"found": 48, "used": 48, "with a remark": 0, "excluded": 0}
+    assert told["clips"] == {"found": 72, "used": 72, "with a remark": 0, "excluded": 0}
     parts = {row["protocol"]: (row.get("train"), row.get("test")) for row in told["protocols"]}
-    assert parts["cross-subject"] == parts["cross-view"] == (24, 24)
+    assert parts["cross-subject"] == (24, 24) and parts["cross-view"] == (36, 36) and told["trainable"]
     assert told["kinds"] == told["whole folders"] == told["strangers"] == [] and told["published"] is None
     assert len(told["every byte as recorded"]) == 64 and told["csv"] == str(tmp_path / "found.csv")
 

@@ -420,12 +420,13 @@ def test_the_command_replaces_no_file_of_somebody_s_own(tmp_path, capsys, name):
         assert f"{name}: expected no file" in capsys.readouterr().err
     assert before == [path.read_bytes() for path in (tmp_path / "clips.csv", tmp_path / "notes.txt")]
     for _ in range(2):  # its own is written again
-        assert cli.main(["data", "check", str(tmp_path / "clips.csv"), "--csv", str(tmp_path / "found.csv")]) == 0
+        assert cli.main(["data", "check", str(tmp_path / "clips.csv"), "--csv", str(tmp_path / "found.csv")]) == 1
+        assert (tmp_path / "found.csv").read_text(encoding="utf-8").count("used") == 2
 
 
 def test_a_clean_set_passes_and_hostile_names_stay_text(tmp_path, capsys):
-    for number in range(4):
-        write_pair(tmp_path / "p" / "<img src=x onerror=alert(1)>", f"$(touch {number})")
+    for number in range(6):
+        write_pair(tmp_path / "p" / ("<img src=x onerror=alert(1)>", "b")[number % 2], f"$(touch {number})")
     assert cli.main(["data", "check", str(tmp_path / "p"), "--csv", str(tmp_path / "c.csv")]) == 0
     assert not list(tmp_path.glob("[0-9]")) and len(json.dumps(capsys.readouterr().out)) > 2
 

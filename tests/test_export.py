@@ -238,11 +238,13 @@ def test_a_run_that_needs_depth_is_refused(bench, tmp_path, name):
     assert "found one that needs depth" in message and run.id in message and not (tmp_path / "out").exists()
 
 
-def test_a_folder_in_use_is_left_alone(bench, tmp_path):
+def test_a_folder_in_use_is_left_alone(bench, tmp_path, capsys):
     (tmp_path / "thesis.tex").write_bytes(b"years of work")
-    assert "one that holds something" in told(export_onnx, bench.final, bench.lab, tmp_path)
+    for path, found in ((tmp_path, "one that holds something"), (tmp_path / "thesis.tex", "a file")):
+        assert cli.main(["export", bench.final.id, "--home", str(bench.home), "--out", str(path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{path}: expected a new folder, found {found}. Fix: name another" in line
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    assert "--out" in told(export_onnx, bench.final, bench.lab, tmp_path / "thesis.tex")
 
 
 def test_a_place_that_cannot_be_written_is_told(bench, tmp_path):

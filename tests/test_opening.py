@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 import os
 import re
+import shlex
 from dataclasses import replace
 
 import pandas as pd
@@ -196,6 +198,54 @@ def test_settings_that_lead_nowhere_are_not_kept(home, tmp_path, capsys, before)
         assert len(capsys.readouterr().err.strip().splitlines()[-1:]) == 1
         assert ((root / "labkit.json").read_text(encoding="utf-8") if before else None) == before
         assert (root / "labkit.json").exists() == bool(before)
+
+
+def test_a_store_among_the_clips_is_refused(tmp_path, capsys):
+    root = tmp_path / "up" / "p"
+    pairs(root)
+    (tmp_path / "link").symlink_to(root)
+    (root / "clips.csv").touch()
+    before = sorted(tmp_path.rglob("*"))
+    roots = dict.fromkeys((root, root / "cap" / "store", tmp_path / "up", tmp_path / "link"), root)
+    for store, given in (*roots.items(), (root, root / "clips.csv")):
+        assert cli.main(["data", "prepare", str(given), "--store", str(store), "--registered", "True"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "expected a folder apart from the clips" in line and "leave --store out" in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_targets_of_clips_that_are_not_prepared_are_listed_and_nothing_is_made(home, tmp_path, capsys):
+    pairs(tmp_path / "p")
+    command = ["targets", "--profile", "smoke", "--json", "--home", str(home)]
+    for data in ([], ["--data", str(tmp_path / "p")]):
+        for protocol in ([], ["--protocol", "all"]):
+            assert cli.main([*command, *data, *protocol]) == 0
+            rows, told = capsys.readouterr()
+            assert [row["target"] for row in json.loads(rows)] == [*targets.TARGETS]
+            assert {row["state"] for row in json.loads(rows)} == {"missing"}
+            assert len(told.splitlines()) == 1 and "no clips are prepared yet" in told
+    assert list(home.iterdir()) == [] and {path.name for path in tmp_path.iterdir()} == {"home", "p"}
+    paper = {row["target"]: row["paper"] for row in json.loads(rows)}
+    assert paper["table2:1"] is None, "the paper has no figure for other clips"
+
+
+def test_the_alignment_of_what_is_no_data_set_is_refused_as_such_and_else_a_command_is_named(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name, told in (
+        ("empty", "expected a data set"),
+        ("file", "a data root, found something else"),
+        ("no", "nothing"),
+    ):
+        assert cli.main(["data", "alignment", str(tmp_path / name)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line and "labkit data prepare" not in line
+    root = tmp_path / "some data"
+    pairs(root)
+    command = ["data", "alignment", str(root), "--profile", "smoke", "--frames", "9", "--store", str(tmp_path / "s t")]
+    assert cli.main(command) == 2
+    fix = shlex.split(capsys.readouterr().err.partition("Fix: labkit ")[2])
+    assert cli.main(fix) == 0 and cli.main(command) == 0
 
 
 def test_a_link_to_a_data_root_has_one_store(home, tmp_path, monkeypatch):

@@ -122,15 +122,16 @@ RATIO, OFFSET = 1.6, (-4, -2)  # from depth's pixels to the other image's, which
 CONFIG = ClipConfig(size=32, stored_frames=1)
 
 
-def write_table(root: Path, **columns: list[str]) -> Path:
-    """Six clips with joints beside them, of which only the columns given tell."""
+def write_table(root: Path, labels: str = "ababab", **columns: list[str]) -> Path:
+    """A clip a label, "-" for none, with joints beside them, of which only the columns given tell."""
     lines = ["clip,label,rgb,depth," + ",".join(columns)]
-    for number, cells in enumerate(zip(*columns.values(), strict=True)):
+    for number, (label, *cells) in enumerate(zip(labels, *columns.values(), strict=True)):
         write_pair(root, str(number), "image")
         joints = np.random.default_rng(number).uniform((2, 2), (30, 22), (1, 25, 2))
         whole = single_body(np.ones((1, 25, 3)), joints, (joints - OFFSET) * RATIO, np.full((1, 25), 2))
         write_skeleton(root / f"{number}.skeleton", whole)
-        lines.append(f"{number},{'ab'[number % 2]},{number}_color.png,{number}_depth.png,{','.join(cells)}")
+        told = [str(number), label.strip("-"), f"{number}_color.png", f"{number}_depth.png", *cells]
+        lines.append(",".join(told))
     (root / "clips.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
 
@@ -254,6 +255,57 @@ def test_one_class_alone_is_remarked_on(tmp_path, capsys):
     for number in range(5):
         write_pair(tmp_path / "p" / "disc", str(number))
     assert "random: one class alone, disc: nothing to tell apart" in checked(tmp_path / "p", capsys)[1]
+
+
+def test_a_table_without_a_split_is_divided_at_random_and_no_fault_is_told(tmp_path, capsys):
+    root = write_table(tmp_path / "mine", "aaabbb--", skeleton=[""] * 8)
+    status, out, _ = checked(root, capsys)
+    assert status == 0 and "given" not in out and "random     2          2    2          2\n" in out
+    lab = open_lab(PROFILE, None, home=tmp_path, data=root, progress=False)
+    assert lab.split.name == "random" and lab.split.unlabelled == ("6", "7")
+
+
+@pytest.mark.parametrize("labels", ["ab", "------", "aaaaaa", "aabb"])
+def test_clips_that_nothing_can_be_trained_on_are_told_and_what_is_said_mends_it(tmp_path, capsys, labels):
+    root = write_table(tmp_path / "mine", labels, skeleton=[""] * len(labels))
+    command = ["data", "check", str(root), "--workers", "1"]
+    for options in ([], ["--json"]):
+        assert cli.main([*command, *options]) == 1
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labkit:")]
+        assert len(told) == 1 and "expected clips of two classes or more in every part" in told[0]
+    if labels in ("ab", "------"):
+        with pytest.raises(LabError, match="Fix: label three clips or more of each class"):
+            open_lab(PROFILE, None, home=tmp_path, data=root, progress=False)
+    root = write_table(root, "aaabbb", skeleton=[""] * 6)
+    assert cli.main(command) == 0 and all(map(len, vars(open_lab(PROFILE, None, home=tmp_path, data=root).split)))
+
+
+def test_a_person_in_training_and_in_test_is_remarked_on(tmp_path, capsys):
+    people, split = ["x", "y", "x", "z", "", ""], ["train", "train", "test", "test", "train", "test"]
+    root = write_table(tmp_path / "mine", split=split, subject=people)
+    said = "1 of 3 subjects are both in training and in test, x first"
+    status, out, _ = checked(root, capsys)
+    assert status == 0 and out.count(f"given: {said}") == 1
+    open_lab(PROFILE, None, home=tmp_path, data=root)
+    assert capsys.readouterr().err.count(f"split given: {said}") == 1
+    for options in ({"subject": ["x", "y", "w", "z", "", ""]}, {}):
+        checked(write_table(root, split=split, **options), capsys)
+        open_lab(PROFILE, None, home=tmp_path, data=root)
+        assert "subjects" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["image", "folder", "video"])
+def test_swapped_columns_are_called_that(tmp_path, capsys, kind):
+    lines = ["clip,label,rgb,depth"]
+    for number in range(6):
+        write_pair(tmp_path / "mine", str(number), kind)
+        rgb, depth = (next((tmp_path / "mine").glob(f"{number}_{name}*")).name for name in ("color", "depth"))
+        lines.append(f"{number},{'ab'[number % 2]},{depth},{rgb}")
+    (tmp_path / "mine" / "clips.csv").write_text("\n".join(lines), encoding="utf-8")
+    for options in ([], ["--quick"]):
+        status, out, table = checked(tmp_path / "mine", capsys, *options)
+        assert status == 1 and table.count("excluded,RGB and depth swapped,,,") == 6
+        assert "protocol" not in out and "in all of its" not in out
 
 
 def test_a_link_to_nothing_is_called_that(tmp_path):

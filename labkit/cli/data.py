@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json as json_form
+import os
 import re
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +55,7 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     """Look at every clip of a data root: counts beside the published ones, faults by kind, and a CSV of all.
 
     Each clip found is used, used with a remark or excluded, as it would be when prepared. The exit
-    status is 1 when a clip is excluded that is on no published list, or none can be used.
+    status is 1 when a clip is excluded that is on no published list, or nothing can be trained.
 
     Args:
         root: A data root that the lab knows, or a CSV file of clips.
@@ -84,8 +87,11 @@ def check(root: Positional[Path], /, quick: bool = False, csv: Path | None = Non
     elif index:
         frozen = ", the frozen set to the bit" if index == puppets.FROZEN_INDEX else ""
         print(f"embedded set, every byte as recorded: {index}{frozen}")
+    if not found.trainable:
+        expected, fix = "clips of two classes or more in every part", "mend what is told above, or add clips"
+        print("labkit:", LabError.mismatch(root, expected, "no protocol that has them", fix), file=sys.stderr)
     faults = any(f.verdict == "excluded" and f.kind not in EXPECTED_GAPS for f in found.findings)
-    return 1 if faults or found.count("excluded") == len(found.verdicts) else 0
+    return 1 if faults or not found.trainable else 0
 
 
 def _table_path(path: Path, columns: Sequence[str]) -> Path:
@@ -106,7 +112,7 @@ def _as_json(found: CheckResult, path: Path) -> dict[str, Any]:
     counts = {"found": len(found.verdicts), "used": found.count("used") + remarked, "with a remark": remarked,
               "excluded": excluded}  # fmt: skip
     return {"data": found.data_name, "mode": found.mode, "clips": counts, "published": found.published,
-            "protocols": found.protocols, "kinds": found.kinds().to_dict("records"),
+            "protocols": found.protocols, "trainable": found.trainable, "kinds": found.kinds().to_dict("records"),
             "whole folders": found.whole_folders(), "strangers": list(map(printable, found.strangers)),
             "csv": printable(path)}  # fmt: skip
 
@@ -120,7 +126,8 @@ def _show_check(found: CheckResult) -> None:
           f"{excluded} excluded ({found.mode} check)")  # fmt: skip
     if found.published:
         print("published: {} clips found, {} of them usable".format(*found.published))
-    counts = pd.DataFrame(found.protocols, dtype=object).drop(columns="problem", errors="ignore")
+    counted = [row for row in found.protocols if {*row} - {"protocol", "problem"}]
+    counts = pd.DataFrame(counted, dtype=object).drop(columns="problem", errors="ignore")
     for table in (counts, found.kinds()):
         if len(table):
             shown = table.astype(object).where(table.notna(), "-")
@@ -178,6 +185,8 @@ def prepare(root: Positional[Path], /, profile: str = "mini", store: Path | None
     changes = {key: value for key, value in given.items() if value is not None}
     chosen = _with_frames(get_profile(profile), frames)
     known = find_dataset(root)  # a wrong root is told before anything is written
+    if store is not None:
+        _check_apart(*(Path(os.path.realpath(path)) for path in (store, root)))
     with changed_settings(root if root.is_dir() else root.parent, **changes):
         index = known.index(root)
         folder = store or opening.store_path(root, chosen)
@@ -186,6 +195,13 @@ def prepare(root: Positional[Path], /, profile: str = "mini", store: Path | None
     _print_excluded(clips.excluded)
     _print_no_clips(index.strangers)
     _show_alignment(alignment_rows(clips.records), len(clips))
+
+
+def _check_apart(store: Path, root: Path) -> None:
+    """LabError where a store would lie among the clips: in a root, or in a folder that holds a root or a table."""
+    if root.is_relative_to(store) or (root.is_dir() and store.is_relative_to(root)):
+        fix = "leave --store out, or name a folder beside the data root"
+        raise LabError.mismatch(store, "a folder apart from the clips", f"the data root {root} there", fix)
 
 
 @data.command
@@ -207,13 +223,18 @@ def alignment(root: Positional[Path], /, profile: str = "mini", store: Path | No
     """
     from .. import files
     from ..data import check as checks
+    from ..data.splits import find_dataset
     from ..data.store import INDEX, ClipStore
     from ..puppets import opening
     from ..tools.settings import get_profile
 
     folder = store or opening.store_path(root, _with_frames(get_profile(profile), frames))
     if not (folder / INDEX).is_file():
-        raise LabError.mismatch(folder, "a finished store", "none", f"labkit data prepare {root} --profile {profile}")
+        find_dataset(root)  # what is none cannot be prepared
+        given = {"profile": profile, "store": store, "frames": frames}
+        options = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+        fix = f"labkit data prepare {shlex.join([str(root), *options])}"
+        raise LabError.mismatch(folder, "a finished store", "none", fix)
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
         raise LabError.mismatch(figure, "a name that ends in .svg, .pdf or .png", figure.name, "name it so")
     clips = ClipStore(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,6 @@ def export(
     base = find_home(home)
     found = describe.find_run(run, base)
     folder = out or base / onnx_model.EXPORTS / found.id
-    print(f"exporting {found.id}: converted, read back and compared, in a minute or so", file=sys.stderr)
     about = convert.export_onnx(found, describe.find_lab(found, base, store, data), folder)
     print(f"{folder / onnx_model.ONNX_FILE}: logits within {about['parity']:.1e} of the run's own")
     ours, eager = convert.seconds_a_clip(found, folder)

@@ -65,12 +65,16 @@ def run(
     """
     at_least_one(seeds=seeds, jobs=jobs)
     from .. import lab
+    from ..experiments import graph
+    from ..puppets import opening
     from ..tools.home import find_home, find_notebooks
     from ..tools.parallel import join_launch
 
     base = find_home(home)
     notebooks = find_notebooks(base)
-    lab.tell(summary.plan(profile, seeds, notebooks, embedded=data is None))
+    _, _, root = opening.asked_for(profile, protocol, data)  # what is wrong is told before the plan
+    graph.check_executor()
+    lab.tell(summary.plan(profile, seeds, notebooks, embedded=root is None))
     join_launch()
     one_lab = lab.open_lab(profile, protocol, home=base, data=data)
     _make_ahead(one_lab, seeds)
@@ -101,7 +105,7 @@ def publish(jobs: int | None = None, home: Path | None = None) -> int:
     from ..tools.home import find_home, find_notebooks
 
     base = find_home(home)
-    labs = opening.open_labs(committed.SHOWN, "all", home=base)
+    labs = opening.open_labs(committed.SHOWN, "all", home=base, dry=True)
     notebooks = find_notebooks(base)
     published.check(labs[0])
     with committed.being_made():

@@ -58,13 +58,14 @@ def reproduce(
     if not names:
         fix = "`labkit targets` lists them"
         raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
-    from ..experiments import targets
+    from ..experiments import graph, targets
     from ..puppets import opening
     from ..tools.home import find_home
     from ..tools.parallel import join_launch
 
     named = [name for name in names if name not in targets.FIGURE_NAMES]
-    targets.get_targets(named)  # a wrong name is told before anything is made
+    targets.get_targets(named)  # a wrong name or option is told before anything is made
+    graph.check_executor(workers, scheduler)
     join_launch()
     labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
     drawn = _figures([name for name in names if name not in named])
@@ -96,7 +97,7 @@ def list_targets(
     from ..puppets import opening
     from ..tools.home import find_home
 
-    labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
+    labs = opening.open_labs(profile, protocol, home=find_home(home), data=data, dry=True)
     if json:
         import pandas as pd
 

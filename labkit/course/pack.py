@@ -18,10 +18,9 @@ from ..experiments.targets import IN_NOTEBOOKS, look, needs, possible
 from ..experiments.trainings import TRAININGS
 from ..files import atomic_path
 from ..lab import DATA_VARIABLE, Lab
-from ..puppets.opening import open_labs, puppets_root, store_path
+from ..puppets.opening import open_labs
 from ..runs import TRAINING_VERSION, Run
 from ..tools.home import find_notebooks
-from ..tools.settings import get_profile
 from .forms import build_course
 
 FOLDER = "labkit-course"  # what the archive unpacks to
@@ -40,13 +39,13 @@ Slides, handout and site, as far as they are here, open in any browser.
 def pack_course(home: Path, out: Path, profile: str) -> int:
     """Write the archive of a project folder, for notebooks of this profile; returns its size in bytes.
 
-    Raises LabError when set, store or a training that the notebooks read is missing, or LABKIT_DATA names other data.
+    Raises LabError when a training that the notebooks read is missing, or LABKIT_DATA names other data.
     """
     labs = _labs(home, profile)
     targets = possible(labs[0], IN_NOTEBOOKS)
     if missing := plan(needs(targets, labs[:1])).nodes:
-        expected = f"all trainings that the notebooks read, profile {profile}"
-        raise LabError.mismatch(labs[0].runs.root, expected, f"{len(missing)} missing", _fix(profile))
+        expected, fix = f"all trainings that the notebooks read, profile {profile}", f"labkit run --profile {profile}"
+        raise LabError.mismatch(labs[0].runs.root, expected, f"{len(missing)} missing", fix)
     with tempfile.TemporaryDirectory() as scratch, atomic_path(out) as temporary:
         build_course(find_notebooks(home), scratch)
         (Path(scratch) / "START.txt").write_text(_START, encoding="utf-8")
@@ -57,19 +56,10 @@ def pack_course(home: Path, out: Path, profile: str) -> int:
 
 
 def _labs(home: Path, profile: str) -> list[Lab]:
-    """The embedded set of a profile by both protocols; LabError where that would have to be made first."""
+    """The embedded set of a profile by both protocols, whether or not it is made."""
     if other := os.environ.get(DATA_VARIABLE):
         raise LabError.mismatch(other, "the embedded set alone", f"{DATA_VARIABLE} with other data", "unset it")
-    settings = get_profile(profile)
-    root = puppets_root(home, settings.puppets)
-    for path in (root / "puppets.csv", store_path(root, settings) / "index.json"):
-        if not path.exists():
-            raise LabError.mismatch(path, f"the embedded set of profile {profile}", "none", _fix(profile))
-    return open_labs(profile, "all", home=home, progress=False)
-
-
-def _fix(profile: str) -> str:
-    return f"labkit run --profile {profile} makes all of it"
+    return open_labs(profile, "all", home=home, progress=False, dry=True)
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:

@@ -35,7 +35,7 @@ from .modalities import RESIZED, read_aligned
 from .pairing import pair_frames
 from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View
 from .skeletons import Skeleton, read_skeleton, tracking_faults
-from .splits import DataSet, Split
+from .splits import PARTS, DataSet, Split, known_from_training
 from .video import Frames, read_video
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class CheckResult:
     protocols: tuple[dict[str, Any], ...]  # counts of the used clips beside the published ones
     clips_in: dict[str, int]  # by folder of the root: clips that have files in it
     published: tuple[int, int] | None  # clips found, and usable
+    trainable: bool  # whether a protocol has some in every part, of two classes or more
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
@@ -148,10 +149,13 @@ def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = Non
     gone = {finding.clip for finding in ordered if finding.verdict == "excluded"}
     used = replace(index, entries=tuple(entry for entry in index.entries if entry.id not in gone))
     class_of = {entry.id: index.class_names[entry.label] for entry in index.entries if entry.label != UNLABELLED}
-    protocols = tuple(_count(data, name, used, class_of) for name in data.protocols)
+    told = {*data.published, data.usual(used)} if used.entries else set()
+    rows = [_count(data, name, used, class_of) for name in data.protocols]
+    protocols = tuple(row for row in rows if "train" in row or row["protocol"] in told)  # others do not apply
+    several = len({entry.label for entry in used.entries} - {UNLABELLED}) > 1
     return CheckResult(
         index.data_name, root, mode, tuple(ordered), index.strangers, protocols, _per_folder(index),
-        data.published.get("clips"),
+        data.published.get("clips"), several and any(all(map(row.get, PARTS)) for row in protocols),
     )  # fmt: skip
 
 
@@ -169,9 +173,9 @@ def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> d
     row: dict[str, Any] = {"protocol": name}
     try:
         split = data.split(name, used)
-        row |= {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
+        row |= {part: len(getattr(split, part)) for part in PARTS}
         row |= {"unlabelled": len(split.unlabelled)} if split.unlabelled else {}
-        row |= _lacking(split, class_of)
+        row |= _lacking(split, class_of, known_from_training(split, used))
     except LabError as error:
         row["problem"] = error.reason
     if name in data.published:
@@ -179,9 +183,9 @@ def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> d
     return row
 
 
-def _lacking(split: Split, class_of: dict[str, str]) -> dict[str, str]:
-    """A "problem" where some class is never trained on or never tested."""
-    classes, told = sorted(set(class_of.values())), []
+def _lacking(split: Split, class_of: dict[str, str], remark: str) -> dict[str, str]:
+    """A "problem" where there is a remark, or some class is never trained on or never tested."""
+    classes, told = sorted(set(class_of.values())), [remark] * bool(remark)
     for part, ids in (("training", split.train), ("test", split.test)):
         if missing := sorted(set(classes) - {class_of[clip] for clip in ids}):
             told.append(f"no {part} clip of {len(missing)} of {len(classes)} classes, {missing[0]} first")
@@ -258,7 +262,21 @@ def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded")
     modality = next((m for m, file in job.entry.files.items() if path and _inside(path, file)), "")
     where = relative(path, job.root) if path else ""
     kind = RESIZED if RESIZED in reason else _kind(path, modality)
+    if _reads_swapped(job.entry):
+        kind, modality, where = "RGB and depth swapped", "", ""
+    elif "16-bit grey" in reason:
+        kind = "wrong content"
     return Finding(job.entry.id, verdict, kind, modality, where, reason)
+
+
+def _reads_swapped(entry: Entry) -> bool:
+    """Whether each of RGB and depth can be read as the other."""
+    try:
+        Frames(entry.paths["depth"]).rgb([0])
+        Frames(entry.paths["rgb"]).depth([0])
+    except (LabError, OSError):
+        return False
+    return True
 
 
 def _inside(path: str, file: str) -> bool:
@@ -274,7 +292,7 @@ def relative(path: str, root: Path) -> str:
 
 
 _MAGIC = {  # what else lies in an RGB or a depth file's place
-    "depth": (b"RIFF", b"\x1aE\xdf\xa3"),
+    "depth": (b"RIFF", b"\x1aE\xdf\xa3", b"\xff\xd8\xff", b"BM"),
     "rgb": (b"\x89PNG", b"\xff\xd8\xff", b"BM"),
 }
 
@@ -291,13 +309,10 @@ def _kind(path: str | None, modality: str) -> str:
         if not Path(path).is_file():
             return "not a file"
         with open(path, "rb") as file:
-            head = file.read(26)
+            head = file.read(8)
     except OSError:
         return "unreadable"
-    other = head.startswith(_MAGIC.get(modality, ()))
-    if modality == "depth" and len(head) == 26:  # a picture where 16-bit grey belongs
-        other |= head.startswith((b"BM", b"\xff\xd8\xff")) or (head[:4] == b"\x89PNG" and head[24:] != b"\x10\x00")
-    return "empty" if not head else "wrong content" if other else "damaged"
+    return "empty" if not head else "wrong content" if head.startswith(_MAGIC.get(modality, ())) else "damaged"
 
 
 def _glance(job: Job) -> Iterator[Finding]:

@@ -27,7 +27,6 @@ from ..files import read_json, sha256_json
 from .index import (
     CLIPS_TABLE,
     SIDECARS,
-    SPLITS,
     UNLABELLED_PART,
     ClipName,
     Entry,
@@ -51,6 +50,7 @@ CV_VALIDATION_SHARE = 0.05  # released code: int(0.05 * 37,646) // 60 = 31 clips
 UTD_TRAIN_SUBJECTS = frozenset((1, 3, 5, 7))  # Chen et al., ICIP 2015
 TEST_SHARE = 0.3  # of a "random" split, where nobody gave one
 USUAL = "cross-subject"
+PARTS = ("train", "validation", "test")
 COMPOSITIONAL_OTHERS = 2  # objects that remain of an action, and actions that remain of an object
 
 
@@ -210,7 +210,7 @@ def given_split(clips: Clips) -> Split:
     Clips that no part claims are in none. Raises LabError when there is nothing to train or test on.
     """
     about = dict(zip(clips.ids, clips.about(clips.ids), strict=True))
-    parts = {part: [clip for clip, facts in about.items() if facts.get("split") == part] for part in SPLITS.values()}
+    parts = {part: [clip for clip, facts in about.items() if facts.get("split") == part] for part in PARTS}
     validation = parts["validation"] or hold_out({clip: _label(about[clip]) for clip in parts["train"]})
     fix = "say train and test in the table's column split or by folders, or name the protocol random"
     return make_split("given", [*parts["train"], *parts["validation"]], validation, parts["test"], fix)
@@ -230,7 +230,19 @@ def random_split(clips: Clips) -> Split:
         groups.setdefault(stratum, {}).setdefault(unit, []).append(clip)
     test = [clip for units in groups.values() for unit in _drawn(units) for clip in units[unit]]
     train = sorted(set(about) - set(test))
-    return make_split("random", train, hold_out({clip: _label(about[clip]) for clip in train}), test)
+    fix = "label three clips or more of each class, of two subjects or more where subjects are known"
+    return make_split("random", train, hold_out({clip: _label(about[clip]) for clip in train}), test, fix)
+
+
+def known_from_training(split: Split, clips: Clips) -> str:
+    """A remark where a split of pairs has somebody in training and in test, "" elsewhere."""
+    trained, tested = (
+        {facts.get("subject") for facts in clips.about(ids)} - {None}
+        for ids in ((*split.train, *split.validation), split.test)
+    )
+    both = sorted(trained & tested) if split.name in _PAIRS else []
+    count = f"{len(both)} of {len(trained | tested)} subjects" if both else ""
+    return count and f"{count} are both in training and in test, {both[0]} first: they are no strangers to the model"
 
 
 def _drawn(units: Mapping[str, object]) -> list[str]:
@@ -310,8 +322,8 @@ class DataSet:
         """
         if USUAL in self.protocols:
             return USUAL
-        if "given" in self.protocols and any(facts.get("split") for facts in clips.about(clips.ids)):
-            return "given"
+        if "given" in self.protocols:
+            return "given" if any(facts.get("split") in PARTS for facts in clips.about(clips.ids)) else "random"
         return next((name for name in self.protocols if self.divides(name, clips)), next(iter(self.protocols)))
 
     def divides(self, name: str, clips: Clips) -> bool:

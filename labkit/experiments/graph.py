@@ -160,6 +160,19 @@ def in_a_line(error: BaseException) -> str:
     return str(error) if isinstance(error, LabError) else " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def check_executor(workers: int | None = None, scheduler: str | None = None) -> None:
+    """LabError where nothing could be made: both are given, no such scheduler answers, or there is no such tracker."""
+    if workers is not None and (workers < 1 or (workers > 1 and scheduler)):
+        found = f"{workers} workers" + (f" and {scheduler}" if scheduler else "")
+        raise LabError.mismatch(None, "at least one worker, or a scheduler", found, "give one of the two")
+    if os.environ.get("LABKIT_TRACKER"):
+        from ..processes import tracker  # here, for it loads torch
+
+        tracker()
+    with _connected(scheduler) if scheduler else nullcontext():
+        pass
+
+
 def run_graph(
     needs: Iterable[tuple[Lab, Sequence[str]]],
     *,
@@ -176,15 +189,10 @@ def run_graph(
     one count resumes with no other. Raises LabError, with nothing lost, when the plan is impossible, or the
     processes cannot be started or reached.
     """
-    if workers is not None and (workers < 1 or (workers > 1 and scheduler)):
-        found = f"{workers} workers" + (f" and {scheduler}" if scheduler else "")
-        raise LabError.mismatch(None, "at least one worker, or a scheduler", found, "give one of the two")
     report = plan(needs)
     if not report.nodes:
         return report
-    from ..processes import tracker  # here, for it loads torch
-
-    tracker()  # a wrong one is told once, before anything is trained
+    check_executor(workers, scheduler)
     if workers is None:
         workers = 1 if scheduler else min(trainings_at_once(), len(report.nodes))
     to_make, begin = f"trainings: {len(report.nodes)} to make", monotonic()

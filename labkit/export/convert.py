@@ -23,7 +23,7 @@ import torch
 
 from ..errors import LabError
 from ..files import atomic_folder, sha256_file, write_json
-from ..lab import Lab
+from ..lab import Lab, tell
 from ..runs import Run
 from .card import CARD, model_card
 from .describe import describe
@@ -43,9 +43,12 @@ def export_onnx(run: Run, lab: Lab, folder: str | os.PathLike) -> dict[str, Any]
     or when the logits differ.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_file():
+        raise LabError.mismatch(folder, "a new folder", "a file", "name another place with --out")
+    if folder.exists() and any(folder.iterdir()):
         raise LabError.mismatch(folder, "a new folder", "one that holds something", "name another one with --out")
     network = rgb_only(run)
+    tell(f"exporting {run.id}: converted, read back and compared, in a minute or so")
     about = describe(run, lab, network)
     with atomic_folder(folder) as temporary:
         (temporary / ONNX_FILE).write_bytes(to_onnx(network, about))

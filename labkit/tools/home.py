@@ -18,9 +18,9 @@ def find_home(home: str | os.PathLike | None = None) -> Path:
     named = home or os.environ.get("LABKIT_HOME")
     if named:
         if not Path(named).is_dir():
-            raise LabError.mismatch(
-                named, "a project folder", "no folder", "make it, or name another with --home or LABKIT_HOME"
-            )
+            make, found = ("", "a file") if Path(named).exists() else ("make it, or ", "nothing")
+            fix = f"{make}name another with --home or LABKIT_HOME"
+            raise LabError.mismatch(named, "a project folder", found, fix)
         return Path(named).resolve()
     here = Path.cwd()
     for folder in (here, *here.parents):
