@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM, EROFS
@@ -160,19 +161,22 @@ def _lock(path: Path, timeout: float = -1) -> FileLock | SoftFileLock:
     """The lock, taken; where the file system has none, a file beside it that holds its owner's process number."""
     lock = FileLock(path, timeout)
     try:
-        lock.acquire()
+        with warnings.catch_warnings(record=True, action="always") as told:  # filelock may see it itself
+            lock.acquire()
     except OSError as error:
         if error.errno not in CANNOT:
             raise
         lock = SoftFileLock(f"{path}.soft", timeout)
         lock.acquire()
-        _tell_soft(error.strerror)
+        told = [error.strerror]
+    if told:
+        _tell_soft()
     return lock
 
 
 @cache
-def _tell_soft(reason: str) -> None:
-    told = f"labkit: the file system of this folder has no locks ({reason}); files named .soft stand for them"
+def _tell_soft() -> None:
+    told = "labkit: the file system of this folder has no locks; plain files stand for them"
     print(f"{told}: start labkit on one machine at a time", file=sys.stderr)
 
 

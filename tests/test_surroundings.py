@@ -177,9 +177,10 @@ def test_where_nothing_can_be_synced_files_are_written(tmp_path, monkeypatch, nu
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-@pytest.mark.filterwarnings("ignore:flock not supported")
-def test_where_the_file_system_has_no_locks_files_stand_for_them(tmp_path, monkeypatch, number):
+@pytest.mark.filterwarnings("error:flock not supported")
+def test_where_the_file_system_has_no_locks_files_stand_for_them(tmp_path, monkeypatch, capsys, number):
     fcntl = pytest.importorskip("fcntl")
+    files._tell_soft.cache_clear()
 
     def refused(file, operation):
         raise OSError(number, os.strerror(number))
@@ -190,6 +191,8 @@ def test_where_the_file_system_has_no_locks_files_stand_for_them(tmp_path, monke
         with files.locked(place):
             assert files.is_locked(place)
         assert not files.is_locked(place)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "this folder has no locks" in told and "at a time" in told
 
 
 KILLED = """
@@ -209,7 +212,7 @@ def test_the_file_that_a_killed_process_left_for_a_lock_holds_nobody_up(tmp_path
     killed = subprocess.run([sys.executable, "-c", KILLED, str(place)], capture_output=True, text=True, timeout=60,
                             check=False, env={**os.environ, "PYTHONPATH": str(HERE.parent)})  # fmt: skip
     assert killed.returncode == 9 and Path(f"{place}.soft").exists()
-    assert killed.stderr.count("\n") == 1 and "has no locks (No locks available)" in killed.stderr
+    assert killed.stderr.count("\n") == 1 and "has no locks; plain files stand for them" in killed.stderr
 
     def refused(file, operation):
         raise OSError(errno.ENOLCK, "No locks available")
