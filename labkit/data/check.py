@@ -15,7 +15,7 @@ import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -175,7 +175,7 @@ def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> d
         split = data.split(name, used)
         row |= {part: len(getattr(split, part)) for part in PARTS}
         row |= {"unlabelled": len(split.unlabelled)} if split.unlabelled else {}
-        row |= _lacking(split, class_of, known_from_training(split, used))
+        row |= _lacking(split, class_of, used)
     except LabError as error:
         row["problem"] = error.reason
     if name in data.published:
@@ -183,9 +183,9 @@ def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> d
     return row
 
 
-def _lacking(split: Split, class_of: dict[str, str], remark: str) -> dict[str, str]:
-    """A "problem" where there is a remark, or some class is never trained on or never tested."""
-    classes, told = sorted(set(class_of.values())), [remark] * bool(remark)
+def _lacking(split: Split, class_of: dict[str, str], used: Index) -> dict[str, str]:
+    """A "problem" where somebody is in training and in test, or some class is never trained on or never tested."""
+    classes, told = sorted(set(class_of.values())), list(filter(None, [known_from_training(split, used)]))
     for part, ids in (("training", split.train), ("test", split.test)):
         if missing := sorted(set(classes) - {class_of[clip] for clip in ids}):
             told.append(f"no {part} clip of {len(missing)} of {len(classes)} classes, {missing[0]} first")
@@ -271,12 +271,9 @@ def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded")
 
 def _reads_swapped(entry: Entry) -> bool:
     """Whether each of RGB and depth can be read as the other."""
-    try:
-        Frames(entry.paths["depth"]).rgb([0])
-        Frames(entry.paths["rgb"]).depth([0])
-    except (LabError, OSError):
-        return False
-    return True
+    with suppress(LabError, OSError):
+        return bool(len(Frames(entry.paths["depth"]).rgb([0])) and len(Frames(entry.paths["rgb"]).depth([0])))
+    return False
 
 
 def _inside(path: str, file: str) -> bool:
@@ -427,13 +424,9 @@ def joints_on_depth(skeleton: Skeleton, frame: int, depth: np.ndarray) -> tuple[
 def content_hashes(entry: Entry) -> dict[str, str]:
     """SHA-256 of each modality's bytes, file names aside; nothing for what cannot be read."""
     found = {}
-    for modality in ("rgb", "depth", "skeleton"):
-        try:
-            files = Frames(Path(entry.files[modality])).files if modality in entry.files else ()
-            hashes = [sha256_file(file) for file in files]
-        except (LabError, OSError):
-            continue
-        if hashes:
+    for modality in filter(entry.files.get, MODALITIES):
+        with suppress(LabError, OSError):
+            hashes = [sha256_file(file) for file in Frames(entry.paths[modality]).files]
             found[modality] = hashes[0] if len(hashes) == 1 else sha256_json(hashes)
     return found
 
