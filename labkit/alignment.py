@@ -24,11 +24,7 @@ Box = tuple[float, float, float, float]
 MIN_SEPARATION = 1.0  # depth px; closer joints divide noise by noise
 _FAR = 1e6  # px; no image is as large, and larger numbers would overflow
 MIN_PAIRS = 10  # joint pairs per axis, below which a ratio is not trusted
-KINECT_DEPTH, KINECT_COLOR = (512, 424), (1920, 1080)  # Kinect v2, full resolution
-KINECT_RATIO = 2.88  # middle of seven NTU clips: 2.864 to 2.903
-NOMINAL = "a Kinect v2's nominal alignment"  # Alignment.source of `kinect_alignment`
-KINECT_OFFSET = (-80.0, 17.0)  # depth px, middle of the same clips: x -75 to -85, y 11 to 23
-_FIX = "give depth_size and color_size for the camera's usual alignment, or leave this clip out"
+_FIX = "leave this clip out, or take another clip's alignment"
 
 
 @dataclass(frozen=True)
@@ -70,18 +66,13 @@ class Alignment:
         return (*first.tolist(), *last.tolist()), tuple(color.ravel().tolist())
 
 
-def pair_ratios(
-    depth_xy: np.ndarray,
-    color_xy: np.ndarray,
-    tracked: np.ndarray,
-    min_separation: float = MIN_SEPARATION,
-) -> tuple[np.ndarray, np.ndarray]:
+def pair_ratios(depth_xy: np.ndarray, color_xy: np.ndarray, tracked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colour distance over depth distance of every pair of joints, along x and along y.
 
     `depth_xy`, `color_xy` (N, joints, 2), `tracked` (N, joints) bool; a row is one body in one
     frame and pairs are formed within rows. Dropped: joints that are not tracked, all-zero, not
-    finite or absurdly far (10^6 px), and, along each axis, pairs no more than `min_separation`
-    depth pixels apart.
+    finite or absurdly far (10^6 px), and, along each axis, pairs no more than MIN_SEPARATION
+    apart.
     """
     depth_xy, color_xy = np.asarray(depth_xy, float), np.asarray(color_xy, float)
     valid = _usable(depth_xy, color_xy, tracked)
@@ -90,7 +81,7 @@ def pair_ratios(
     a, b = a[pairs], b[pairs]
     depth = depth_xy[rows, a] - depth_xy[rows, b]  # (pairs, 2)
     color = color_xy[rows, a] - color_xy[rows, b]
-    apart = np.abs(depth) > min_separation
+    apart = np.abs(depth) > MIN_SEPARATION
     x, y = apart.T
     return color[x, 0] / depth[x, 0], color[y, 1] / depth[y, 1]
 
@@ -172,23 +163,6 @@ def _robust_line(x: np.ndarray, y: np.ndarray, slope: float, steps: int = 50) ->
     return slope, intercept
 
 
-def kinect_alignment(depth_size: Size, color_size: Size) -> Alignment:
-    """What a Kinect v2 needs on average, for images of any common division of its resolution.
-
-    Raises LabError for sizes that differ from Kinect v2's in shape by more than 3 %.
-    """
-    by_depth = np.divide(depth_size, KINECT_DEPTH)
-    by_color = np.divide(color_size, KINECT_COLOR)
-    if max(np.ptp(by_depth) / by_depth.max(), np.ptp(by_color) / by_color.max()) > 0.03:
-        expected = f"image sizes shaped like {KINECT_DEPTH} and {KINECT_COLOR}"
-        found = f"{tuple(depth_size)} and {tuple(color_size)}"
-        fix = "leave this clip out: its cameras are not a Kinect v2 and it has too few joints"
-        raise LabError.mismatch(None, expected, found, fix)
-    scale = KINECT_RATIO * by_color / by_depth
-    offset = np.array(KINECT_OFFSET) * by_depth
-    return Alignment("ratio", tuple(scale.tolist()), tuple(offset.tolist()), fallback=True, source=NOMINAL)
-
-
 def plain_alignment(depth_size: Size, color_size: Size) -> Alignment:
     """The whole colour image onto the whole depth image: both are resized, nothing is cropped."""
     scale = np.divide(color_size, depth_size)
@@ -210,13 +184,10 @@ def align_pair(color: np.ndarray, depth: np.ndarray, alignment: Alignment, size:
     nearest pixel, since a mean of person and background is a distance where nothing is. Raises
     LabError for other kinds of image, or if they do not overlap.
     """
-    for expected, image, legal in (
-        ("an RGB image (H, W, 3) uint8", color, color.dtype == np.uint8 and color.ndim == 3),
-        ("a depth image (h, w) uint16", depth, depth.dtype == np.uint16 and depth.ndim == 2),
-    ):
-        if not legal or image.shape[2:] not in ((), (3,)):
-            found = f"{image.shape} {image.dtype}"
-            raise LabError.mismatch(None, expected, found, "read the image without conversion")
+    if (color.dtype, color.shape[2:], depth.dtype, depth.shape[2:]) != (np.uint8, (3,), np.uint16, ()):
+        expected = "an RGB image (H, W, 3) uint8 and a depth image (h, w) uint16"
+        found = f"{color.shape} {color.dtype} and {depth.shape} {depth.dtype}"
+        raise LabError.mismatch(None, expected, found, "read the images without conversion")
     depth_box, color_box = alignment.crop_boxes(depth.shape[1::-1], color.shape[1::-1])
     centres = (np.arange(size) + 0.5) / size
     left, top, right, bottom = depth_box

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +28,6 @@ VGG_MEAN = (123.68, 116.78, 103.94)  # released code's writer; RGB in 0..255
 STILL = 128  # level of no movement in the first two channels of a flow map
 FIXED_RANGE = (0, 4500)  # millimetres, the reliable reach of a Kinect v2
 UNLABELLED = -1  # the class of a clip that nobody labelled
-DepthRange = Literal["frame", "fixed"] | tuple[float, float]
 
 
 def clip_seed(seed: int, purpose: str, epoch: int | None, clip_id: str) -> int:
@@ -87,60 +86,50 @@ def flip_clip(frames: np.ndarray, flip: np.ndarray | bool, modality: str = "rgb"
     return flipped
 
 
-_JET_NODES = {  # (value, brightness) where each channel bends; linear between
-    "red": ((0, 0), (0.35, 0), (0.66, 1), (0.89, 1), (1, 0.5)),
-    "green": ((0, 0), (0.125, 0), (0.375, 1), (0.64, 1), (0.91, 0), (1, 0)),
-    "blue": ((0, 0.5), (0.11, 1), (0.34, 1), (0.65, 0), (1, 0)),
-}
+_JET_NODES = (  # red, green, blue: (value, brightness) where each bends; linear between
+    ((0, 0), (0.35, 0), (0.66, 1), (0.89, 1), (1, 0.5)),
+    ((0, 0), (0.125, 0), (0.375, 1), (0.64, 1), (0.91, 0), (1, 0)),
+    ((0, 0.5), (0.11, 1), (0.34, 1), (0.65, 0), (1, 0)),
+)
 
 
 def jet(value: np.ndarray | float) -> np.ndarray:
     """The jet colour map: values in 0..1 (...) to RGB in 0..1 (..., 3); 0 is dark blue, 1 dark red."""
-    return np.stack([np.interp(value, *np.transpose(nodes)) for nodes in _JET_NODES.values()], axis=-1)
+    return np.stack([np.interp(value, *np.transpose(nodes)) for nodes in _JET_NODES], axis=-1)
 
 
-def _palette(encoding: str) -> np.ndarray:
-    """uint8 (256, 3): the colour of each level."""
-    levels = np.arange(256) / 255
-    if encoding not in ("jet", "grey"):
-        raise LabError.mismatch(None, 'depth encoding "jet" or "grey"', repr(encoding), "use one of those")
-    colors = jet(levels) if encoding == "jet" else np.repeat(levels[:, None], 3, axis=1)
-    return np.floor(255 * colors + 0.5).astype(np.uint8)
-
-
-def colorize_depth(depth: np.ndarray, encoding: str = "jet", depth_range: DepthRange = "frame") -> np.ndarray:
+def colorize_depth(depth: np.ndarray, encoding: str = "jet", depth_range: str = "frame") -> np.ndarray:
     """Depth uint16 (...,H,W) in millimetres to uint8 (...,H,W,3), the picture a depth stream sees.
 
     The paper colours masked depth with jet but gives no range. "frame": each frame's own nearest to
     farthest reading, as Eitel et al. do; "fixed": 0 to 4500 mm, so that equal distance is equal
-    colour; or (near, far) in millimetres. Background, 0, takes the colour of the near end: dark blue
-    (0,0,128) in jet, which is not the black of a missing depth image.
+    colour. Background, 0, takes the colour of the near end: dark blue (0,0,128) in jet, which is not the
+    black of a missing depth image. `encoding` "grey" repeats the level in all three channels.
     """
-    return np.take(_palette(encoding), _levels(depth, depth_range), axis=0)
+    if encoding not in ("jet", "grey"):
+        raise LabError.mismatch(None, 'depth encoding "jet" or "grey"', repr(encoding), "use one of those")
+    levels = np.arange(256) / 255
+    colors = jet(levels) if encoding == "jet" else np.repeat(levels[:, None], 3, axis=1)
+    return np.take(np.floor(255 * colors + 0.5).astype(np.uint8), _levels(depth, depth_range), axis=0)
 
 
-def _levels(depth: np.ndarray, depth_range: DepthRange) -> np.ndarray:
+def _levels(depth: np.ndarray, depth_range: str) -> np.ndarray:
     """uint8 (...,H,W): position in the range in steps of 1/255, rounded; nothing outside 0..255."""
     if depth.dtype != np.uint16:
         raise LabError.mismatch(None, "depth as uint16 millimetres", depth.dtype, "read it with read_depth")
-    near, far = _limits(depth, depth_range)
+    if depth_range == "frame":
+        # 0 - 1 wraps to 65535, so background never is the smallest
+        near = (depth - np.uint16(1)).min(axis=(-2, -1), keepdims=True).astype(np.float32) + 1
+        far = depth.max(axis=(-2, -1), keepdims=True).astype(np.float32)
+    elif depth_range == "fixed":
+        near, far = np.array(FIXED_RANGE, np.float32)
+    else:
+        raise LabError.mismatch(None, 'depth_range "frame" or "fixed"', repr(depth_range), "use one of those")
     levels = depth.astype(np.float32)
     levels -= near
     levels *= np.float32(255) / np.maximum(far - near, np.float32(1))
     levels += np.float32(0.5)
     return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
-
-
-def _limits(depth: np.ndarray, depth_range: DepthRange) -> tuple[np.ndarray | np.float32, np.ndarray | np.float32]:
-    if depth_range == "frame":
-        # 0 - 1 wraps to 65535, so background never is the smallest
-        near = (depth - np.uint16(1)).min(axis=(-2, -1), keepdims=True).astype(np.float32) + 1
-        return near, depth.max(axis=(-2, -1), keepdims=True).astype(np.float32)
-    limits = FIXED_RANGE if depth_range == "fixed" else depth_range
-    if isinstance(limits, str) or len(limits) != 2 or not limits[0] < limits[1]:
-        expected = 'depth_range "frame", "fixed" or (near, far)'
-        raise LabError.mismatch(None, expected, repr(depth_range), "use one of those")
-    return np.float32(limits[0]), np.float32(limits[1])
 
 
 def saturate(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ named scalars, with the one to minimise under "total". Those of other systems st
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -103,32 +103,22 @@ def distillation_loss(
     feature_weight: float = 0.5,
     hall_weight: float = 1.0,
     reduction: Reduction = "clip",
-    imitation: float = 0.5,
-    temperature: float = 10.0,
-    student_temperature: float = 1.0,
-    temperature_squared: bool = False,
+    **soft: Any,
 ) -> Scalar:
     """(1 - feature_weight) * L_GD + feature_weight * hall_weight * L_hall (eq. 7).
 
-    The defaults are the paper's text, per clip. The released code has student_temperature=10,
-    hall_weight=0.01 and reduction="sum". The authors' later port, hard + T^2 * soft + 0.01 * L_hall,
-    is four times this with student_temperature=10, temperature_squared=True, hall_weight=0.005.
+    `soft` are settings of L_GD, eq. 5. The defaults are the paper's text, per clip. The released code has
+    student_temperature=10, hall_weight=0.01 and reduction="sum". The authors' later port,
+    hard + T^2 * soft + 0.01 * L_hall, is four times this with student_temperature=10,
+    temperature_squared=True, hall_weight=0.005.
     """
-    general = generalized_distillation_loss(
-        student_logits,
-        teacher_logits,
-        labels,
-        imitation=imitation,
-        temperature=temperature,
-        student_temperature=student_temperature,
-        temperature_squared=temperature_squared,
-    )
+    general = generalized_distillation_loss(student_logits, teacher_logits, labels, **soft)
     num_frames = len(student_features) // len(labels)
     hall = hallucination_loss(student_features, teacher_features, reduction=reduction, num_frames=num_frames)
-    return mix(general, hall, feature_weight=feature_weight, hall_weight=hall_weight)
+    return mix(general, hall, feature_weight, hall_weight)
 
 
-def mix(general: Scalar, hall: Scalar, *, feature_weight: float, hall_weight: float) -> Scalar:
+def mix(general: Scalar, hall: Scalar, feature_weight: float, hall_weight: float) -> Scalar:
     """Eq. 7 from its two terms."""
     return (1 - feature_weight) * general + feature_weight * hall_weight * hall
 
@@ -149,26 +139,23 @@ def learn_labels(student: StreamOutput, teacher: StreamOutput | None, labels: La
 
 
 def learn_features(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
-    """Eq. 3: the teacher's maps alone; the classifier gets no gradient. "hall" is before the weight."""
-    hall = _hall(student, teacher, labels, config)
+    """Eq. 3: the teacher's maps alone; the classifier gets no gradient. "hall" is before the weight.
+
+    Summed over `feature_layers`, the ends of blocks 1 to 4, with lambda_l = 1; of form "normalized", the mean
+    over these layers of the plain maps' error.
+    """
+    pairs = [(student.blocks[layer - 1], teacher.blocks[layer - 1]) for layer in config.feature_layers]
+    if config.feature_form == "normalized":
+        hall = torch.stack([normalized_feature_loss(*pair) for pair in pairs]).mean()
+    else:
+        reduction, frames = config.feature_reduction, len(student.features) // len(labels)
+        hall = torch.stack([hallucination_loss(*pair, reduction=reduction, num_frames=frames) for pair in pairs]).sum()
     return {"hall": hall, "total": config.hall_weight * hall}
 
 
 def learn_soft_labels(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
     """Eq. 5: labels and the teacher's soft targets."""
-    return {"total": _general(student, teacher, labels, config)}
-
-
-def learn_all(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
-    """Eq. 7: eq. 5 ("general") and eq. 3 ("hall"), each before its weight, and their mixture."""
-    general = _general(student, teacher, labels, config)
-    hall = _hall(student, teacher, labels, config)
-    weights = {"feature_weight": config.feature_weight, "hall_weight": config.hall_weight}
-    return {"general": general, "hall": hall, "total": mix(general, hall, **weights)}
-
-
-def _general(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
-    return generalized_distillation_loss(
+    loss = generalized_distillation_loss(
         student.logits,
         teacher.logits,
         labels,
@@ -177,19 +164,14 @@ def _general(student: StreamOutput, teacher: StreamOutput, labels: Labels, confi
         student_temperature=config.student_temperature,
         temperature_squared=config.temperature_squared,
     )
+    return {"total": loss}
 
 
-def _hall(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Scalar:
-    """Eq. 3 summed over `feature_layers`, the ends of blocks 1 to 4, with lambda_l = 1.
-
-    "normalized" takes the mean over layers of the plain maps' squared error in place of eq. 3.
-    """
-    pairs = [(student.blocks[layer - 1], teacher.blocks[layer - 1]) for layer in config.feature_layers]
-    if config.feature_form == "normalized":
-        return torch.stack([normalized_feature_loss(*pair) for pair in pairs]).mean()
-    num_frames = len(student.features) // len(labels)
-    reduction = config.feature_reduction
-    return torch.stack([hallucination_loss(*pair, reduction=reduction, num_frames=num_frames) for pair in pairs]).sum()
+def learn_all(student: StreamOutput, teacher: StreamOutput, labels: Labels, config: DistillConfig) -> Terms:
+    """Eq. 7: eq. 5 ("general") and eq. 3 ("hall"), each before its weight, and their mixture."""
+    general = learn_soft_labels(student, teacher, labels, config)["total"]
+    hall = learn_features(student, teacher, labels, config)["hall"]
+    return {"general": general, "hall": hall, "total": mix(general, hall, config.feature_weight, config.hall_weight)}
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -12,19 +12,16 @@ from hypothesis import strategies as st
 
 from labkit import LabError
 from labkit.alignment import (
-    KINECT_COLOR,
-    KINECT_DEPTH,
     Alignment,
     align_pair,
     align_points,
     estimate_ratio,
     fit_alignment,
-    kinect_alignment,
     pair_ratios,
     plain_alignment,
     registration_error,
 )
-from labkit.data.modalities import align_clip
+from labkit.data.modalities import KINECT_COLOR, KINECT_DEPTH, align_clip, kinect_alignment
 from labkit.data.skeletons import Skeleton, single_body
 
 # Three joints worked out by hand.

@@ -140,7 +140,6 @@ def test_depth_colors_equal_a_slow_version():
     per_frame = np.stack([slow_color(f, f[f > 0].min(), f.max()) for f in frames])
     assert np.array_equal(colorize_depth(frames), per_frame)
     assert np.array_equal(colorize_depth(frames, depth_range="fixed"), slow_color(frames, 0, 4500))
-    assert np.array_equal(colorize_depth(frames, depth_range=(1000, 3000)), slow_color(frames, 1000, 3000))
     grey = colorize_depth(frames, "grey", "fixed")
     assert np.array_equal(grey[..., 0], np.floor(np.minimum(frames / 4500, 1) * 255 + 0.5))
     assert (grey == grey[..., :1]).all()
@@ -155,7 +154,7 @@ def test_background_is_dark_blue_and_the_farthest_reading_dark_red():
         assert (colorize_depth(flat) == (0, 0, 128)).all()
 
 
-@pytest.mark.parametrize("change", [{"encoding": "hsv"}, {"depth_range": "clip"}, {"depth_range": (5, 5)}])
+@pytest.mark.parametrize("change", [{"encoding": "hsv"}, {"depth_range": "clip"}, {"depth_range": (1000, 3000)}])
 def test_unknown_encodings_are_refused(change):
     with pytest.raises(LabError, match="expected"):
         colorize_depth(np.zeros((2, 2), np.uint16), **change)

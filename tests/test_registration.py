@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labkit.alignment import NOMINAL, kinect_alignment
 from labkit.cli import main as cli
 from labkit.data.check import FAR, alignment_rows, by_view, outliers
+from labkit.data.modalities import NOMINAL, kinect_alignment
 from labkit.data.prepare import ENOUGH, Medians, View, stand_in, still_stands
 from labkit.errors import LabError
 from labkit.figures import gallery as figures

@@ -32,7 +32,6 @@ from ..alignment import (
     align_pair,
     crop_color,
     fit_alignment,
-    kinect_alignment,
     plain_alignment,
 )
 from ..clips import STILL, sample_frames
@@ -70,6 +69,10 @@ _FAR = 1e4  # px; no joint of use lies further from the crop, and OpenCV's coord
 LAYOUT = (("person",), ("left_hand", "right_hand"), ("object",))  # the groups of boxes in each channel
 RESIZED = "resized after their joints were found"
 SAME_SIZE = 0.17  # share by which the sizes may differ: an Azure Kinect's depth camera looks 8 % below the middle
+KINECT_DEPTH, KINECT_COLOR = (512, 424), (1920, 1080)  # Kinect v2, full resolution
+KINECT_RATIO = 2.88  # middle of seven NTU clips: 2.864 to 2.903
+KINECT_OFFSET = (-80.0, 17.0)  # depth px, middle of the same clips: x -75 to -85, y 11 to 23
+NOMINAL = "a Kinect v2's nominal alignment"  # Alignment.source of `kinect_alignment`
 _BOXES_FIX = "mend this file, or leave layout out of ClipConfig.modalities"
 
 
@@ -218,6 +221,23 @@ class _View:
     depth_box: tuple
     color_box: tuple
     size: int
+
+
+def kinect_alignment(depth_size: Size, color_size: Size) -> Alignment:
+    """What a Kinect v2 needs on average, for images of any common division of its resolution.
+
+    Raises LabError for sizes that differ from Kinect v2's in shape by more than 3 %.
+    """
+    by_depth = np.divide(depth_size, KINECT_DEPTH)
+    by_color = np.divide(color_size, KINECT_COLOR)
+    if max(np.ptp(by_depth) / by_depth.max(), np.ptp(by_color) / by_color.max()) > 0.03:
+        expected = f"image sizes shaped like {KINECT_DEPTH} and {KINECT_COLOR}"
+        found = f"{tuple(depth_size)} and {tuple(color_size)}"
+        fix = "leave this clip out: its cameras are not a Kinect v2 and it has too few joints"
+        raise LabError.mismatch(None, expected, found, fix)
+    scale = KINECT_RATIO * by_color / by_depth
+    offset = np.array(KINECT_OFFSET) * by_depth
+    return Alignment("ratio", tuple(scale.tolist()), tuple(offset.tolist()), fallback=True, source=NOMINAL)
 
 
 def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_alignment) -> tuple[Pixels, dict]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..alignment import NOMINAL, Alignment, Size, kinect_alignment
+from ..alignment import Alignment, Size
 from ..config import ClipConfig
 from ..errors import LabError
 from ..files import locked, sha256_file, sha256_json
@@ -32,7 +32,7 @@ from ..tools.machine import available_cores
 from ..tools.parallel import ordered_map
 from ..tools.progress import Progress
 from .index import Entry, Index, Recording
-from .modalities import read_aligned, read_boxes, too_few
+from .modalities import NOMINAL, kinect_alignment, read_aligned, read_boxes, too_few
 from .splits import find_dataset
 from .store import (
     ARRAYS,
@@ -349,7 +349,7 @@ def _median(view: View, fits: list[tuple]) -> Alignment:
 def stand_in(usual: Sequence[Usual], depth_size: Size, color_size: Size) -> Alignment:
     """The first of `usual` that is for colour images of this size, else the nominal one.
 
-    Raises LabError where there is neither: `alignment.kinect_alignment`.
+    Raises LabError where there is neither: `modalities.kinect_alignment`.
     """
     chosen = [alignment for size, alignment in usual if size == tuple(color_size)]
     return chosen[0] if chosen else kinect_alignment(depth_size, color_size)
