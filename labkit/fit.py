@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from tqdm.auto import tqdm
 
 from . import processes
@@ -331,8 +331,7 @@ class Taught:
 
     def __init__(self, teach: Callable[[Batch], Any], batches: Batches, autocast: Callable):
         self.teach, self.batches, self.autocast = teach, batches, autocast
-        self.kept: Any = None
-        self._rows = {clip: row for row, clip in enumerate(sorted(batches.ids))}
+        self.kept: dict[tuple[str, int], Any] | None = None  # outputs by clip and look
         self._open = True  # until outputs turn out too large to be kept
 
     def __call__(self, batch: Batch) -> Any:
@@ -340,8 +339,8 @@ class Taught:
             self._fill()
         if self.kept is None or batch.looks is None:
             return self._ask(batch)
-        rows = torch.tensor([self._rows[clip] for clip in batch.ids])
-        return _each(lambda kept: _from_clips(kept[rows, batch.looks]), self.kept)
+        clips = [self.kept[key] for key in zip(batch.ids, batch.looks.tolist(), strict=True)]
+        return tree_map(lambda *parts: torch.cat(parts) if isinstance(parts[0], Tensor) else parts[0], *clips)
 
     def _ask(self, batch: Batch) -> Any:
         with torch.no_grad(), self.autocast():
@@ -349,34 +348,23 @@ class Taught:
 
     def _fill(self) -> None:
         """Both looks of every clip, unless they would take more than KEPT_BYTES."""
-        ids, looks = list(self._rows), []
-        for mirrored in (False, True):
-            parts = []
+        ids, kept = sorted(self.batches.ids), {}
+        for look in (0, 1):
             for start in range(0, len(ids), TEST_BATCH):
-                batch = self.batches.view(ids[start : start + TEST_BATCH], mirrored)
-                parts.append(_each(partial(_to_clips, clips=len(batch.ids)), self._ask(batch)))
-                size = sum(t.nbytes for t in tree_leaves(parts[0]) if isinstance(t, Tensor))
-                if 2 * len(ids) / min(TEST_BATCH, len(ids)) * size > KEPT_BYTES:
+                some = ids[start : start + TEST_BATCH]
+                said = self._ask(self.batches.view(some, mirrored=bool(look)))
+                size = sum(value.nbytes for value in tree_leaves(said) if isinstance(value, Tensor))
+                if 2 * size * len(ids) / len(some) > KEPT_BYTES:
                     self._open = False
                     return
-            looks.append(_each(lambda *several: torch.cat(several), *parts))
-        self.kept = _each(lambda *two: torch.stack(two, dim=1), *looks)
+                for row, clip in enumerate(some):
+                    kept[clip, look] = tree_map_only(Tensor, partial(_of_clip, row=row, clips=len(some)), said)
+        self.kept = kept
 
 
-def _each(change: Callable[..., Tensor], *trees: Any) -> Any:
-    """`change` the tensors that stand in one place of like trees; what is no tensor stays."""
-    return tree_map(lambda first, *others: change(first, *others) if isinstance(first, Tensor) else first, *trees)
-
-
-def _to_clips(value: Tensor, clips: int) -> Tensor:
-    """(B*k, ...) to (B, k, ...), maps with channels last as they lie in memory."""
-    value = value.permute(0, 2, 3, 1) if value.dim() == 4 else value
-    return value.reshape(clips, -1, *value.shape[1:])
-
-
-def _from_clips(kept: Tensor) -> Tensor:
-    value = kept.flatten(0, 1)
-    return value.permute(0, 3, 1, 2) if value.dim() == 4 else value
+def _of_clip(value: Tensor, row: int, clips: int) -> Tensor:
+    """(B*k, ...) to (k, ...)."""
+    return value.unflatten(0, (clips, -1))[row]
 
 
 # -- the state of a training -------------------------------------------------------------------------
