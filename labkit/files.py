@@ -76,7 +76,7 @@ def _sync(file: int) -> None:
 
 
 def _write_error(path: Path, temporary: Path, error: OSError) -> LabError:
-    folder = next(parent for parent in [path.parent, *path.parents] if parent.exists())
+    folder = next(parent for parent in path.parents if parent.exists())
     if not folder.is_dir():
         return LabError.mismatch(folder, "a folder", "a file", "name another place, or move this file away")
     free = shutil.disk_usage(folder).free

@@ -209,14 +209,10 @@ STOP = threading.Event()  # set by a process that trains beside its main thread,
 class StopSignals:
     """Turns Ctrl-C and SIGTERM into a flag, so that the step in progress is finished and saved."""
 
-    def __init__(self) -> None:
-        self._noted: int | None = None
-        self._previous: dict[int, Any] = {}
-
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
+        self._noted: int | None = None
+        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self._previous = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     @property

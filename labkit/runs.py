@@ -131,9 +131,8 @@ class Run:
         """Path of an artefact after checking its size and SHA-256; LabError if it is damaged."""
         line, path = self.manifest().get(name), self.path / name
         if line is None:
-            raise LabError.mismatch(
-                path, "an artefact of a finished run", "none", f"train this run first (state: {self.state})"
-            )
+            fix = f"train this run first (state: {self.state})"
+            raise LabError.mismatch(path, "an artefact of a finished run", "none", fix)
         self._check(name, line)
         return path
 
@@ -161,9 +160,8 @@ class Run:
             raise self._damaged(name, f"SHA-256 {line['sha256'][:12]}...", f"{found[:12]}...")
 
     def _damaged(self, name: str, expected: str, found: str) -> LabError:
-        return LabError.mismatch(
-            self.path / name, expected, found, f"delete the folder {self.id} and run the same command again"
-        )
+        fix = f"delete the folder {self.id} and run the same command again"
+        return LabError.mismatch(self.path / name, expected, found, fix)
 
     def save_tensors(self, name: str, tensors: dict[str, torch.Tensor], about: dict | None = None) -> None:
         """Tensors in one safetensors file; `about` (JSON) rides in its header, so both land together."""
@@ -213,10 +211,8 @@ class Run:
             try:
                 return self.load_tensors(name)
             except LabError as error:
-                print(
-                    f"labkit: {error.path}: {error.reason}; going back to the checkpoint before it",
-                    file=sys.stderr,
-                )
+                told = f"{error.path}: {error.reason}; going back to the checkpoint before it"
+                print(f"labkit: {told}", file=sys.stderr)
                 self.delete(name)
         return None
 
@@ -240,14 +236,10 @@ class RunStore:
         path = self.root / run_id
         content = read_json(path / SPEC)
         spec = RunSpec(**{**content, "parents": tuple(content["parents"])})
+        run = Run(path, spec)
         if spec.id != run_id:
-            raise LabError.mismatch(
-                path / SPEC,
-                f"the specification of {run_id}",
-                f"that of {spec.id}",
-                "delete this folder and run the same command again",
-            )
-        return Run(path, spec)
+            raise run._damaged(SPEC, f"the specification of {run_id}", f"that of {spec.id}")
+        return run
 
     def runs(self) -> list[Run]:
         """All runs, in the order of their names."""
