@@ -48,7 +48,8 @@ def test_a_kept_network_answers_as_it_did_when_it_was_trained(lab, monkeypatch, 
 def test_they_are_others_and_all_of_them_are_tested(tmp_path):
     puppets = replace(SMOKE.puppets, subjects=(1,), unlabelled=(), scale=12)
     profile = replace(SMOKE, puppets=puppets, clips=replace(SMOKE.clips, size=32))
-    found = with_more_people(replace(tiny_lab(tmp_path), profile=profile))
+    found = with_more_people(replace(tiny_lab(tmp_path), profile=profile, root=tmp_path / "data" / "puppets-1"))
+    assert len([*(tmp_path / "data").glob("puppets-*/puppets.csv")]) == 1
     assert {*found.people()} == {"61"} and len(found.split.test) == 12 == len(found.clips.class_names)
     assert not (*found.split.train, *found.split.validation, *found.split.unlabelled)
     assert sorted(found.clips.labels) == list(range(12))

@@ -128,7 +128,7 @@ def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progre
         labels += [entry.label for entry, _ in used]
         built += sum(outcome.pixels is not None for _, outcome in used)
         if used:
-            names.append(_keep(folder, [_with_pixels(outcome, pixels) for _, outcome in used], shards))
+            names.append(_keep(folder, [outcome for _, outcome in used], pixels, shards))
     if not names:
         found = "; ".join(f"{clip}: {reason}" for clip, reason in list(excluded.items())[:3]) or "none"
         raise LabError.mismatch(index.root, "at least one usable clip", found, "mend the files named here")
@@ -176,12 +176,13 @@ def _with_pixels(outcome: _Outcome, known: dict[tuple[str, str, str], tuple[Shar
     return record, {m: shard.array(m)[number] for m, (shard, number) in homes.items()}
 
 
-def _keep(folder: Path, clips: list[tuple[dict, Pixels]], shards: dict[str, Shard]) -> str:
+def _keep(folder: Path, clips: list[_Outcome], known: dict[tuple[str, str, str], tuple[Shard, int]],
+          shards: dict[str, Shard]) -> str:  # fmt: skip
     """The name of a shard of these clips: an old one, its records renewed where they differ, or a new one."""
-    records = [record for record, _ in clips]
+    records = [outcome.record for outcome in clips]
     old = shards.get(shard_name(records))
     if old is None:
-        return write_shard(folder, clips)
+        return write_shard(folder, [_with_pixels(outcome, known) for outcome in clips])
     if old.records != records:
         write_sealed(folder / f"{old.name}.json", {**old.manifest, "clips": records})
     return old.name

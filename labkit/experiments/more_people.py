@@ -54,16 +54,19 @@ def answer_more_people(lab: Lab, trained: Run) -> Run:
 
 
 def with_more_people(lab: Lab) -> Lab:
-    """The lab with clips of more people in the place of its own, all of them test clips; made where missing."""
-    clips = _clips(lab.runs.root.parent, _puppets(lab), lab.profile)
+    """The lab with clips of more people in the place of its own, all of them test clips; made where missing.
+
+    Their set lies beside that of the lab.
+    """
+    clips = _clips(lab.root.parent, _puppets(lab), lab.profile)
     return replace(lab, clips=clips, split=Split("more people", (), (), tuple(sorted(clips.ids))))
 
 
 @cache
-def _clips(home: Path, puppets: PuppetsConfig, profile: Profile) -> ClipStore:
+def _clips(data: Path, puppets: PuppetsConfig, profile: Profile) -> ClipStore:
     """Looked at once in a process, for all seeds."""
-    root = make_puppets(puppets_root(home, puppets), puppets)
-    return prepare(PUPPETS.index(root), store_path(root, profile, home), profile.clips)
+    root = make_puppets(data / puppets_root(data, puppets).name, puppets)
+    return prepare(PUPPETS.index(root), store_path(root, profile), profile.clips)
 
 
 def _puppets(lab: Lab) -> PuppetsConfig:
