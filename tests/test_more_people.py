@@ -17,7 +17,7 @@ from labkit.errors import LabError
 from labkit.experiments import more_people
 from labkit.experiments.more_people import answer_more_people, with_more_people
 from labkit.experiments.statistics import paired_difference
-from labkit.experiments.target_table import ON_MORE_PEOPLE, TARGETS
+from labkit.experiments.target_table import ON_MORE_PEOPLE, TARGETS, get_targets
 from labkit.experiments.trainings import make
 from labkit.runs import PREDICTIONS
 
@@ -72,6 +72,8 @@ def test_targets_on_more_people_read_the_same_network_in_the_same_way():
         first, second = TARGETS[name], TARGETS[beyond]
         assert second.training == f"{first.training}_more_people" and second.reading == first.reading
         assert not second.paper, "the paper has no such number"
+    assert {target.group for target in get_targets(["everything"])} > {"people"}
+    assert "people" not in {target.group for target in get_targets(["everything"], "cross-view")}
     asked = {claim.name for claim in CLAIMS if on_more_people(claim)}
     assert {"15 > 2", "15 > twin", "15 > 5", "15 > 15a"} <= asked
     assert not asked & {"fig. 4", "crossing", "15 > void", "none > 1e-3"}

@@ -281,7 +281,8 @@ def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[T
             expected = (f"a target such as table2:15, one of the groups all, everything, {', '.join(sorted(groups))}, "
                         f"or one of the tables and figures {', '.join(FIGURE_NAMES)}")  # fmt: skip
             raise LabError.mismatch(None, expected, repr(name), fix)
-    named = set(wanted) | (groups if "everything" in wanted else set())
+    every = groups if protocol == "cross-subject" else groups - {"people"}  # see `more_people`
+    named = set(wanted) | (every if "everything" in wanted else set())
     broad = {*ALL_GROUPS} if "all" in wanted else set()
     return [
         target for target in TARGETS.values()
