@@ -23,7 +23,7 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.i
 PARAMETERS = {"profile": "mini", "protocol": "cross-subject", "seeds": 1}
 WORD = re.compile(r"[\w'’.,%]+")
 MAX_BYTES = 2 * 10**6
-TWIN_OF_SCRUBBER = {"clip_strip", "contact_sheet"}  # frames of a clip in RGB over the same in depth
+TWIN_OF_SCRUBBER = {"strips", "contact_sheet"}  # frames of a clip in RGB over the same in depth
 NOISE = re.compile(r" in \d+\.\d s\b|\b0x[0-9a-f]{6,}|\w*Warning\b|\d+%\|")  # time taken, addresses, warnings, bars
 FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 
@@ -169,7 +169,7 @@ def test_every_widget_has_a_static_twin_before_it(notebook):
     (["show(lab, one.twin(), 'x')", "other.live()"], ["other.live()"]),
     (["view.show(lab, 'x', 'y')"], []),  # shows both
     (["show(lab, figures.results(t), 'x')", "widgets.scrubber(a, b)"], ["widgets.scrubber()"]),
-    (["show(lab, figures.clip_strip(a, b), 'x')", "widgets.scrubber(a, b)"], []),
+    (["show(lab, figures.strips(a), 'x')", "widgets.scrubber(a, b)"], []),
 ])  # fmt: skip
 def test_a_missing_twin_is_seen(sources, missing):
     assert without_twin(sources) == missing

@@ -14,7 +14,7 @@ from labkit.experiments import committed
 from labkit.lab import open_lab
 from labkit.notebook import bench as benches
 from labkit.notebook import guess as guesses
-from labkit.notebook.bench import Bench, Try, few_actions
+from labkit.notebook.bench import Bench, few_actions
 from labkit.notebook.guess import Guess
 from labkit.notebook.widgets import Choice
 from labkit.trainers import train_stream
@@ -37,15 +37,16 @@ def bench(lab):
 
 
 def test_a_try_is_a_run_of_labkit_and_is_watched_epoch_by_epoch(bench):
-    seen = []
-    one = bench.attempt(lambda title, so_far: seen.append((title, len(so_far.epochs))), rate=1e-3)
-    assert seen == [("step 1 rgb", 1), ("step 1 rgb", 2)] and one.label == "rate 0.001, epochs 2"
+    seen, label = [], "rate 0.001, epochs 2"
+    bench.attempt(lambda title: seen.append((title, len(bench.tries[label]))), rate=1e-3)
+    one = bench.tries[label]
+    assert seen == [("step 1 rgb", 1), ("step 1 rgb", 2)] and list(one) == ["epoch", "loss", "accuracy", "label"]
     run = train_stream(bench.lab.with_settings("step1", lr=1e-3, epochs=2), "rgb")
     kept = run.result["outputs"]["stream"]["validation"]["accuracy"]  # of the last epoch, which `mini` keeps
-    assert one.epochs[-1]["accuracy"] == pytest.approx(100 * kept)
-    assert [row["loss"] for row in one.epochs] == [row["total"] for row in run.load_json("history.json")["epochs"]]
-    again = bench.attempt(lambda title, so_far: seen.append(title), rate=1e-3)  # made before: nothing is trained
-    assert len(seen) == 2 and again == one
+    assert one["accuracy"].iloc[-1] == pytest.approx(100 * kept)
+    assert list(one["loss"]) == [row["total"] for row in run.load_json("history.json")["epochs"]]
+    bench.attempt(seen.append, rate=1e-3)  # made before: nothing is trained
+    assert len(seen) == 2 and bench.tries[label].equals(one)
 
 
 def pressed(box, until: str, seconds: float = 60.0) -> str:
@@ -71,17 +72,17 @@ def test_the_live_bench_trains_draws_and_keeps_earlier_tries(bench, monkeypatch)
     first = box.children[-1].value
     rate.value = 1e-3
     pressed(box, "rate 0.001")
-    assert [one.label for one in bench.tries] == ["rate 0.0001, epochs 2", "rate 0.001, epochs 2"]
-    assert box.children[-1].value != first and set(bench.table()["label"]) == {one.label for one in bench.tries}
+    assert list(bench.tries) == ["rate 0.0001, epochs 2", "rate 0.001, epochs 2"]
+    assert box.children[-1].value != first and set(bench.table()["label"]) == set(bench.tries)
 
 
 def test_a_try_that_runs_again_takes_the_place_of_the_earlier_one(bench):
     """Else one line would join both."""
-    earlier = Try("rate 0.001, epochs 2", [{"epoch": epoch, "loss": 1.0, "accuracy": 50.0} for epoch in (1, 2)])
-    bench.tries = [earlier, Try("rate 0.0001, epochs 2", earlier.epochs)]
-    running = Try(earlier.label, earlier.epochs[:1])
-    assert bench.table(running)[["label", "epoch"]].values.tolist() == [
-        ["rate 0.0001, epochs 2", 1], ["rate 0.0001, epochs 2", 2], ["rate 0.001, epochs 2", 1]]  # fmt: skip
+    earlier = pd.DataFrame({"epoch": [1, 2], "loss": 1.0, "accuracy": 50.0})
+    bench.tries = {label: earlier.assign(label=label) for label in ("rate 0.001, epochs 2", "rate 0.0001, epochs 2")}
+    seen = []
+    bench.attempt(lambda title: seen.append(bench.table()[["label", "epoch"]].values.tolist()), rate=1e-3)
+    assert seen[0] == [["rate 0.0001, epochs 2", 1], ["rate 0.0001, epochs 2", 2], ["rate 0.001, epochs 2", 1]]
     assert len(bench.table()) == 4
 
 
@@ -96,13 +97,14 @@ def test_the_stop_button_ends_a_long_training_and_keeps_its_curve(bench, monkeyp
         time.sleep(0.02)
     stop.click()
     assert waited(box, told, "stopped") == "stopped"
-    assert 0 < len(bench.tries[-1].epochs) < 300
+    (stopped,) = bench.tries.values()
+    assert 0 < len(stopped) < 300
 
 
 def test_what_goes_wrong_is_told_beside_the_button(lab, monkeypatch):
     monkeypatch.setenv("LABKIT_PROGRESS", "bar")
     bench = Bench(lab, lambda lab: train_stream(lab, "sonar"), {}, [{}])
-    assert "sonar" in pressed(bench.live(), "sonar")
+    assert "sonar" in pressed(bench.live(), "sonar") and not bench.tries
 
 
 def test_publishing_makes_the_chosen_tries_and_a_reader_sees_them(bench, monkeypatch, tmp_path):
@@ -116,7 +118,7 @@ def test_publishing_makes_the_chosen_tries_and_a_reader_sees_them(bench, monkeyp
     monkeypatch.setenv("LABKIT_PROGRESS", "quiet")
     assert bench.show("05_bench", "Two rates") is None and len(shown) == 1  # headless: nothing is trained or drawn
     table.to_csv(tmp_path / "kept.csv", index=False)
-    again = pd.concat([one.table() for one in benches._committed(tmp_path / "kept.csv")], ignore_index=True)
+    again = pd.concat(benches._committed(tmp_path / "kept.csv").values(), ignore_index=True)
     pd.testing.assert_frame_equal(again, table)
 
 

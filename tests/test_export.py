@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -30,7 +29,7 @@ from labkit.data.prepare import prepare
 from labkit.data.splits import cross_subject
 from labkit.experiments.statistics import wilson_interval
 from labkit.export.card import model_card
-from labkit.export.convert import export_onnx, noise, seconds_a_clip
+from labkit.export.convert import export_onnx, noise
 from labkit.export.describe import eager_model, find_lab, find_run
 from labkit.export.network import RgbOnly, eager_answer, rgb_only
 from labkit.export.onnx_model import FORMAT, INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export
@@ -125,7 +124,6 @@ def test_a_single_rgb_stream_leaves_too_by_the_command(bench, tmp_path, capsys):
     assert cli.main(["export", run.id, "--home", str(bench.home), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "model.onnx: logits within" in printed
-    assert re.search(r"Runtime: \d+\.\dx the speed of eager on one thread \(CPU time", printed)
     model, store = open_export(tmp_path / "out"), bench.lab.clips
     assert model.about["maps_of"] == model.about["reading"] == "stream" and model.about["ancestors"] == []
     frames = store.rgb(store.rows(bench.lab.split.test)).transpose(0, 1, 4, 2, 3)
@@ -289,7 +287,9 @@ def test_runs_are_found_by_id_or_folder_and_else_told(bench, tmp_path):
 
 def test_a_run_without_its_clip_store_is_told(bench, tmp_path):
     assert "the clip store" in told(find_lab, bench.final, tmp_path)
-    found = find_lab(bench.final, tmp_path, bench.lab.clips.path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / bench.lab.clips.path.name).symlink_to(bench.lab.clips.path)
+    found = find_lab(bench.final, tmp_path)
     assert found.split.test == bench.lab.split.test and found.split.name == "cross-subject"
 
 
@@ -353,12 +353,6 @@ def test_an_answer_that_is_no_number_is_told(bench):
 def test_an_export_that_is_there_is_not_made_again(bench, capsys):
     assert cli.main(["export", bench.final.id, "--home", str(bench.home)]) == 2
     assert "one that holds something" in capsys.readouterr().err
-
-
-def test_speed_is_told_in_cpu_time_on_one_thread(bench):
-    threads = torch.get_num_threads()
-    ours, eager = seconds_a_clip(bench.final, bench.folder)
-    assert 0.1 < eager / ours < 30 and torch.get_num_threads() == threads
 
 
 def test_predict_tells_frames_answer_and_picture(bench, tmp_path, monkeypatch, capsys):

@@ -169,11 +169,13 @@ def test_tables_of_figures_and_notebooks_agree_with_them():
 
 @NOT_YET
 def test_notebooks_show_the_committed_figures():
-    """Each picture of a notebook's outputs that rests on seeds has the caption of a committed one."""
+    """Each picture of a notebook's outputs that rests on seeds has the caption of a committed one, which names its
+    data."""
     told = set()
     for path in (HOME / "figures").rglob("*.png"):
         with Image.open(path) as image:
             told.add(image.info["Description"])
+            assert re.search("puppets|NTU|paper", image.info["Description"]), path.name
     for path in (HOME / "notebooks").glob("*.ipynb"):
         for cell in json.loads(path.read_bytes())["cells"]:
             for output in cell.get("outputs", []):

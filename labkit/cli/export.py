@@ -22,7 +22,6 @@ def export(
     /,
     out: Path | None = None,
     data: Path | None = None,
-    store: Path | None = None,
     home: Path | None = None,
 ) -> None:
     """Write a run that needs no depth as ONNX, with its description inside and a model card beside it.
@@ -31,7 +30,6 @@ def export(
         run: Id or folder of a finished run whose every stream sees RGB, such as one of step 4.
         out: A new folder for the files; by default HOME/runs/exports/RUN.
         data: The data root it was trained on, unless that is the embedded set.
-        store: Folder of the clip store it was trained on; by default beside DATA, or looked for in HOME/data.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     from ..export import convert, describe, onnx_model
@@ -40,11 +38,8 @@ def export(
     base = find_home(home)
     found = describe.find_run(run, base)
     folder = out or base / onnx_model.EXPORTS / found.id
-    about = convert.export_onnx(found, describe.find_lab(found, base, store, data), folder)
+    about = convert.export_onnx(found, describe.find_lab(found, base, data), folder)
     print(f"{folder / onnx_model.ONNX_FILE}: logits within {about['parity']:.1e} of the run's own")
-    ours, eager = convert.seconds_a_clip(found, folder)
-    print(f"ONNX Runtime: {eager / ours:.1f}x the speed of eager on one thread (CPU time, "
-          f"{1e3 * ours:.1f} against {1e3 * eager:.1f} ms a clip)")  # fmt: skip
 
 
 def predict(
@@ -97,7 +92,7 @@ def _asked(path: Path | None, run: str | None, data: Path | None, home: Path | N
     from ..export import describe
 
     found = describe.find_run(run, base)
-    return describe.eager_model(found, describe.find_lab(found, base, data=data))
+    return describe.eager_model(found, describe.find_lab(found, base, data))
 
 
 def _check_picture(path: Path, video: Path) -> None:

@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from time import process_time
-from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -31,7 +27,6 @@ from .network import RgbOnly, eager_answer, rgb_only
 from .onnx_model import ABOUT_FILE, INPUT, KEY, ONNX_FILE, OUTPUTS, need, open_export
 
 TOLERANCE = 1e-4  # largest difference of logits that is let pass, as a share of the largest logit
-REPEATS = 7  # answers that each speed told by `labkit export` rests on
 
 
 def export_onnx(run: Run, lab: Lab, folder: str | os.PathLike) -> dict[str, Any]:
@@ -96,21 +91,3 @@ def difference(ours: Callable, eager: Callable, about: dict[str, Any]) -> float:
         found, expected = (answer(noise(batch, about))[0] for answer in (ours, eager))
         shares.append(float(np.abs(found - expected).max() / np.abs(expected).max()))
     return max(shares)
-
-
-def seconds_a_clip(run: Run, folder: Path) -> tuple[float, float]:
-    """Median CPU time of an answer to one clip, by an export and by its run's own network, each on one thread.
-
-    CPU time does not count what other programs take of a busy machine.
-    """
-    model, threads = open_export(folder, threads=1), torch.get_num_threads()
-    clip = noise(1, model.about)
-    torch.set_num_threads(1)
-    try:
-        ours, eager = (
-            statistics.median(repeat(partial(answer, clip), timer=process_time, number=1, repeat=REPEATS))
-            for answer in (model.answer, eager_answer(rgb_only(run)))
-        )
-        return ours, eager
-    finally:
-        torch.set_num_threads(threads)

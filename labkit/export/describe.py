@@ -49,8 +49,8 @@ def find_run(name: str | os.PathLike, home: Path) -> Run:
     return run
 
 
-def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None = None) -> Lab:
-    """The lab a run was trained in, by fingerprint: the clip store of `data`, `store`, or one in `home`/data.
+def find_lab(run: Run, home: Path, data: Path | None = None) -> Lab:
+    """The lab a run was trained in, by fingerprint: the clip store of `data`, or one in `home`/data.
 
     Raises LabError when no store there holds the pixels and the split that the run names.
     """
@@ -60,9 +60,10 @@ def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None 
     except TypeError as error:
         fix = "train the run again"
         raise LabError.mismatch(run.path, "settings of this version of labkit", error, fix) from error
-    given = store or (store_path(Path(os.path.abspath(data)), profile, home) if data else None)
+    named = Path(os.path.abspath(data)) if data else None
+    given = store_path(named, profile, home) if named else None
     for folder in [given] if given else sorted(path.parent for path in (home / "data").glob("*/index.json")):
-        root = Path(os.path.abspath(data)) if data else folder.with_name(folder.name.rsplit("-", 3)[0])
+        root = named or folder.with_name(folder.name.rsplit("-", 3)[0])
         try:
             known = find_dataset(root)
         except LabError:  # the data root may be elsewhere, or gone
@@ -76,7 +77,7 @@ def find_lab(run: Run, home: Path, store: Path | None = None, data: Path | None 
                     return lab
             except (LabError, KeyError, TypeError):  # not this store, or a protocol that it cannot serve
                 continue
-    fix = "name the data root with --data, or the store with --store, or bring it back: labkit data prepare, labkit run"
+    fix = "name the data root with --data, or bring its store back: labkit data prepare, labkit run"
     found = "none of that data"
     raise LabError.mismatch(given or home / "data", f"the clip store that {run.id} was trained on", found, fix)
 

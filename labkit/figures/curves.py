@@ -18,23 +18,20 @@ LOOKS = tuple(zip(PLAIN, ("-", "--", "-.", ":"), strict=False))
 
 
 @styled
-def training_curves(histories: Mapping[str, tuple[str, Sequence[dict] | Sequence[Sequence[dict]]]]) -> Figure:
-    """Loss and validation accuracy by epoch: {label: (role, epochs)}, `epochs` as in a run's history.json.
+def training_curves(histories: Mapping[str, tuple[str, Sequence[Sequence[dict]]]]) -> Figure:
+    """Loss and validation accuracy by epoch: {label: (role, the epochs of each seed, as in its run's history.json)}.
 
-    With a list of such for `epochs`, one a seed, thin lines are seeds and the thick one is their mean.
+    Of several seeds, thin lines are single ones and the thick one is their mean.
     """
     figure, axes = new_figure(PAGE, 2.2, columns=2, sharex=True)
     losses, accuracies = axes[0]
-    for index, (label, (role, epochs)) in enumerate(histories.items()):
-        runs = [pd.DataFrame(run) for run in (epochs if isinstance(epochs[0], Sequence) else [epochs])]
+    for index, (label, (role, seeds)) in enumerate(histories.items()):
+        runs = [pd.DataFrame(epochs) for epochs in seeds]
         reading = next(name for name in runs[0] if name.startswith("validation "))  # the one that chose the epoch
         _over_seeds(losses, [run["total"] for run in runs], role, index, label)
         _over_seeds(accuracies, [100 * run[reading] for run in runs], role, index)
-    losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
-    accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
-    for panel in (losses, accuracies):
-        panel.grid(True, axis="y")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _by_epoch(losses, "training loss", None)
+    _by_epoch(accuracies)
     figure.legend(loc="outside upper center", ncols=min(len(histories), 4))
     return figure
 
@@ -55,38 +52,38 @@ def tries(table: pd.DataFrame) -> Figure:
         said = f"{label}: {rows['accuracy'].iloc[-1]:.0f} %"
         for panel, column in zip(axes[0], ("loss", "accuracy"), strict=True):
             panel.plot(rows["epoch"], rows[column], label=said, **look)
-    for panel, words in zip(axes[0], ("training loss", "validation accuracy (%)"), strict=True):
-        panel.set(xlabel="epoch", ylabel=words, ylim=(0, None))
-        panel.grid(True, axis="y")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 1].set_ylim(0, 100)
+    _by_epoch(axes[0, 0], "training loss", None)
+    _by_epoch(axes[0, 1])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=2)
     return figure
 
 
+def _by_epoch(axes: Axes, ylabel: str = "validation accuracy (%)", top: float | None = 100) -> None:
+    axes.set(xlabel="epoch", ylabel=ylabel, ylim=(0, top))
+    axes.grid(True, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def _over_seeds(axes: Axes, runs: Sequence[Sequence[float]], role: str, index: int, label: str = "") -> None:
     """Values by epoch, from epoch 1: one run as a line, several as thin lines under their mean."""
-    runs = [np.asarray(run, dtype=float) for run in runs]
-    shortest = min(map(len, runs))
-    for run in runs if len(runs) > 1 else ():
-        axes.plot(np.arange(len(run)) + 1, run, color=ROLES[role], alpha=0.4, linewidth=0.6)
-    mean = np.mean([run[:shortest] for run in runs], axis=0)
+    values = np.array(runs)
+    epochs = np.arange(values.shape[1]) + 1
+    if len(values) > 1:
+        axes.plot(epochs, values.T, color=ROLES[role], alpha=0.4, linewidth=0.6)
     look = {"color": ROLES[role], "marker": MARKERS[role], "markevery": (index, 5), "markersize": 3}
-    axes.plot(np.arange(shortest) + 1, mean, label=label, **look)
+    axes.plot(epochs, values.mean(axis=0), label=label, **look)
 
 
 @styled
-def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[float] | Sequence[Sequence[float]]]]) -> Figure:
-    """Validation accuracy by epoch, for several readings of one run or more: {label: (role, fractions)}.
+def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[Sequence[float]]]]) -> Figure:
+    """Validation accuracy by epoch, for several readings: {label: (role, the fractions of each seed)}.
 
-    With a list of such for the fractions, one a seed, thin lines are seeds and the thick one is their mean.
+    Of several seeds, thin lines are single ones and the thick one is their mean.
     """
     figure, axes = new_figure(COLUMN, 2.2)
-    for index, (label, (role, values)) in enumerate(curves.items()):
-        _over_seeds(axes, [100 * run for run in np.atleast_2d(np.asarray(values, dtype=float))], role, index, label)
-    axes.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(0, 100))
-    axes.grid(True, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for index, (label, (role, seeds)) in enumerate(curves.items()):
+        _over_seeds(axes, 100 * np.array(seeds), role, index, label)
+    _by_epoch(axes)
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 

@@ -128,13 +128,13 @@ def table1_by_protocol(labs: Iterable[Lab]) -> pd.DataFrame:
 # -- Table 2 and the supplement --------------------------------------------------------------------
 
 
-def beside_paper(labs: Iterable[Lab], targets: Iterable[Target] | None = None) -> pd.DataFrame:
+def beside_paper(labs: Iterable[Lab], targets: Iterable[Target]) -> pd.DataFrame:
     """Each target under every protocol, the paper's figure beside ours; nothing is trained.
 
     Rows by target; columns ("", "model"), then for each protocol (protocol, "paper" | "ours" | "low" | "high" |
     "seeds"), where seeds are those that are finished.
     """
-    chosen = list(targets or TARGETS.values())
+    chosen = list(targets)
     tables = {lab.split.name: results_table(lab, targets=chosen).set_index("target") for lab in labs}
     parts = {"": next(iter(tables.values()))[["model"]]}
     parts |= {name: table[["paper", "ours", "low", "high", "seeds"]] for name, table in tables.items()}
@@ -258,8 +258,7 @@ def save(one: TableOrFigure, lab: Lab) -> list[Path]:
     figure, table = one.draw(lab)
     folder = figures_folder(lab)
     if figure is not None:
-        caption = caption_of(one, lab)
-        return save_figure(figure, one.name, folder, table, caption=caption, data_name=lab.data_name)
+        return save_figure(figure, one.name, folder, table, caption=caption_of(one, lab))
     path = folder / f"{one.name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return [path]

@@ -63,11 +63,6 @@ def contact_sheet(rgb: np.ndarray, depth_coloured: np.ndarray, names: Sequence[s
     return figure
 
 
-def clip_strip(rgb: np.ndarray, depth_coloured: np.ndarray, times: Sequence[object] = ()) -> Figure:
-    """One clip, RGB above depth, both (T, H, W, 3) uint8; `times` are labels under the frames."""
-    return strips({"RGB": rgb, "depth": depth_coloured}, times)
-
-
 @styled
 def strips(rows: Mapping[str, np.ndarray], times: Sequence[object] = ()) -> Figure:
     """Named rows of `tiled` frames and maps; `times` are labels under them."""
@@ -124,6 +119,11 @@ def marked_frames(pictures: Mapping[str, tuple[np.ndarray, np.ndarray]], letters
             label = panel.text(x + beside, y, letter, va="center", weight="bold", fontsize=9)
             label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})
     return figure
+
+
+def skeleton_line(joints: np.ndarray) -> np.ndarray:
+    """Joints (25, 2) or (25, 3) as one line along all bones, (72, 2) or (72, 3), broken by NaN."""
+    return np.concatenate([[*joints[list(bone)], np.full(joints.shape[1], np.nan)] for bone in BONES])
 
 
 def _stick_figure(axes, joints: np.ndarray, color: str, label: str) -> None:

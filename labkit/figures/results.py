@@ -33,21 +33,9 @@ def _twin(name: str) -> bool:
 
 def _homes(names: Sequence[str]) -> dict[str, str]:
     """The row among these targets that each twin of one belongs to: "table2:8" for "control:8" and "start:flow-8"."""
-    homes: dict[str, str | None] = {}
-    for name in filter(_twin, names):
-        number = name.partition(":")[2].rpartition("-")[2]
-        homes[name] = next((owner for owner in (f"table2:{number}", f"suppl:{number}") if owner in names), None)
-    return {name: owner for name, owner in homes.items() if owner}
-
-
-def _twins_below(table: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with each twin right below the row it belongs to; one whose row is not there stays where it is."""
-    names = list(table["target"])
-    homes = _homes(names)
-    order = [place for place, name in enumerate(names) if name not in homes]
-    for name in reversed(homes):
-        order.insert(order.index(names.index(homes[name])) + 1, names.index(name))
-    return table.iloc[order]
+    numbers = {name: name.partition(":")[2].rpartition("-")[2] for name in filter(_twin, names)}
+    return {name: f"{group}:{number}" for name, number in numbers.items() for group in ("suppl", "table2")
+            if f"{group}:{number}" in names}  # fmt: skip
 
 
 def _below(names: Sequence[str], homes: Mapping[str, str]) -> list[bool]:
@@ -90,10 +78,10 @@ def results(table: pd.DataFrame) -> Figure:
     ones. Grey bands need RGB alone at test time; the dashed line is one RGB stream, what a camera without
     depth gives.
     """
-    table = _twins_below(table)
-    names = list(table["target"])
-    homes = _homes(names)
-    below = _below(names, homes)
+    given = list(table["target"])
+    homes = _homes(given)
+    names = sorted(given, key=lambda name: (given.index(homes.get(name, name)), name in homes))
+    table, below = table.set_index("target", drop=False).loc[names], _below(names, homes)
     places = np.cumsum([0.72 if close else 1.0 for close in below])
     figure, axes = new_figure(PAGE, 0.85 + (0.25 if len(names) <= MANY else 0.17) * places[-1])
     for place, (_, row), close in zip(places, table.iterrows(), below, strict=True):
@@ -114,7 +102,8 @@ def results(table: pd.DataFrame) -> Figure:
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    key = [_key("ours, 95 % interval; dots: seeds" if _has_seeds(table) else "ours, 95 % interval", INK)]
+    several = table["by seed"].fillna("").any()
+    key = [_key("ours, 95 % interval; dots: seeds" if several else "ours, 95 % interval", INK)]
     if table["paper"].notna().any():
         key.append(_PAPER)
     if any(map(_twin, names)):
@@ -123,10 +112,6 @@ def results(table: pd.DataFrame) -> Figure:
         key.append(_key("one RGB stream", ROLES["rgb"], marker="", linestyle="--", linewidth=0.8))
     figure.legend(handles=key, loc="outside upper center", ncols=4)
     return figure
-
-
-def _has_seeds(table: pd.DataFrame) -> bool:
-    return "by seed" in table and bool((table["by seed"].fillna("") != "").any())
 
 
 def _result_row(axes: Axes, place: float, row: pd.Series, half: float) -> None:
@@ -138,7 +123,7 @@ def _result_row(axes: Axes, place: float, row: pd.Series, half: float) -> None:
         axes.plot(row["paper"], place, **_HOLLOW)
     if pd.notna(row["ours"]):
         _interval(axes, place, row["ours"], row["low"], row["high"], color, filled=True, marker=marker)
-        each = [float(value) for value in str(row.get("by seed") or "").split()]
+        each = [float(value) for value in str(row["by seed"]).split()]
         if len(each) > 1:
             axes.plot(each, [place] * len(each), ".", color=INK, markersize=2.5, zorder=4)
     numbers = [f"{value:.1f}" if pd.notna(value) else "–" for value in (row["ours"], row["paper"])]
@@ -160,13 +145,10 @@ def comparisons(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
     labels = [f"{TARGETS[row.target].named}\nminus {TARGETS[row.minus].named}" for row in table.itertuples()]
     if "part" in table:
-        heads = [f"{part.strip()}: " for part in table["part"]]
-        labels = [head + label for head, label in zip(heads, labels, strict=True)]
+        labels = [f"{part.strip()}: {label}" for part, label in zip(table["part"], labels, strict=True)]
     roles = [TARGETS[row.minus if _twin(row.minus) else row.target].role for row in table.itertuples()]
-    printed = table["paper"] if "paper" in table else pd.Series(np.nan, table.index)
-    for place, value in enumerate(printed):
-        if pd.notna(value):
-            axes.plot(value, place, **_HOLLOW)
+    printed = table.reset_index().get("paper", pd.Series(dtype=float)).dropna()
+    axes.plot(printed, printed.index, **_HOLLOW)
     _differences(axes, table, labels, roles)
     seen = dict.fromkeys(role for role, row in zip(roles, table.itertuples(), strict=True) if not _twin(row.minus))
     key = [
@@ -175,7 +157,7 @@ def comparisons(table: pd.DataFrame) -> Figure:
         _key("", INK, markerfacecolor="white"),
     ]
     labels = ["against another model (colour and mark: the first one's)", "against a control", "interval includes zero"]
-    if printed.notna().any():
+    if len(printed):
         key, labels = [*key, _PAPER], [*labels, _PAPER.get_label()]
     figure.legend(key, labels, loc="outside upper center", ncols=4, columnspacing=1.2,
                   handler_map={tuple: HandlerTuple(ndivide=None, pad=0.6)})  # fmt: skip

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..data.modalities import BONES
 from ..lab import watched
 from ..puppets.rendering import Camera
+from .pictures import skeleton_line
 from .style import PAGE, ROLES, styled
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ def cloud(color: np.ndarray, depth: np.ndarray, cameras: dict[str, Camera]) -> t
     return points[seen], color[row[seen], column[seen]] / 255
 
 
-def _bones(joints: np.ndarray) -> np.ndarray:
-    """Joints (25, 3) as one broken line (n, 3)."""
-    return np.concatenate([[*joints[list(bone)], (np.nan,) * 3] for bone in BONES])
-
-
 def _places(cameras: dict[str, Camera]) -> dict[str, tuple[str, np.ndarray]]:
     """Colour and place (3,) of each camera."""
     roles = {"depth": ROLES["depth"], "colour": ROLES["rgb"]}
@@ -47,7 +42,7 @@ def _places(cameras: dict[str, Camera]) -> dict[str, tuple[str, np.ndarray]]:
 def views(points: np.ndarray, colors: np.ndarray, joints: np.ndarray, cameras: dict[str, Camera]) -> Figure:
     """The cloud with its joints (25, 3) and both cameras, seen from three sides."""
     figure = Figure(figsize=(PAGE, 0.4 * PAGE), layout="constrained")
-    line = _bones(joints)
+    line = skeleton_line(joints)
     for place, (name, (elevation, azimuth)) in enumerate(VIEWS.items(), start=1):
         axes = figure.add_subplot(1, len(VIEWS), place, projection="3d")
         axes.scatter(points[:, 0], points[:, 2], points[:, 1], c=colors, s=2, linewidths=0)
@@ -71,8 +66,9 @@ def turnable(points: np.ndarray, colors: np.ndarray, joints: np.ndarray, cameras
     def trace(xyz: np.ndarray, name: str, **look) -> go.Scatter3d:
         return go.Scatter3d(x=xyz[:, 0], y=xyz[:, 2], z=xyz[:, 1], name=name, **look)
 
+    bones = {"color": ROLES["rgb_only"], "width": 4}
     shown = [trace(points, "depth", mode="markers", marker={"size": 2, "color": [*map(_css, colors)]}),
-             trace(_bones(joints), "joints", mode="lines", line={"color": ROLES["rgb_only"], "width": 4})]  # fmt: skip
+             trace(skeleton_line(joints), "joints", mode="lines", line=bones)]  # fmt: skip
     shown += [trace(place[None], name, mode="markers", marker={"size": 5, "symbol": "square", "color": color})
               for name, (color, place) in _places(cameras).items()]  # fmt: skip
     return go.Figure(shown, layout={"scene": {"aspectmode": "data"}, "margin": dict.fromkeys("lrtb", 0)})

@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
-from ..errors import LabError
 from ..experiments.committed import publishing
 from ..files import write_bytes, write_text
 from ..lab import Lab
@@ -45,7 +44,6 @@ MARKERS = {
 INK, FAINT = "#222222", "#D9D9D9"
 PLAIN = (INK, "#882255", "#999933", "#332288", "#8B5A2B")  # of what has no role; most from Paul Tol's "muted"
 LAYOUT_PASSES = 3  # until labels outside the axes have their room
-DATA_SETS = ("puppets", "NTU", "paper")  # where numbers come from; every caption names one
 
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same letters
@@ -123,17 +121,12 @@ def picture_bytes(figure: Figure, kind: str, caption: str = "", dpi: float | Non
 
 
 def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.DataFrame | None = None, *,
-                caption: str, data_name: str = "") -> list[Path]:  # fmt: skip
+                caption: str) -> list[Path]:  # fmt: skip
     """Write NAME.svg, .pdf and .png, and the plotted numbers as NAME.csv; returns the paths.
 
-    Each file is replaced as a whole or not at all, and an unchanged figure is an unchanged file.
-    Raises LabError when the caption names no data set (`data_name` is one more that counts), or when a file cannot
-    be written.
+    Each file is replaced as a whole or not at all, and an unchanged figure is an unchanged file. Raises LabError when
+    a file cannot be written.
     """
-    known = (*DATA_SETS, *filter(None, [data_name]))
-    if not any(name in caption for name in known):
-        expected = f"a caption that names its data ({', '.join(known)})"
-        raise LabError.mismatch(None, expected, repr(caption), "say in the caption where the numbers come from")
     paths = [Path(folder, f"{name}.{kind}") for kind in ("svg", "pdf", "png")]
     for path in paths:
         write_bytes(path, picture_bytes(figure, path.suffix[1:], caption))

@@ -7,7 +7,7 @@ loaded at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -57,20 +57,6 @@ def few_actions(lab: Lab) -> Lab:
     return replace(lab, split=split)
 
 
-@dataclass
-class Try:
-    """One setting of a bench and how far its training came: a row an epoch, with validation accuracy in %.
-
-    Test clips are not read: settings are chosen here.
-    """
-
-    label: str
-    epochs: list[dict[str, float]] = field(default_factory=list)  # "epoch", "loss", "accuracy"
-
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame(self.epochs).assign(label=self.label)
-
-
 class _Stopped(Exception):
     """Somebody pressed the button."""
 
@@ -80,54 +66,55 @@ class Bench:
 
     `train(lab, **setting)` makes one try and returns its run. `tries` are the settings of the committed picture; a
     control that one leaves out stands where it starts. What is drawn of step 3 is the reading "alone", of all else the
-    one that chooses the epoch.
+    one that chooses the epoch. Test clips are not read: settings are chosen here.
+
+    A try is a table with a row an epoch: "epoch" from 1, "loss", "accuracy" on the validation clips in %, "label".
     """
 
     def __init__(self, lab: Lab, train: Callable[..., Run], controls: Mapping[str, Range | Choice],
                  tries: Sequence[Setting]):  # fmt: skip
         self.lab, self.train, self.controls, self.chosen = lab, train, dict(controls), list(tries)
-        self.tries: list[Try] = []
+        self.tries: dict[str, pd.DataFrame] = {}  # by label
 
     def label(self, setting: Setting) -> str:
         """As "rate 0.001, epochs 12"."""
         return ", ".join(f"{name} {control.named(setting[name])}" for name, control in self.controls.items())
 
-    def attempt(self, watch: Callable[[str, Try], None] | None = None, **changes: Any) -> Try:
-        """Make one try, or load it. `watch` is told each training's title and its curve so far, and may raise."""
+    def attempt(self, watch: Callable[[str], None] | None = None, **changes: Any) -> None:
+        """Make one try, or load it, and keep it as the last one, in place of an earlier one of its setting.
+
+        `watch` is told each training's title after each of its epochs, and may raise.
+        """
         setting = whole_setting(self.controls, changes)
-        one = Try(self.label(setting))
+        label = self.label(setting)
+        self.tries.pop(label, None)
 
         def told(title: str, position: Any) -> None:  # of the try itself, and before it of what it starts from
-            one.epochs = _epochs(position.history)
-            watch(title, one)
+            self.tries[label] = _by_epoch(position.history, label)
+            watch(title)
 
         run = self.train(replace(self.lab, watch=told) if watch else self.lab, **setting)
-        one.epochs = _epochs(run.load_json("history.json")["epochs"])
-        return one
+        self.tries[label] = _by_epoch(run.load_json("history.json")["epochs"], label)
 
-    def keep(self, setting: Setting, watch: Callable[[str, Try], None]) -> str:
-        """Make one try, or load it, and keep it among the tries; in words, what came of it."""
+    def in_words(self, setting: Setting, watch: Callable[[str], None]) -> str:
+        """Make one try, or load it, and say what came of it; the curve of a stopped one is kept, too."""
+        label = self.label(setting)
         try:
-            done = self.attempt(watch, **setting)
+            self.attempt(watch, **setting)
         except _Stopped:
             return "stopped"
         except LabError as error:
+            self.tries.pop(label, None)
             return str(error)
-        self.tries = self._with(done)
-        return f"{done.label}: {done.epochs[-1]['accuracy']:.0f} % of the validation clips"
+        return f"{label}: {self.tries[label]['accuracy'].iloc[-1]:.0f} % of the validation clips"
 
-    def _with(self, one: Try) -> list[Try]:
-        """The tries and this one last, in place of an earlier one of its setting."""
-        return [*(other for other in self.tries if other.label != one.label), one]
+    def table(self) -> pd.DataFrame:
+        """All tries so far, one below the other."""
+        return pd.concat(self.tries.values(), ignore_index=True)
 
-    def table(self, running: Try | None = None) -> pd.DataFrame:
-        """All tries so far, a row an epoch, and last the one that is running."""
-        shown = self._with(running) if running else self.tries
-        return pd.concat([one.table() for one in shown if one.epochs], ignore_index=True)
-
-    def figure(self, running: Try | None = None) -> Figure:
+    def figure(self) -> Figure:
         """Loss and accuracy by epoch: the last try strong, those before it faint."""
-        return draw_tries(self.table(running))
+        return draw_tries(self.table())
 
     def show(self, name: str, caption: str) -> VBox | None:
         """The committed picture of the chosen tries and, for somebody who watches, controls to make others.
@@ -136,7 +123,8 @@ class Bench:
         """
         caption = f"{caption} ({self.lab.data_name}, six actions)."
         if publishing():
-            self.tries = [self.attempt(**changes) for changes in self.chosen]
+            for changes in self.chosen:
+                self.attempt(**changes)
             show(self.lab, self.figure(), name, self.table(), caption=caption)
             return None
         kept = self.lab.runs.root.parent / "figures" / f"{name}.png"
@@ -156,22 +144,21 @@ class Bench:
         told, halt = Label(), Event()
         picture = Image(format="png", layout=Layout(max_width="100%"))
 
-        def draw(running: Try | None = None) -> None:
-            if running or self.tries:
-                figure = self.figure(running)
+        def draw() -> None:
+            if self.tries:
+                figure = self.figure()
                 picture.width = round(SCREEN * figure.get_figwidth())
                 picture.value = picture_bytes(figure, "png", dpi=SCREEN_DPI)
 
-        def watch(title: str, one: Try) -> None:
-            draw(one)
-            told.value = f"{title}: epoch {len(one.epochs)}"
+        def watch(title: str) -> None:
+            draw()
+            told.value = f"{title}: epoch {len(next(reversed(self.tries.values())))}"
             if halt.is_set():
-                self.tries = self._with(one)
                 raise _Stopped
 
         def make(setting: Setting) -> None:
             try:
-                told.value = self.keep(setting, watch)
+                told.value = self.in_words(setting, watch)
             finally:
                 draw()
                 train.disabled, stop.disabled = False, True
@@ -194,15 +181,14 @@ def _reading(outputs: Iterable[str]) -> str:
     return "alone" if "alone" in outputs else next(iter(outputs))
 
 
-def _epochs(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """What is drawn of a run's history: loss, and accuracy on the validation clips in %, by epoch from 1."""
+def _by_epoch(history: Sequence[Mapping[str, float]], label: str) -> pd.DataFrame:
+    """The try that a run's history tells of."""
     readings = [name.removeprefix("validation ") for name in history[0] if name.startswith("validation ")]
     name = f"validation {_reading(readings)}"
-    return [{"epoch": one["epoch"] + 1, "loss": one["total"], "accuracy": 100 * one[name]} for one in history]
+    rows = [{"epoch": one["epoch"] + 1, "loss": one["total"], "accuracy": 100 * one[name]} for one in history]
+    return pd.DataFrame(rows).assign(label=label)
 
 
-def _committed(table: Path) -> list[Try]:
+def _committed(table: Path) -> dict[str, pd.DataFrame]:
     """The tries of a committed picture, from its numbers."""
-    found = pd.read_csv(table)
-    return [Try(str(label), rows.drop(columns="label").to_dict("records"))
-            for label, rows in found.groupby("label", sort=False)]  # fmt: skip
+    return dict(iter(pd.read_csv(table).groupby("label", sort=False)))

@@ -36,7 +36,7 @@ def show(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, 
     """
     if data is not None and "seeds" in data:
         caption = re.sub(r"seeds: \d+(?: to \d+)?", in_seeds(data["seeds"]), caption)
-    _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption, data_name=lab.data_name)
+    _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption)
     width, kept = round(SCREEN * figure.get_figwidth()), committed.folder(lab)
     if kept and (theirs := kept / png.relative_to(records_folder(lab) / "figures")).exists():
         with Picture.open(theirs) as picture:

@@ -20,7 +20,7 @@ from ..analysis.probes import through_connection
 from ..clips import colorize_depth
 from ..data.skeletons import Skeleton
 from ..errors import LabError
-from ..experiments.noise import CORRUPTIONS, Corruption, corrupt
+from ..experiments.noise import CORRUPTIONS, corrupt
 from ..experiments.statistics import confusion
 from ..figures.pictures import Answered, answered_clips
 from . import panels
@@ -145,16 +145,15 @@ _MAPS = ("own sum u", "signal", "branch input", "slope to own u", "slope to the 
 
 
 def noise(rgb: np.ndarray, depth: np.ndarray, answer: Callable[[np.ndarray], np.ndarray], names: Sequence[str],
-          label: int, corruptions: Mapping[str, Corruption] = CORRUPTIONS, *, clip: str = "",
-          chosen: Sequence[Setting] | None = None) -> View:  # fmt: skip
+          label: int, chosen: Sequence[Setting], *, clip: str) -> View:  # fmt: skip
     """What a model answers about one clip as its depth gets worse, kind by kind; RGB stays clean.
 
     `rgb` (T, H, W, 3) uint8, `depth` (T, H, W) uint16 in mm; `answer` takes coloured depth and returns
-    probabilities (classes,), see `probes.answering`. Severity 0 is the clip as it is, 1 the kind's first. `clip` is
-    its id, so that the noise is the one it has in the noise study.
+    probabilities (classes,), see `probes.answering`. Severity 0 is the clip as it is, 1 the kind's first. `chosen` are
+    the settings of the twin. `clip` is its id, so that the noise is the one it has in the noise study.
     """
     clean = colorize_depth(depth)
-    steps = {kind: list(corruption.readings) for kind, corruption in corruptions.items() if kind != "none"}
+    steps = {kind: list(corruption.readings) for kind, corruption in CORRUPTIONS.items() if kind != "none"}
     answered: dict[tuple, tuple[str, np.ndarray, np.ndarray]] = {}
 
     def looked_at(kind: str, severity: int) -> tuple[str, np.ndarray, np.ndarray]:
@@ -162,7 +161,7 @@ def noise(rgb: np.ndarray, depth: np.ndarray, answer: Callable[[np.ndarray], np.
             words, worse = "clean", clean
             if severity:
                 words = steps[kind][severity - 1]
-                worse = corrupt(depth[None], [clip], corruptions[kind], words, pictures=clean[None])[0]
+                worse = corrupt(depth[None], [clip], CORRUPTIONS[kind], words, pictures=clean[None])[0]
             answered[kind, severity] = words, worse, answer(worse)
         return answered[kind, severity]
 
@@ -179,20 +178,18 @@ def noise(rgb: np.ndarray, depth: np.ndarray, answer: Callable[[np.ndarray], np.
         "kind": Choice("corruption", tuple(steps)),
         "severity": Range("severity", 0, lambda setting: len(steps[setting["kind"]]), start=1),
     }
-    most = len(next(iter(steps.values())))
-    usual = [{"severity": severity} for severity in (0, (most + 1) // 2, most)]
     site = {"kind": tuple(steps), "severity": range(max(map(len, steps.values())) + 1)}
-    return View(draw, controls, usual if chosen is None else chosen, site)
+    return View(draw, controls, chosen, site)
 
 
-def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.ndarray], *, block: int = 2) -> View:
+def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.ndarray]) -> View:
     """A browser through what streams hold: whose map, which block, channel and frame.
 
     `maps[role]` are the ends of blocks 1 to 4, each (frames, channels, h, w) as from `probes.feature_maps`;
     `inputs[role]` the frames (frames, H, W, 3) uint8 that stream saw. A role may be a checkpoint ("hallucination,
     at the start"). Channels come in the order of the first role's mean, so that the first ones are alive; the
-    brightness of a channel is that of its largest value over all roles and frames. It opens at the end of `block`:
-    early blocks are large enough to be seen, and the last ones are a few squares.
+    brightness of a channel is that of its largest value over all roles and frames. It opens at the end of block 1,
+    whose maps are large; those of the last one are a few squares.
     """
     roles, first = tuple(maps), next(iter(maps.values()))
     order = [np.argsort(-np.asarray(block).mean(axis=(0, 2, 3)), kind="stable") for block in first]
@@ -207,7 +204,7 @@ def features(maps: Mapping[str, Sequence[np.ndarray]], inputs: Mapping[str, np.n
 
     controls = {
         "role": Choice("stream", roles),
-        "block": Range("block", 1, len(first), start=min(block, len(first))),
+        "block": Range("block", 1, len(first)),
         "channel": Range("channel, strongest first", 0, lambda setting: len(order[setting["block"] - 1]) - 1),
         "frame": Range("frame", 1, len(first[0]), start=(len(first[0]) + 1) // 2),
     }

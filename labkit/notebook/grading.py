@@ -31,18 +31,8 @@ from . import checks
 GIVEN = {"np": np, "torch": torch, "nn": nn, "F": F, "rearrange": einops.rearrange, "reduce": einops.reduce}
 LIBRARIES = {"collections", "copy", "einops", "functools", "itertools", "math", "numpy", "torch"}
 _BUILTINS = {
-    "breakpoint",
-    "compile",
-    "eval",
-    "exec",
-    "getattr",
-    "globals",
-    "input",
-    "locals",
-    "open",
-    "setattr",
-    "vars",
-}
+    "breakpoint", "compile", "eval", "exec", "getattr", "globals", "input", "locals", "open", "setattr", "vars",
+}  # fmt: skip
 _INSIDES = {"builtins", "ctypeslib", "f_back", "hub", "importlib", "inspect", "load", "os", "subprocess", "sys"}
 
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from ..alignment import Alignment
 from ..figures.gallery import draw_confusion
-from ..figures.pictures import BONES, shortened, tile
+from ..figures.pictures import shortened, skeleton_line, tile
 from ..figures.style import FAINT, INK, PAGE, PLAIN, ROLES, bare, fixed_figure, styled
 
 SMALL = {"loc": "left", "fontsize": 7}  # of words above and below a panel
@@ -41,8 +41,7 @@ def registrations(color: np.ndarray, depth_rgba: np.ndarray, color_xy: np.ndarra
         panel.imshow(depth_rgba, extent=(0, width, height, 0), alpha=0.55)
         for joints, look, name in ((alignment.to_depth(color_xy), "white", "joints of the RGB image"),
                                    (depth_xy, ROLES["depth"], "joints of the depth image")):  # fmt: skip
-            bones = np.concatenate([[*joints[list(bone)], (np.nan, np.nan)] for bone in BONES])
-            panel.plot(*bones.T, color=look, linewidth=1.2, marker=".", markersize=3, label=name)
+            panel.plot(*skeleton_line(joints).T, color=look, linewidth=1.2, marker=".", markersize=3, label=name)
         panel.set(xlim=(0, width), ylim=(height, 0), facecolor=FAINT)
         panel.set_xlabel(label, **SMALL)
     figure.legend(*panel.get_legend_handles_labels(), loc="upper center", ncols=2, facecolor="#B0B0B0", frameon=True)

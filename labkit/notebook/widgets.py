@@ -12,6 +12,7 @@ import gc
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,6 @@ class Range:
     def first(self) -> float:
         return self.low if self.start is None else self.start
 
-    def checked(self, name: str, value: Any, setting: Setting) -> float:
-        """`value`, or LabError for one outside."""
-        high = self.highest(setting)
-        if isinstance(value, str) or not self.low <= value <= high:
-            raise LabError.mismatch(None, f"{name} from {self.low:g} to {high:g}", repr(value), "move the slider back")
-        return value
-
     def named(self, value: float) -> str:
         return f"{value:.4g}"
 
@@ -100,13 +94,6 @@ class Choice:
     def first(self) -> Any:
         return self.options[0] if self.start is None else self.start
 
-    def checked(self, name: str, value: Any, setting: Setting) -> Any:
-        """`value`, or LabError for one that is no option."""
-        if value not in list(self.options):
-            known = ", ".join(map(str, self.options))
-            raise LabError.mismatch(None, f"{name} among {known}", repr(value), "choose one of them")
-        return value
-
     def named(self, value: Any) -> str:
         return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -127,13 +114,6 @@ class Cell:
 
     def first(self) -> tuple[str, str]:
         return self.start
-
-    def checked(self, name: str, value: Any, setting: Setting) -> tuple[str, str]:
-        """`value`, or LabError for one that is no cell."""
-        if value not in list(product(self.names, repeat=2)):
-            known = ", ".join(map(str, self.names))
-            raise LabError.mismatch(None, f"{name}: a row and a column among {known}", repr(value), "choose a cell")
-        return value
 
     def named(self, value: tuple[str, str]) -> str:
         return " taken for ".join(value)
@@ -168,17 +148,11 @@ class Table(GridBox):
 
 
 def whole_setting(controls: Mapping[str, Range | Choice | Cell], changes: Setting) -> Setting:
-    """These changes, and every other control where it starts.
-
-    Raises LabError for a control there is not, or a value that it cannot take.
-    """
+    """These changes, and every other control where it starts; LabError for a control that there is not."""
     if unknown := sorted(set(changes) - set(controls)):
         known = ", ".join(controls)
         raise LabError.mismatch(None, f"a control among {known}", ", ".join(unknown), "correct the name")
-    setting: Setting = {}
-    for name, control in controls.items():
-        setting[name] = control.checked(name, changes.get(name, control.first()), setting)
-    return setting
+    return {name: changes.get(name, control.first()) for name, control in controls.items()}
 
 
 class View:
@@ -194,7 +168,7 @@ class View:
                  words: Callable[[Setting], str] | None = None):  # fmt: skip
         self.draw, self.controls, self.chosen, self.site = draw, dict(controls), list(chosen), dict(site or {})
         self.words = words or self._named
-        self._pictures: dict[tuple, bytes] = {}
+        self._kept = lru_cache(KEPT)(self._picture)
 
     def _named(self, setting: Setting) -> str:
         return ", ".join(f"{control.label}: {control.named(setting[name])}" for name, control in self.controls.items())
@@ -209,13 +183,11 @@ class View:
 
     def picture(self, **changes: Any) -> bytes:
         """One setting as a PNG file; the last ones are kept."""
-        setting = self.setting(**changes)
-        key = tuple(setting.values())
-        if key not in self._pictures:
-            if len(self._pictures) >= KEPT:
-                del self._pictures[next(iter(self._pictures))]
-            self._pictures[key] = picture_bytes(self.draw([setting]), "png", dpi=SCREEN_DPI)
-        return self._pictures[key]
+        return self._kept(*self.setting(**changes).values())
+
+    def _picture(self, *values: Any) -> bytes:
+        setting = dict(zip(self.controls, values, strict=True))
+        return picture_bytes(self.draw([setting]), "png", dpi=SCREEN_DPI)
 
     def show(self, lab: Lab, name: str, caption: str) -> HBox | VBox | None:
         """The twin, kept as a figure (see `display.show`), then `live`: the whole view in the last line of a cell.
@@ -279,27 +251,24 @@ def scrubber(rgb: np.ndarray, depth_coloured: np.ndarray, height: int = 240) -> 
     """A slider and a play button through all frames of a clip, RGB beside depth.
 
     `rgb` (T, H, W, 3) and `depth_coloured` (T, h, w, 3) uint8 may differ in size. The static twin is
-    `pictures.clip_strip`.
+    `pictures.strips`.
     """
     if not watched():
         return None
-    count = min(len(rgb), len(depth_coloured))
-    frames = [_side_by_side(rgb[t], depth_coloured[t], height) for t in range(count)]
+    frames = [_side_by_side(both, height) for both in zip(rgb, depth_coloured, strict=False)]  # as long as the shorter
     image = Image(value=frames[0], format="png")
-    play = Play(max=count - 1, interval=120, description="play the clip")
-    slider = IntSlider(max=count - 1, description="frame")
+    play = Play(max=len(frames) - 1, interval=120, description="play the clip")
+    slider = IntSlider(max=len(frames) - 1, description="frame")
     jslink((play, "value"), (slider, "value"))
     slider.observe(lambda change: setattr(image, "value", frames[change["new"]]), names="value")
     return VBox([image, HBox([play, slider])], layout=Layout(align_items="flex-start"))
 
 
-def _side_by_side(rgb: np.ndarray, depth_coloured: np.ndarray, height: int) -> bytes:
+def _side_by_side(both: Sequence[np.ndarray], height: int) -> bytes:
     """Both frames at one height, as a PNG file."""
-    sizes = [(round(height * frame.shape[1] / len(frame)), height) for frame in (rgb, depth_coloured)]
-    left, right = (
-        Picture.fromarray(frame).resize(size, Picture.Resampling.NEAREST)
-        for frame, size in zip((rgb, depth_coloured), sizes, strict=True)
-    )
+    shown = [Picture.fromarray(frame) for frame in both]
+    sizes = [(round(height * one.width / one.height), height) for one in shown]
+    left, right = (one.resize(size, Picture.Resampling.NEAREST) for one, size in zip(shown, sizes, strict=True))
     buffer = io.BytesIO()
     Picture.fromarray(np.hstack([left, np.full((height, GAP, 3), 255, np.uint8), right])).save(buffer, format="png")
     return buffer.getvalue()
