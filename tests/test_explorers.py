@@ -93,7 +93,7 @@ VIEWS = {  # each with another value for every control, and one outside
            "form": ("released code", "code")},
     connection: {"connection": ("gated", "divide"), "strength": (0.5, 2.5), "block": (2, 3), "channel": (1, 2)},
     noise: {"kind": ("holes", "fog"), "severity": (5, 6)},
-    features: {"role": ("RGB", "depth"), "block": (1, 3), "channel": (3, 8), "frame": (3, 4)},
+    features: {"role": ("RGB", "depth"), "block": (2, 3), "channel": (1, 2), "frame": (3, 4)},
     confused: {"cell": (("kick", "clap"), ("kick", "jump"))},
 }  # fmt: skip
 SETTINGS = [(make, name, *values) for make, controls in VIEWS.items() for name, values in controls.items()]
@@ -201,6 +201,7 @@ def test_controls_can_be_read_and_have_keys_of_their_own(make, watching):
 def test_a_shorter_axis_takes_the_slider_along(watching):
     view = features()
     _, _, block, channel, _ = view.live().children
+    block.value = 2
     channel.value = 7
     block.value = 1
     assert (channel.max, channel.value) == (1, 1)

@@ -184,9 +184,14 @@ class _Series:
 
     def _execute(self, source: Source) -> str:
         """Execute one notebook in a fresh kernel; what went wrong, "" when its last code cell ended well."""
-        partial, begun = self.folder / f"{source.name}.partial.ipynb", []
+        partial, begun, ended = self.folder / f"{source.name}.partial.ipynb", [], []
+
+        def note(cell, cell_index, execute_reply):
+            if execute_reply["content"]["status"] == "ok":
+                ended.append(cell_index)
+
         try:
-            made = papermill.execute_notebook(
+            papermill.execute_notebook(
                 source.notebook,
                 str(partial).replace("{", "{{").replace("}", "}}"),  # papermill fills in parameters there
                 dict(self.parameters),
@@ -198,12 +203,13 @@ class _Series:
                 kernel_manager_class=self._own_kernel(),
                 shutdown_kernel="immediate",
                 on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
+                on_cell_executed=note,
             )
         except PapermillExecutionError as error:
             return f"In [{error.exec_count}]: {error.ename}: {error.evalue}"
         except Exception as error:
             return f"In [{len(begun)}]: {type(error).__name__}: {error}"
-        if any("ename" in output for cell in made.cells for output in cell.get("outputs", ())):
+        if begun != ended:
             return f"In [{len(begun)}]: SystemExit: the cell left the notebook"  # the one thing papermill lets pass
         write_bytes(self._copy(source.name), partial.read_bytes())
         partial.unlink()

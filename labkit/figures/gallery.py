@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from ..data.check import FAR, VIEW
+from ..data.check import FAR, STEPS, VIEW
 from .curves import accuracy_curves, hallucination_curves, line_chart, soft_label_bars, training_curves
 from .method import method_diagram
 from .pictures import Answered, answered_clips, contact_sheet, overlay, strips
@@ -77,20 +77,23 @@ def alignment_overview(rows: pd.DataFrame) -> Figure:
     """
     names = {"ratio": "ratio (colour px / depth px)", "offset_x": "offset x (depth px)",
              "offset_y": "offset y (depth px)", "residual_px": "residual (depth px)"}  # fmt: skip
-    rows = rows.sort_values(VIEW)
-    rows["view"] = [", ".join(f"{key} {value}" for key, value in view.items() if value) or "all"
-                    for view in rows[VIEW].to_dict("records")]  # fmt: skip
-    views, far = list(rows["view"].unique()), rows[rows["z"].abs() >= FAR]
+    views = list(rows.groupby(VIEW))
+    titles = [", ".join(f"{key} {value}" for key, value in zip(VIEW, view, strict=True) if value) for view, _ in views]
+    box = {"showfliers": False, "widths": 0.6, "patch_artist": True, "orientation": "horizontal",
+           "boxprops": {"facecolor": FAINT, "linewidth": 0.8}, "medianprops": {"color": INK},
+           "whiskerprops": {"linewidth": 0.8}, "capprops": {"linewidth": 0.8}}  # fmt: skip
     figure, axes = new_figure(PAGE, 0.9 + 0.2 * len(views), columns=len(names), sharey=True)
     for panel, (name, label) in zip(axes[0], names.items(), strict=True):
-        seaborn.boxplot(rows[~rows["fallback"].astype(bool)], x=name, y="view", order=views, whis=(5, 95), width=0.6,
-                        showfliers=False, color=FAINT, linecolor=INK, linewidth=0.8, ax=panel)  # fmt: skip
-        dots = far[far["worst"] == name]
-        panel.plot(dots[name], list(map(views.index, dots["view"])), "o", color=PLAIN[1], markersize=3)
-        panel.set(xlabel=label, ylabel="")
+        fitted = [group[name][~group["fallback"].astype(bool)].dropna() for _, group in views]
+        panel.boxplot(fitted, whis=(5, 95), positions=range(len(views)), **box)
+        for place, (_, group) in enumerate(views if name in STEPS else ()):
+            far = group[name][(group["z"].abs() >= FAR) & (group["worst"] == name)]
+            panel.plot(far, [place] * len(far), "o", color=PLAIN[1], markersize=3)
+        panel.set(xlabel=label, ylim=(len(views) - 0.5, -0.5))
         panel.locator_params(axis="x", nbins=4)
         panel.grid(True, axis="x", color=FAINT)
         panel.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(views)), [title or "all" for title in titles])
     key = (
         Patch(facecolor=FAINT, edgecolor=INK, linewidth=0.8, label="half of the clips, and their median"),
         Line2D([], [], color=INK, linewidth=0.8, label="90 % of the clips"),

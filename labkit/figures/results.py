@@ -148,7 +148,8 @@ def comparisons(table: pd.DataFrame) -> Figure:
         labels = [f"{part.strip()}: {label}" for part, label in zip(table["part"], labels, strict=True)]
     roles = [TARGETS[row.minus if _twin(row.minus) else row.target].role for row in table.itertuples()]
     printed = table.reset_index().get("paper", pd.Series(dtype=float)).dropna()
-    axes.plot(printed, printed.index, **_HOLLOW)
+    for place, value in printed.items():
+        axes.plot(value, place, **_HOLLOW)
     _differences(axes, table, labels, roles)
     seen = dict.fromkeys(role for role, row in zip(roles, table.itertuples(), strict=True) if not _twin(row.minus))
     key = [
