@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny import tiny_lab
 
@@ -13,6 +14,7 @@ from labkit.analysis import verdicts
 from labkit.analysis.claims import CLAIMS
 from labkit.analysis.verdicts import claims_table, judge, on_more_people
 from labkit.config import SMOKE
+from labkit.course.published import Numbers
 from labkit.errors import LabError
 from labkit.experiments import more_people
 from labkit.experiments.more_people import answer_more_people, with_more_people
@@ -94,3 +96,16 @@ def test_a_claim_counts_the_answers_of_both(lab, monkeypatch):
     assert (both.effect, both.low) == pytest.approx((100 * expected.value, 100 * expected.low))
     table = claims_table(lab, [BY_NAME["15 > 5"], BY_NAME["crossing"]], more_people=True)
     assert list(table["claim"]) == ["15 > 5 with more people"] and table["effect"][0] == both.effect
+
+
+def test_counts_of_claims_take_the_verdict_with_more_people_where_it_is_asked_for(tmp_path):
+    rows = pd.DataFrame({
+        "protocol": "cross-subject", "name": ["1 > 2", "15 > 5", "fig. 4", "15 > 5 with more people"], "by": "paper",
+        "verdict": ["holds", "undecided", "holds", "small"],
+    })  # fmt: skip
+    for name in ("comparisons", "tidy"):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    numbers = Numbers(tmp_path)
+    asked = ("claims", "claims holds", "claims undecided", "claims undecided with more people",
+             "claims small with more people", "claims holds with more people")  # fmt: skip
+    assert [numbers.say(each) for each in asked] == ["3", "2", "1", "0", "1", "2"]

@@ -168,11 +168,12 @@ class Numbers:
     @staticmethod
     def _count(claims: pd.DataFrame, verdict: str = "", *with_more_people: str) -> str:
         """How many claims have that verdict, or how many there are; the verdict with more people, where asked for."""
-        again = claims["name"].str.endswith(MORE_PEOPLE)
-        verdicts = claims[~again].set_index("name")["verdict"]
+        verdicts = claims.set_index("name")["verdict"]
+        again = verdicts.index.str.endswith(MORE_PEOPLE)
+        plain, asked = verdicts[~again].copy(), verdicts[again].rename(lambda name: name.removesuffix(MORE_PEOPLE))
         if with_more_people:
-            verdicts.update(claims[again].set_index(claims["name"].str.removesuffix(MORE_PEOPLE))["verdict"])
-        return str((verdicts == verdict).sum() if verdict else len(verdicts))
+            plain.update(asked)
+        return str((plain == verdict).sum() if verdict else len(plain))
 
     def row(self, name: str) -> str:
         """A line of README's table, where there is a result."""
