@@ -87,8 +87,10 @@ def test_a_number_typed_by_hand_is_seen():
 
 
 def test_clips_and_people_are_those_of_the_tables():
-    totals = TIDY.groupby("protocol")["total"].unique()
+    more = TIDY["target"].str.startswith("people:")
+    totals = TIDY[~more].groupby("protocol")["total"].unique()
     assert (list(totals["cross-subject"]), list(totals["cross-view"])) == ([720], [480])
+    assert set(TIDY[more]["total"]) == {1440} and set(TIDY[more]["protocol"]) == {"cross-subject"}
 
 
 def test_every_row_that_decides_is_in_the_table():
