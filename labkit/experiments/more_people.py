@@ -40,9 +40,8 @@ def answer_more_people(lab: Lab, trained: Run) -> Run:
     """
     if (lab.data_name, lab.split.name) != (EMBEDDED, "cross-subject"):
         found = f"{lab.split.name} of {lab.data_name}"
-        raise LabError.mismatch(
-            lab.root, "cross-subject of the embedded set", found, "more people there are of it alone"
-        )
+        fix = "ask more people by --protocol cross-subject, without --data"
+        raise LabError.mismatch(lab.root, "cross-subject of the embedded set", found, fix)
     spec = trained.spec.config
     config = {"model": spec["model"], "modalities": spec["modalities"], "puppets": asdict(_puppets(lab))}
     run = lab.run("more-people", config, (trained,))
@@ -58,14 +57,14 @@ def with_more_people(lab: Lab) -> Lab:
 
     Their set lies beside that of the lab.
     """
-    clips = _clips(lab.root.parent, _puppets(lab), lab.profile)
+    clips = _clips(lab.root.parent.parent, _puppets(lab), lab.profile)
     return replace(lab, clips=clips, split=Split("more people", (), (), tuple(sorted(clips.ids))))
 
 
 @cache
-def _clips(data: Path, puppets: PuppetsConfig, profile: Profile) -> ClipStore:
+def _clips(home: Path, puppets: PuppetsConfig, profile: Profile) -> ClipStore:
     """Looked at once in a process, for all seeds."""
-    root = make_puppets(data / puppets_root(data, puppets).name, puppets)
+    root = make_puppets(puppets_root(home, puppets), puppets)
     return prepare(PUPPETS.index(root), store_path(root, profile), profile.clips)
 
 

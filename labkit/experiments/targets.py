@@ -160,7 +160,7 @@ def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:
     target = TARGETS[name]
     run = target.make(replace(lab, dry=True))
     tensors, ids = run.load_tensors(PREDICTIONS)
-    clips = with_more_people(lab).clips if name in ON_MORE_PEOPLE.values() else lab.clips
+    clips = with_more_people(lab).clips if target.group == "people" else lab.clips
     return tensors[f"test/{target.reading}"].numpy(), clips.labels[clips.rows(ids["test"])]
 
 
