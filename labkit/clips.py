@@ -7,8 +7,8 @@ function of (seed, purpose, epoch, clip id): no generator state is carried from 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -207,7 +207,7 @@ def _scaled(images: np.ndarray, scales: Sequence[float], shifts: Sequence[float]
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips of some modalities with their classes (B,), or UNLABELLED; `batch[modality]` is (B,T,3,H,W).
+    """Clips with their classes (B,), or UNLABELLED; `batch[modality]`, (B,T,3,H,W), is read when first asked for.
 
     `looks` (B,) tells which of a clip's two looks a batch holds: 0 as stored, 1 mirrored; None where frames
     are drawn afresh.
@@ -215,23 +215,26 @@ class Batch:
 
     ids: list[str]
     labels: Tensor
-    clips: dict[str, Tensor]
+    load: Callable[[str], Tensor]  # the clips in one modality
     looks: Tensor | None = None
+    clips: dict[str, Tensor] = field(default_factory=dict)  # as far as they were asked for
 
     def __getitem__(self, modality: str) -> Tensor:
+        if modality not in self.clips:
+            self.clips[modality] = self.load(modality)
         return self.clips[modality]
 
 
 class Batches:
-    """One part of a split, as batches, with the modalities asked for.
+    """One part of a split, as batches.
 
     `share` = (rank, count) gives each of several processes its own equal part of every batch.
     """
 
-    def __init__(self, lab: Lab, ids: Sequence[str], modalities: Sequence[str], *,
-                 device: torch.device | str = "cpu", share: tuple[int, int] = (0, 1)):  # fmt: skip
+    def __init__(self, lab: Lab, ids: Sequence[str], *, device: torch.device | str = "cpu",
+                 share: tuple[int, int] = (0, 1)):  # fmt: skip
         self.store, self.config, self.seed = lab.clips, lab.profile.clips, lab.seed
-        self.ids, self.modalities, self.device, self.share = list(ids), tuple(modalities), device, share
+        self.ids, self.device, self.share = list(ids), device, share
 
     def order(self, epoch: int) -> list[str]:
         """The clips shuffled for an epoch: sorted by a keyed hash, so that no file listing's order enters."""
@@ -252,7 +255,7 @@ class Batches:
         mine = ids[rank::count]
         flips = np.array([self._mirrored(clip, epoch) for clip in mine])
         few = num_frames is not None and num_frames < self.config.num_frames
-        batch = self._load(mine, flips, self._frames(mine, epoch, num_frames if few else None))
+        batch = self._batch(mine, flips, self._frames(mine, epoch, num_frames if few else None))
         return replace(batch, looks=None) if few or self.config.frame_mode == "mixed" else batch
 
     def _mirrored(self, clip: str, epoch: int) -> bool:
@@ -262,7 +265,7 @@ class Batches:
 
     def view(self, ids: list[str], mirrored: bool = False) -> Batch:
         """Clips as they are stored, or all mirrored."""
-        return self._load(ids, np.full(len(ids), mirrored), self._frames(ids, None))
+        return self._batch(ids, np.full(len(ids), mirrored), self._frames(ids, None))
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
         """All clips once, as they are, in the order of `ids`."""
@@ -271,19 +274,20 @@ class Batches:
         for start in range(0, len(mine), batch_size):
             yield self.view(mine[start : start + batch_size])
 
-    def _load(self, ids: list[str], flips: np.ndarray, frames: np.ndarray) -> Batch:
+    def _batch(self, ids: list[str], flips: np.ndarray, frames: np.ndarray) -> Batch:
         import torch
 
         rows = self.store.rows(ids)
-        clips = {}
-        for modality in self.modalities:
+
+        def load(modality: str) -> Tensor:
             stored = self.store.images(modality, rows)
             if stored.shape[1] != frames.shape[1]:
                 stored = np.stack([clip[chosen] for clip, chosen in zip(stored, frames, strict=True)])
             flipped = flip_clip(stored, flips, modality)
-            clips[modality] = to_clip(flipped, self.config, modality).to(self.device)
+            return to_clip(flipped, self.config, modality).to(self.device)
+
         labels = torch.as_tensor(self.store.labels[rows], device=self.device)
-        return Batch(ids, labels, clips, torch.from_numpy(flips).long())
+        return Batch(ids, labels, load, torch.from_numpy(flips).long())
 
     def _frames(self, ids: list[str], epoch: int | None, few: int | None = None) -> np.ndarray:
         """Which stored frames each clip shows, (B,T); evenly spaced where no epoch is given, `few` at random."""

@@ -48,22 +48,19 @@ Read = Callable[[Batch], dict[str, Tensor]]  # a batch to logits by name of read
 
 
 def fit(run: Run, lab: Lab, train: TrainConfig, *, title: str, network: nn.Module, trained: dict[str, nn.Module],
-        sees: tuple[str, ...], forward: Callable, loss: Callable, read: Read,
-        teach: Callable[[Batch], Any] | None = None, teachers: nn.Module | None = None,
-        unlabelled: bool = False) -> Run:  # fmt: skip
+        forward: Callable, loss: Callable, read: Read, teach: Callable[[Batch], Any] | None = None,
+        teachers: nn.Module | None = None, unlabelled: bool = False) -> Run:  # fmt: skip
     """Train a network into its run folder, from its last checkpoint if there is one; returns the finished run.
 
-    `trained`: the modules that the run keeps, by role. `sees`: the modalities that are read. `teach(batch)` is what
-    frozen `teachers` say of a batch, without gradients. `forward(batch, taught)` gives the network's output,
-    `loss(output, taught, labels)` named scalars with the one to minimise under "total". `read(batch)` gives logits by
-    name of reading; the epoch is chosen on the validation clips by the first one, and the test clips are read once,
-    when training is over. `unlabelled`: clips without labels train, too. Raises LabError, and notes it in the run,
-    where a loss or weight is not finite.
+    `trained`: the modules that the run keeps, by role. `teach(batch)` is what frozen `teachers` say of a batch,
+    without gradients. `forward(batch, taught)` gives the network's output, `loss(output, taught, labels)` named
+    scalars with the one to minimise under "total". `read(batch)` gives logits by name of reading; the epoch is chosen
+    on the validation clips by the first one, and the test clips are read once, when training is over. `unlabelled`:
+    clips without labels train, too. Raises LabError, and notes it in the run, where a loss or weight is not finite.
     """
     with making(run) as missing:
         if missing:
-            training = Training(run, lab, train, network, trained, sees, forward, loss, read, teach, teachers,
-                                unlabelled)  # fmt: skip
+            training = Training(run, lab, train, network, trained, forward, loss, read, teach, teachers, unlabelled)
             try:
                 _loop(training, title)
                 _finish(training)
@@ -160,9 +157,8 @@ class Training:
     """All that one `fit` holds: network and optimizer on their device, batches, and the resumable session."""
 
     def __init__(self, run: Run, lab: Lab, train: TrainConfig, network: nn.Module, trained: dict[str, nn.Module],
-                 sees: tuple[str, ...], forward: Callable, loss: Callable, read: Read,
-                 teach: Callable | None = None, teachers: nn.Module | None = None,
-                 unlabelled: bool = False):  # fmt: skip
+                 forward: Callable, loss: Callable, read: Read, teach: Callable | None = None,
+                 teachers: nn.Module | None = None, unlabelled: bool = False):  # fmt: skip
         keep_memory()
         check_shares(train.batch_size, lab.profile.distill.feature_reduction)
         self.run, self.train, self.network, self.trained, self.read = run, train, network, trained, read
@@ -184,7 +180,7 @@ class Training:
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         parts = {"train": (*lab.split.train, *(lab.split.unlabelled if unlabelled else ())),
                  "validation": lab.split.validation, "test": lab.split.test}  # fmt: skip
-        self.batches = {part: Batches(lab, ids, sees, device=device, share=share) for part, ids in parts.items()}
+        self.batches = {part: Batches(lab, ids, device=device, share=share) for part, ids in parts.items()}
         self.taught = Taught(teach, self.batches["train"], self.autocast) if teach else lambda batch: None
         per_epoch = len(self.batches["train"].epoch(0, train.batch_size))
         self.total_steps = per_epoch * train.epochs

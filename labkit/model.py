@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from einops import rearrange, reduce
@@ -36,6 +36,7 @@ Labels = Int[Tensor, "batch"]
 Scalar = Float[Tensor, ""]
 
 NUM_BLOCKS = 4
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class TemporalConv(nn.Module):
@@ -291,11 +292,12 @@ def build_stream(config: ModelConfig, num_classes: int, num_frames: int) -> Stre
     )
 
 
-def freeze(stream: Stream) -> Stream:
-    """Fix parameters and batch statistics for good: `train()` of a parent does not wake them."""
-    stream.frozen = True
-    stream.requires_grad_(False)
-    return stream.eval()
+def freeze(network: Network) -> Network:
+    """Fix parameters and batch statistics of all its streams for good: `train()` of a parent does not wake them."""
+    for part in network.modules():
+        if isinstance(part, Stream):
+            part.frozen = True
+    return network.requires_grad_(False).eval()
 
 
 def set_num_frames(module: nn.Module, num_frames: int) -> None:

@@ -10,6 +10,7 @@ What computes is imported where a training begins: to name a run, or to find it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -22,7 +23,7 @@ from .runs import WEIGHTS, Run, of_role
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .model import Stream, StreamOutput
+    from .model import Stream, StreamOutput, TwoStream
 
 PROFILE: Final = "profile"  # stands for "the connection that the profile names"; None means no connection
 ConnectionOrProfile = Connection | Literal["profile"] | None
@@ -50,7 +51,6 @@ def train_stream(lab: Lab, modality: str, *, twin: int = 0) -> Run:
         title=f"step 1 {modality}" + (f" (twin {twin})" if twin else ""),
         network=stream,
         trained={"stream": stream},
-        sees=(modality,),
         forward=lambda batch, _: stream(batch[modality]).logits,
         loss=lambda logits, _, labels: {"total": cross_entropy(logits, labels)},
         read=lambda batch: {"stream": stream(batch[modality]).logits},
@@ -119,7 +119,6 @@ def distill_hallucination(
         title=f"step 3 {sees} " + (f"learns {' + '.join(teach.sees)}" if teach else "on labels alone (control)"),
         network=hallucination,
         trained={"hallucination": hallucination},
-        sees=tuple(dict.fromkeys((*(teach.sees if teach else ()), sees))),
         forward=forward,
         loss=lambda output, taught, labels: objective(output, lesson(taught), labels, distill),
         read=read,
@@ -179,22 +178,27 @@ def _two_streams(
     distill = DistillConfig(objective="labels") if taught is None else taught[1]
     objective = get_objective(distill.objective)
 
-    def read(batch: Batch) -> dict:
-        output = pair(batch[target_sees], batch[source_sees])
-        return {"fused": output.logits, "source": output.source_logits, "target": output.target_logits}
-
     return fit(
         run, lab, train,
         title=f"{step[:4]} {step[4]} {source_sees} + {target_sees}",
         network=pair,
         trained={"source": pair.source, "target": pair.target},
-        sees=tuple(dict.fromkeys((target_sees, source_sees, *(teacher.sees if teacher else ())))),
         forward=lambda batch, _: pair(batch[target_sees], batch[source_sees]),
         loss=lambda output, said, labels: objective(output, said, labels, distill),
-        read=read,
+        read=read_both(pair, target_sees, source_sees),
         teach=teacher,
         teachers=teacher.network if teacher else None,
     )  # fmt: skip
+
+
+def read_both(pair: TwoStream, target_sees: str, source_sees: str) -> Callable[[Batch], dict[str, Tensor]]:
+    """A batch to the logits of two tied streams: "fused", "source", "target"."""
+
+    def read(batch: Batch) -> dict[str, Tensor]:
+        output = pair(batch[target_sees], batch[source_sees])
+        return {"fused": output.logits, "source": output.source_logits, "target": output.target_logits}
+
+    return read
 
 
 def _with_connection(lab: Lab, connection: ConnectionOrProfile) -> ModelConfig:
@@ -211,15 +215,13 @@ class Teacher:
 
     def __init__(self, run: Run, distill: DistillConfig, *, connected: bool = False):
         from .losses import LOGITS_ALONE
-        from .model import TwoStream, freeze
+        from .model import freeze
 
         self.distill, self.connected = distill, connected
         self._layers = distill.feature_layers if distill.objective not in LOGITS_ALONE else ()
-        single, model = role_of_single(run), run.spec.config["model"]
-        roles = (single,) if single else ("target", "source")
-        self.sees = tuple(modality_of(run, role) for role in roles)
-        target, *source = (freeze(load_stream(run, role)) for role in roles)
-        self.network = TwoStream(source[0], target, model["connection"], model["connect_at"]) if source else target
+        single = role_of_single(run)
+        self.sees = tuple(modality_of(run, role) for role in ((single,) if single else ("target", "source")))
+        self.network = freeze(load_network(run))
 
     def __call__(self, batch: Batch) -> StreamOutput:
         output = self._output(*(batch[modality] for modality in self.sees))
@@ -276,6 +278,16 @@ def load_stream(run: Run, role: str) -> Stream:
     stream = build_stream(model, config["classes"], config["clips"]["num_frames"])
     stream.load_state_dict(chosen)
     return stream
+
+
+def load_network(run: Run) -> Stream | TwoStream:
+    """The network of a finished run: its one stream, or source and target tied as they were trained."""
+    from .model import TwoStream
+
+    if single := role_of_single(run):
+        return load_stream(run, single)
+    model = run.spec.config["model"]
+    return TwoStream(load_stream(run, "source"), load_stream(run, "target"), model["connection"], model["connect_at"])
 
 
 def modality_of(run: Run, role: str) -> str:

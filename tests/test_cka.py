@@ -77,7 +77,7 @@ def test_people_are_sampled_alike_every_time_and_read_one_by_one(tmp_path):
         return [batch["depth"].flatten(0, 1)]
 
     readers = {"same": goal, "rgb": lambda batch: [batch["rgb"].flatten(0, 1)]}
-    found = cka.sums_by_person(lab, clips[:2], ("rgb", "depth"), goal, readers)
+    found = cka.sums_by_person(lab, clips[:2], goal, readers)
     assert seen == [clips[0]] * 2 + [clips[1]] * 2
     assert set(found) == {"same", "rgb"} and len(found["rgb"]) == 2
     assert cka.similarities(found["same"])[0, 0] == pytest.approx(1)

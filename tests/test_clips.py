@@ -240,7 +240,7 @@ def test_looks_by_turns_show_each_clip_both_ways_in_two_epochs(tmp_path):
     for flip in ("chance", "turns"):
         config = replace(lab.profile.clips, flip=flip)
         other = replace(lab, profile=replace(lab.profile, clips=config))
-        batches = Batches(other, lab.split.train, ("rgb",))
+        batches = Batches(other, lab.split.train)
         by[flip] = np.stack([batches.train_batch(list(batches.ids), epoch).looks for epoch in range(4)])
     turns, chance = by["turns"], by["chance"]
     assert (turns[0] == turns[2]).all() and (turns[0] != turns[1]).all() and set(turns[0]) == {0, 1}
@@ -249,7 +249,7 @@ def test_looks_by_turns_show_each_clip_both_ways_in_two_epochs(tmp_path):
 
 def test_fewer_frames_are_drawn_afresh_for_each_clip_and_epoch(tmp_path):
     lab = tiny_lab(tmp_path)
-    batches = Batches(lab, lab.split.train, ("rgb", "depth"))
+    batches = Batches(lab, lab.split.train)
     ids = list(batches.ids)
     whole, few = batches.train_batch(ids, 0), batches.train_batch(ids, 0, 2)
     assert few["rgb"].shape[:2] == (len(ids), 2) and few.looks is None and whole.looks is not None
@@ -262,9 +262,20 @@ def test_fewer_frames_are_drawn_afresh_for_each_clip_and_epoch(tmp_path):
     assert frames == chosen(few, "depth") and all(a < b for a, b in frames) and len(set(map(tuple, frames))) > 3
     all_five = batches.train_batch(ids, 0, 5)
     assert torch.equal(all_five["rgb"], whole["rgb"]) and torch.equal(all_five.looks, whole.looks)
-    again = Batches(lab, lab.split.train, ("rgb",)).train_batch(ids[:1], 0, 2)["rgb"]
+    again = Batches(lab, lab.split.train).train_batch(ids[:1], 0, 2)["rgb"]
     assert torch.equal(again, few["rgb"][:1])
     assert not torch.equal(batches.train_batch(ids, 1, 2)["rgb"].sort()[0], few["rgb"].sort()[0])
+
+
+def test_a_modality_is_read_when_it_is_asked_for_and_once(tmp_path, monkeypatch):
+    lab, asked = tiny_lab(tmp_path), []
+    images = lab.clips.images
+    monkeypatch.setattr(lab.clips, "images", lambda modality, rows: (asked.append(modality), images(modality, rows))[1])
+    batch = Batches(lab, lab.split.train).train_batch(list(lab.split.train[:2]), 0)
+    assert asked == [] and len(batch.labels) == 2
+    assert batch["depth"] is batch["depth"] and asked == ["depth"]
+    with pytest.raises(LabError, match="expected modality 'sound'"):
+        batch["sound"]
 
 
 def test_means_are_those_of_torchvision_s_weights():

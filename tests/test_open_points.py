@@ -45,7 +45,7 @@ def test_weighted_starts_with_features_ten_times_the_largest_cross_entropy(strea
     monkeypatch.setattr("labkit.fit.fit", lambda run, lab, train, **task: tasks.append(task))
     train_jointly(lab.with_seed(4), depth, rgb, distill=distill, reading="weighted")
     (task,) = tasks
-    batch = Batches(lab, lab.split.train, task["sees"]).view(list(lab.split.train), False)
+    batch = Batches(lab, lab.split.train).view(list(lab.split.train), False)
     with fitting.testing(task["network"]), torch.inference_mode():
         terms = task["loss"](task["forward"](batch, None), None, batch.labels)
     hard = {name: float(term) for name, term in terms.items() if name not in ("hall", "total")}
@@ -69,7 +69,7 @@ def test_target_alone_is_the_branch_without_signals(streams):
     assert run.done and run.spec.config["modalities"] == {"target": "rgb"}
     kept, ids = run.load_tensors("predictions.safetensors")
     assert ids["test"] == list(lab.split.test)
-    batch = Batches(lab, lab.split.test, ("rgb", "depth")).view(ids["test"], False)
+    batch = Batches(lab, lab.split.test).view(ids["test"], False)
     both = TwoStream(load_stream(pair, "source"), load_stream(pair, "target"), connection=None).eval()
     with torch.inference_mode():
         alone = both(batch["rgb"], batch["depth"]).target_logits
@@ -103,7 +103,7 @@ def test_rungs_of_the_ladder_take_their_signals_from_rgb(streams, hallucinations
         connected.id, unconnected.id)  # fmt: skip
     stream, other, renewed = (load_stream(one, "hallucination").eval() for one in (connected, unconnected, connected))
     renew_batch_norm(lab, renewed, "rgb")
-    clip = Batches(lab, lab.split.test, ("rgb",)).view(list(lab.split.test))["rgb"]
+    clip = Batches(lab, lab.split.test).view(list(lab.split.test))["rgb"]
     with torch.inference_mode():
         expected = {"own_signals": stream(clip, stream(clip).signals).logits,
                     "other_signals": stream(clip, other(clip).signals).logits,
@@ -120,7 +120,7 @@ def test_renewed_batch_statistics_are_those_of_rgb_training_clips(streams, hallu
     lab, (connected, _) = streams[0], hallucinations
     stream, before = (load_stream(connected, "hallucination") for _ in range(2))
     renew_batch_norm(lab, stream, "rgb")
-    clips = Batches(lab, lab.split.train, ("rgb",)).view(list(lab.split.train))["rgb"]
+    clips = Batches(lab, lab.split.train).view(list(lab.split.train))["rgb"]
     with torch.inference_mode():
         maps = before.backbone.conv1(clips.flatten(0, 1))
     found = stream.backbone.bn1

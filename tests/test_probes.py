@@ -11,11 +11,10 @@ import torch
 from tiny import tiny_lab
 
 from labkit.analysis import cka, probes
-from labkit.clips import Batches
 from labkit.errors import LabError
 from labkit.experiments import targets
 from labkit.model import Stream, TwoStream, freeze
-from labkit.trainers import distill_hallucination, load_stream, train_stream, train_two_stream
+from labkit.trainers import distill_hallucination, load_network, load_stream, train_stream, train_two_stream
 
 
 def a_stream(seed: int) -> Stream:
@@ -112,10 +111,12 @@ def trained(tmp_path_factory):
     return lab, train_two_stream(lab, train_stream(lab, "depth"), train_stream(lab, "rgb"))
 
 
+SEES = {"target": "rgb", "source": "depth"}
+
+
 def test_prediction_is_the_one_of_the_run(trained):
     lab, run = trained
-    rgb, depth = (Batches(lab, lab.split.test, (name,)) for name in ("rgb", "depth"))
-    logits = probes.predict(probes.load_two_stream(run), rgb, depth)
+    logits = probes.predict(load_network(run), lab, lab.split.test, SEES)
     saved, _ = run.load_tensors("predictions.safetensors")
     assert set(logits) == {"fused", "source", "target"}
     for name, values in logits.items():
@@ -124,14 +125,12 @@ def test_prediction_is_the_one_of_the_run(trained):
 
 def test_source_may_see_other_clips(trained):
     lab, run = trained
-    pair, rgb = probes.load_two_stream(run), Batches(lab, lab.split.test, ("rgb",))
-    right, wrong = (
-        probes.predict(pair, rgb, Batches(lab, ids, ("depth",))) for ids in (lab.split.test, lab.split.test[::-1])
-    )
+    pair, ids = load_network(run), lab.split.test
+    right, wrong = (probes.predict(pair, lab, ids, SEES, others) for others in (ids, ids[::-1]))
     assert np.allclose(wrong["source"], right["source"][::-1], atol=1e-5)
     assert not np.allclose(wrong["target"], right["target"], atol=1e-3)
     with pytest.raises(LabError, match="expected 9 clips"):
-        probes.predict(pair, rgb, Batches(lab, lab.split.test[:3], ("depth",)))
+        probes.predict(pair, lab, ids, SEES, ids[:3])
 
 
 def test_gains_by_class_are_paired_and_cover_all_clips(monkeypatch):

@@ -33,7 +33,7 @@ def steps(tmp_path_factory):
 
     def look(run, lab, train, **task):
         step = int(run.spec.step[4])
-        told[step, task["sees"][0] if step == 1 else ""] = (lab, task)
+        told[step, run.spec.config["modalities"]["stream"] if step == 1 else ""] = (lab, task)
         return real(run, lab, train, **task)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -45,11 +45,11 @@ def steps(tmp_path_factory):
 
 
 def one_step(lab, task):
-    """A batch through network and loss: what was taught, the output, the labels."""
+    """A batch through the network: the output, what was taught, and the batch."""
     ids = list(lab.split.train)[:6]
-    batch = Batches(lab, ids, task["sees"]).view(ids, False)
+    batch = Batches(lab, ids).view(ids, False)
     taught = task["teach"](batch) if task["teach"] else None
-    return task["forward"](batch, taught), taught, batch.labels
+    return task["forward"](batch, taught), taught, batch
 
 
 def without_teacher(task) -> dict:
@@ -65,21 +65,22 @@ def test_what_is_drawn_of_a_training_is_what_is_trained(steps, moment):
     lab, task = steps[moment.step, moment.streams[0].sees if moment.step == 1 else ""]
     task, roles = without_teacher(task), ROLES[moment.step]
     drawn = {stream.role: stream for stream in moment.streams}
-    output, taught, labels = one_step(lab, task)
-    task["loss"](output, taught, labels)["total"].backward()
+    output, taught, batch = one_step(lab, task)
+    task["loss"](output, taught, batch.labels)["total"].backward()
     modules = {roles[role] or moment.streams[0].role: module for role, module in task["trained"].items()}
     assert {role for role, module in modules.items() if has_gradient(module)} == set(moment.reached)
     frozen = {role for role, stream in drawn.items() if stream.frozen}
     assert frozen == set(drawn) - set(modules) and bool(frozen) == (task["teachers"] is not None)
     assert not task["teachers"] or not has_gradient(task["teachers"])
-    assert {stream.sees for stream in moment.streams} == set(task["sees"])
+    assert {stream.sees for stream in moment.streams} == set(batch.clips)
 
 
 @pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment.learns], ids=lambda moment: moment.facts[0])
 def test_a_loss_is_drawn_with_all_that_it_depends_on(steps, moment):
     lab, task = steps[moment.step, moment.streams[0].sees if moment.step == 1 else ""]
     with torch.no_grad():
-        output, taught, labels = one_step(lab, without_teacher(task))
+        output, taught, batch = one_step(lab, without_teacher(task))
+        labels = batch.labels
         changed = {LABELS: (taught, (labels + 1) % lab.num_classes)}
         if taught:
             blocks = tuple(None if maps is None else maps + 1 for maps in taught.blocks)

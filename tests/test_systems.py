@@ -59,7 +59,7 @@ def test_student_reads_rgb_alone(taught, objective, monkeypatch):
     run = distill_stream(lab, [depth], distill=DistillConfig(objective=objective))
     assert list(run.result["outputs"]) == ["stream"] and run.spec.config["modalities"]["stream"] == "rgb"
     student = load_stream(run, "stream").eval()
-    batch = Batches(lab, lab.split.test, ("rgb",)).view(list(lab.split.test), False)
+    batch = Batches(lab, lab.split.test).view(list(lab.split.test), False)
     with torch.inference_mode():
         torch.testing.assert_close(
             student(batch["rgb"]).logits, run.load_tensors("predictions.safetensors")[0]["test/stream"],

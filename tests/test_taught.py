@@ -37,7 +37,7 @@ def depth(tmp_path_factory):
 
 def taught_by(lab, run, **clips):
     lab = replace(lab, profile=replace(lab.profile, clips=replace(lab.profile.clips, **clips)))
-    batches = Batches(lab, lab.split.train, ("depth",))
+    batches = Batches(lab, lab.split.train)
     teacher = Counted(load_stream(run, "stream"))
     return Taught(teacher, batches, lambda: torch.autocast("cpu", enabled=False)), teacher, batches
 
@@ -50,6 +50,7 @@ def test_what_is_kept_equals_the_live_answer(depth):
             batch = batches.train_batch(ids, epoch)
             kept = taught(batch)
             calls = calls or teacher.calls
+            assert not batch.clips, "depth was read for an answer that is kept"
             with torch.no_grad():
                 live = teacher.stream(batch["depth"])
             torch.testing.assert_close(kept.logits, live.logits, rtol=1e-4, atol=1e-5)

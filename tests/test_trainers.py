@@ -157,7 +157,7 @@ def test_fused_teacher_logits_are_the_whole_networks(trained, monkeypatch):
     lessons = {}
 
     def look(run, lab, train, **task):
-        batch = Batches(lab, lab.split.test, task["sees"]).view(list(lab.split.test), False)
+        batch = Batches(lab, lab.split.test).view(list(lab.split.test), False)
         lessons[train.epochs] = task["teach"](batch)
 
     monkeypatch.setattr(fitting, "fit", look)
@@ -245,7 +245,7 @@ def test_prediction_does_not_depend_on_the_batch(trained, monkeypatch):
     lab, (_, rgb, *_) = trained
     whole, _ = rgb.load_tensors("predictions.safetensors")
     stream = load_stream(rgb, "stream").eval()
-    feed = fitting.Batches(lab, lab.split.test, ("rgb",))
+    feed = fitting.Batches(lab, lab.split.test)
     with torch.inference_mode():
         alone = torch.cat([stream(batch["rgb"]).logits for batch in feed.test_batches(1)])
     assert torch.allclose(whole["test/stream"], alone, atol=1e-5)
@@ -263,14 +263,15 @@ def taught_otherwise(lab, joint, monkeypatch, **options):
 def test_another_network_teaches_in_step_2s_place(trained, monkeypatch):
     lab, (_, rgb, joint, hallucination, _) = trained
     twins = train_two_stream(lab, train_stream(lab, "rgb", twin=1), rgb)
-    batch = Batches(lab, lab.split.test, ("rgb", "depth")).view(list(lab.split.test))
     ids = set()
     for teacher, reading in ((rgb, "stream"), (hallucination, "alone"), (twins, "source")):
         told = taught_otherwise(lab, joint, monkeypatch, teacher=teacher)
-        assert told.sees == ("rgb",) and told.run.spec.parents == (joint.id, teacher.id)
+        assert told.run.spec.parents == (joint.id, teacher.id)
         same_weights(told.network.state_dict(), load_stream(joint, "source"))  # the start is step 2's all the same
         predicted, _ = teacher.load_tensors("predictions.safetensors")
+        batch = Batches(lab, lab.split.test).view(list(lab.split.test))
         torch.testing.assert_close(told.teach(batch).logits, predicted[f"test/{reading}"], rtol=1e-4, atol=1e-4)
+        assert set(batch.clips) == {"rgb"}
         ids.add(told.run.id)
     assert len(ids) == 3
 
@@ -279,7 +280,7 @@ def test_shuffled_lessons_are_those_of_other_clips(trained, monkeypatch):
     lab, (*_, joint, _, _) = trained
     own, others = (taught_otherwise(lab, joint, monkeypatch, shuffled=shuffled) for shuffled in (False, True))
     assert own.run.id != others.run.id
-    batch = Batches(lab, lab.split.test, own.sees).view(list(lab.split.test))
+    batch = Batches(lab, lab.split.test).view(list(lab.split.test))
     taught = own.teach(batch)
     said = own.forward(batch, taught)
     turned = taught._replace(logits=torch.cat([taught.logits[-1:], taught.logits[:-1]]))
@@ -358,7 +359,7 @@ def test_nan_stops_the_run_and_is_named(tmp_path, monkeypatch, where):
         def poisoned(self, ids, epoch, num_frames):
             batch = real(self, ids, epoch, num_frames)
             if epoch == 1:
-                batch.clips["rgb"][0, 0, 0, 0, 0] = float("nan")
+                batch["rgb"][0, 0, 0, 0, 0] = float("nan")
             return batch
 
         monkeypatch.setattr(fitting.Batches, "train_batch", poisoned)

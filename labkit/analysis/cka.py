@@ -90,7 +90,6 @@ def sample_by_person(lab: Lab, ids: Sequence[str], count: int) -> list[list[str]
 def sums_by_person(
     lab: Lab,
     clips: Sequence[Sequence[str]],
-    modalities: tuple[str, ...],
     goal: Reader,
     readers: Mapping[object, Reader],
 ) -> dict[object, list[list[Sums]]]:
@@ -100,7 +99,7 @@ def sums_by_person(
     """
     found: dict[object, list[list[Sums]]] = {name: [] for name in readers}
     for ids in clips:
-        batch = next(Batches(lab, ids, modalities).test_batches(len(ids)))
+        batch = next(Batches(lab, ids).test_batches(len(ids)))
         wanted = [by_position(maps) for maps in goal(batch)]
         for name, read in readers.items():
             held = [by_position(maps) for maps in read(batch)]

@@ -5,7 +5,7 @@ Everything is read in evaluation mode and without gradients; networks are left a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -41,13 +41,6 @@ def reading(network: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def load_two_stream(run: Run) -> TwoStream:
-    """The tied streams of a finished run of step 2 or step 4."""
-    model = run.spec.config["model"]
-    pair = TwoStream(load_stream(run, "source"), load_stream(run, "target"), model["connection"], model["connect_at"])
-    return pair.eval()
-
-
 def stages(start: Stream, run: Run) -> dict[int, Stream]:
     """The hallucination along step 3, by epochs done: its start, the snapshots that the run kept, and the end.
 
@@ -64,18 +57,20 @@ def stages(start: Stream, run: Run) -> dict[int, Stream]:
     return {**found, last: load_stream(run, "hallucination")}
 
 
-def predict(pair: TwoStream, target: Batches, source: Batches) -> dict[str, np.ndarray]:
+def predict(pair: TwoStream, lab: Lab, ids: Sequence[str], sees: Mapping[str, str],
+            source_ids: Sequence[str] | None = None) -> dict[str, np.ndarray]:  # fmt: skip
     """Logits (N,K) by reading: "fused", "target", "source".
 
-    Both have one modality each and are read side by side, clip by clip, so `source` may hold
-    other clips than `target`, or none of the real ones. Raises LabError when their lengths differ.
+    `sees` names the modality of "target" and of "source". The source may be shown other clips, `source_ids`.
+    Raises LabError when they are not as many.
     """
-    if len(target.ids) != len(source.ids):
-        raise LabError.mismatch(None, f"{len(target.ids)} clips for the source", len(source.ids), "give one for each")
+    handed_ids = ids if source_ids is None else source_ids
+    if len(handed_ids) != len(ids):
+        raise LabError.mismatch(None, f"{len(ids)} clips for the source", len(handed_ids), "give one for each")
     rows: dict[str, list[Tensor]] = {"fused": [], "target": [], "source": []}
     with reading(pair):
-        for seen, handed in zip(target.test_batches(BATCH), source.test_batches(BATCH), strict=True):
-            output = pair(seen[target.modalities[0]], handed[source.modalities[0]])
+        for seen, handed in zip(*(Batches(lab, some).test_batches(BATCH) for some in (ids, handed_ids)), strict=True):
+            output = pair(seen[sees["target"]], handed[sees["source"]])
             for name, logits in zip(rows, (output.logits, output.target_logits, output.source_logits), strict=True):
                 rows[name].append(logits)
     return {name: torch.cat(logits).cpu().numpy() for name, logits in rows.items()}

@@ -22,9 +22,9 @@ from ..errors import LabError
 from ..lab import EMBEDDED, Lab
 from ..puppets.make import make_puppets
 from ..puppets.opening import puppets_root, store_path
-from ..runs import WEIGHTS, Run
-from ..trainers import load_stream, modality_of
-from .systems import answer
+from ..runs import Run
+from ..trainers import load_network, load_stream, read_both, role_of_single
+from .systems import answer, read_jointly
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,9 +47,8 @@ def answer_more_people(lab: Lab, trained: Run) -> Run:
     run = lab.run("more-people", config, (trained,))
     if not lab.needs(run):
         return run
-    network, sees, read = _network_of(trained)
-    return answer(run, with_more_people(lab), network, sees, read, parts=("test",),
-                  bn_at_test=spec["train"]["bn_at_test"])  # fmt: skip
+    network, read = _network_of(trained)
+    return answer(run, with_more_people(lab), network, read, parts=("test",), bn_at_test=spec["train"]["bn_at_test"])
 
 
 def with_more_people(lab: Lab) -> Lab:
@@ -73,29 +72,16 @@ def _puppets(lab: Lab) -> PuppetsConfig:
     return replace(own, subjects=tuple(range(FIRST, FIRST + len(own.subjects))), unlabelled=())
 
 
-def _network_of(run: Run) -> tuple[Module, list[str], Callable[[Batch], dict[str, Tensor]]]:
-    """A run's network, the modalities it sees, and what it answers by the names of its readings."""
+def _network_of(run: Run) -> tuple[Module, Callable[[Batch], dict[str, Tensor]]]:
+    """A run's network, and what it answers by the names of its readings."""
     from torch.nn import ModuleDict
 
-    from ..model import TwoStream
-
-    roles = sorted({name.partition(".")[0] for name in run.load_tensors(WEIGHTS)[0]})
-    streams = {role: load_stream(run, role) for role in roles}
-    sees = {role: modality_of(run, role) for role in roles}
-    model = run.spec.config["model"]
-    if roles == ["source", "target"]:
-        pair = TwoStream(streams["source"], streams["target"], model["connection"], model["connect_at"])
-
-        def read(batch: Batch) -> dict[str, Tensor]:
-            output = pair(batch[sees["target"]], batch[sees["source"]])
-            return {"fused": output.logits, "source": output.source_logits, "target": output.target_logits}
-
-        return pair, sorted(set(sees.values())), read
-
-    def read_each(batch: Batch) -> dict[str, Tensor]:
-        logits = {role: stream(batch[sees[role]]).logits for role, stream in streams.items()}
-        if "rgb" in logits:  # one stage: `systems.train_jointly`
-            logits["fused"] = (logits["rgb"] + logits["hallucination"]) / 2
-        return {{"hallucination": "alone"}.get(role, role): values for role, values in logits.items()}
-
-    return ModuleDict(streams), sorted(set(sees.values())), read_each
+    sees = run.spec.config["modalities"]
+    if run.spec.step == "joint":
+        streams = ModuleDict({role: load_stream(run, role) for role in sees})
+        return streams, read_jointly(streams, sees)
+    network, single = load_network(run), role_of_single(run)
+    if single is None:
+        return network, read_both(network, sees["target"], sees["source"])
+    reading = "alone" if single == "hallucination" else single
+    return network, lambda batch: {reading: network(batch[sees[single]]).logits}

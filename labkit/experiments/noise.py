@@ -21,7 +21,7 @@ from ..config import ClipConfig
 from ..errors import LabError
 from ..lab import Lab
 from ..runs import Run
-from ..trainers import load_stream, modality_of
+from ..trainers import load_network, modality_of
 from .systems import answer
 
 if TYPE_CHECKING:
@@ -224,10 +224,9 @@ def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] =
     run = lab.run("noise", config, (two_stream,))
     if not lab.needs(run):
         return run
-    from ..model import TwoStream, at_connections
+    from ..model import at_connections
 
-    pair = TwoStream(*(load_stream(two_stream, role) for role in ("source", "target")),
-                     parent["model"]["connection"], parent["model"]["connect_at"])  # fmt: skip
+    pair = load_network(two_stream)
 
     def read(batch: Batch) -> dict[str, Tensor]:
         begun = pair.target.begin(batch[clean])
@@ -243,4 +242,4 @@ def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] =
                 logits[reading] = (target.logits + source.logits) / 2
         return logits
 
-    return answer(run, lab, pair, (clean,), read, parts=("test",), bn_at_test=parent["train"]["bn_at_test"])
+    return answer(run, lab, pair, read, parts=("test",), bn_at_test=parent["train"]["bn_at_test"])

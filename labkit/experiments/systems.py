@@ -19,7 +19,7 @@ from ..trainers import load_stream, modality_of, new_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Module
+    from torch.nn import Module, ModuleDict
 
     from ..model import Stream, StreamOutput
 
@@ -76,7 +76,7 @@ def _fit_jointly(
     from ..model import freeze
     from .system_losses import joint_terms
 
-    streams, sees = ModuleDict(trained), (modalities["rgb"], modalities["depth"])
+    streams = ModuleDict(trained)
     if reading == "frozen":
         freeze(streams["depth"]).backbone.fc.requires_grad_(True)
 
@@ -86,32 +86,37 @@ def _fit_jointly(
     def loss(outputs, _, labels) -> dict[str, Tensor]:
         return joint_terms(outputs, OBJECTIVES[distill.objective], labels, distill)
 
-    def read(batch: Batch) -> dict[str, Tensor]:
-        logits = {role: output.logits for role, output in forward(batch).items()}
-        fused = (logits["rgb"] + logits["hallucination"]) / 2
-        return {"fused": fused, "alone": logits["hallucination"], "rgb": logits["rgb"], "depth": logits["depth"]}
-
     named = {"frozen": ", depth frozen", "weighted": ", Hoffman's weights"}.get(reading, "")
     return fit(
         run, lab, train,
         title=f"one stage, {distill.objective}{named}",
         network=streams,
         trained=trained,
-        sees=sees,
         forward=forward,
-        loss=_with_their_weights(lab, streams, forward, loss, sees) if reading == "weighted" else loss,
-        read=read,
+        loss=_with_their_weights(lab, streams, forward, loss) if reading == "weighted" else loss,
+        read=read_jointly(streams, modalities),
     )  # fmt: skip
 
 
-def _with_their_weights(lab: Lab, streams, forward: Callable, loss: Callable, sees: tuple[str, ...]) -> Callable:
+def read_jointly(streams: ModuleDict, modalities: dict[str, str]) -> Callable[[Batch], dict[str, Tensor]]:
+    """A batch to the logits of the three streams and of RGB with hallucination."""
+
+    def read(batch: Batch) -> dict[str, Tensor]:
+        logits = {role: stream(batch[modalities[role]]).logits for role, stream in streams.items()}
+        fused = (logits["rgb"] + logits["hallucination"]) / 2
+        return {"fused": fused, "alone": logits["hallucination"], "rgb": logits["rgb"], "depth": logits["depth"]}
+
+    return read
+
+
+def _with_their_weights(lab: Lab, streams, forward: Callable, loss: Callable) -> Callable:
     """The plain loss with its terms summed as Hoffman et al. do, balanced on training clips before the first step."""
     import torch
 
     from ..fit import testing
 
     ids = list(lab.split.train)[:: max(1, len(lab.split.train) // BALANCED_ON)][:BALANCED_ON]
-    batch = Batches(lab, lab.split.train, sees).view(ids)
+    batch = Batches(lab, lab.split.train).view(ids)
     with testing(streams), torch.inference_mode():
         start = {name: float(term) for name, term in loss(forward(batch), None, batch.labels).items()}
     balance = HOFFMAN_FACTOR * max(_cross_entropies(start).values()) / start["hall"]
@@ -167,7 +172,6 @@ def distill_stream(lab: Lab, teachers: Sequence[Run], *, distill: DistillConfig)
         title=f"rgb learns {' + '.join(sees)} ({distill.objective})",
         network=student,
         trained={"stream": student},
-        sees=tuple(dict.fromkeys(("rgb", *sees))),
         forward=lambda batch, _: student(batch["rgb"]),
         loss=lambda output, taught, labels: objective(output, taught, labels, distill),
         read=lambda batch: {"stream": student(batch["rgb"]).logits},
@@ -226,7 +230,7 @@ def read_target_alone(lab: Lab, two_stream: Run) -> Run:
     if not lab.needs(run):
         return run
     stream = load_stream(two_stream, "target")
-    return answer(run, lab, stream, (modality,), lambda batch: {"alone": stream(batch[modality]).logits})
+    return answer(run, lab, stream, lambda batch: {"alone": stream(batch[modality]).logits})
 
 
 def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
@@ -254,7 +258,7 @@ def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
         return {"own_signals": own(clip, clip).target_logits, "other_signals": fed(clip, clip).target_logits,
                 "renewed": renewed(clip).logits}  # fmt: skip
 
-    return answer(run, lab, ModuleDict({"own": own, "fed": fed, "renewed": renewed}), (modality,), read)
+    return answer(run, lab, ModuleDict({"own": own, "fed": fed, "renewed": renewed}), read)
 
 
 def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
@@ -269,14 +273,14 @@ def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
             part.momentum = None  # a plain mean over all batches
     stream.train()
     with torch.no_grad():
-        for batch in Batches(lab, lab.split.train, (modality,)).test_batches(TEST_BATCH):
+        for batch in Batches(lab, lab.split.train).test_batches(TEST_BATCH):
             stream(batch[modality])
     stream.eval()
 
 
-def answer(run: Run, lab: Lab, network: Module, sees: Sequence[str], read: Callable[[Batch], dict[str, Tensor]], *,
+def answer(run: Run, lab: Lab, network: Module, read: Callable[[Batch], dict[str, Tensor]], *,
            parts: Sequence[str] = ("validation", "test"), bn_at_test: str = "running") -> Run:  # fmt: skip
-    """A run for which nothing is trained: what a network that is there answers to clips of the modalities it sees."""
+    """A run for which nothing is trained: what a network that is there answers to clips."""
     import torch
 
     from ..fit import evaluate
@@ -288,7 +292,7 @@ def answer(run: Run, lab: Lab, network: Module, sees: Sequence[str], read: Calla
             share = (state.process_index, state.num_processes)
             network.to(state.device, memory_format=torch.channels_last)
             for part in parts:
-                batches = Batches(lab, getattr(lab.split, part), tuple(sees), device=state.device, share=share)
+                batches = Batches(lab, getattr(lab.split, part), device=state.device, share=share)
                 found = evaluate(network, read, batches, bn_at_test)
                 logits[part] = {name: torch.from_numpy(rows) for name, rows in found.items()}
             _keep(run, lab, logits)

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..clips import IMAGENET_MEAN, IMAGENET_STD, VGG_MEAN
-from ..config import ModelConfig
 from ..errors import LabError
 from ..model import NUM_BLOCKS, Stream, TwoStream
 from ..runs import SPEC, WEIGHTS, Run, RunStore
-from ..trainers import load_stream
+from ..trainers import load_network, role_of_single
 
 MIN_MAP = 7  # positions a side: maps of fewer are too coarse to lay over a frame
 BLOCK_STRIDES = {block: 2 ** (block + 1) for block in range(1, NUM_BLOCKS + 1)}  # pixels of a frame per position
@@ -64,14 +63,7 @@ def rgb_only(run: Run) -> RgbOnly:
     if config.get("train", {}).get("bn_at_test") == "batch":
         fix = 'train with bn_at_test="running"'
         raise LabError.mismatch(path, "answers that do not depend on the batch", "batch statistics at test", fix)
-    roles = {name.partition(".")[0] for name in run.load_tensors(WEIGHTS)[0]}
-    streams = {role: load_stream(run, role) for role in roles}
-    if len(streams) == 1:
-        ((maps_of, network),) = streams.items()
-    else:
-        model = ModelConfig(**config["model"])
-        network = TwoStream(**streams, connection=model.connection, connect_at=model.connect_at)
-        maps_of, _ = hallucinating(run)
+    network, maps_of = load_network(run), role_of_single(run) or hallucinating(run)[0]
     sides = {block: config["clips"]["size"] // stride for block, stride in BLOCK_STRIDES.items()}
     block = max((block for block, side in sides.items() if side >= MIN_MAP), default=1)
     return RgbOnly(network, maps_of, block, config["clips"]["normalization"]).eval().requires_grad_(False)

@@ -84,7 +84,7 @@ def joint_training(lab: Lab) -> Training:
     pair = TwoStream(*(build_stream(config, lab.num_classes, frames) for _ in range(2)), config.connection)
     return Training(
         lab.run("bench", {"modalities": {"source": "depth", "target": "rgb"}}), lab, lab.profile.step2,
-        network=pair, trained={"pair": pair}, sees=("rgb", "depth"),
+        network=pair, trained={"pair": pair},
         forward=lambda batch, _: pair(batch["rgb"], batch["depth"]).logits,
         loss=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
         read=lambda batch: {"fused": pair(batch["rgb"], batch["depth"]).logits},

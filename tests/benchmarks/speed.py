@@ -93,7 +93,7 @@ def loop_against_bare(pairs: int) -> tuple[float, float, float]:
         stream = build_stream(MINI.model, 3, 5)
         training = Training(
             lab.run("bench", {"modalities": {"stream": "rgb"}}), replace(lab, clips=MemoryStore(48, 64)),
-            lab.profile.step1, network=stream, trained={"stream": stream}, sees=("rgb",),
+            lab.profile.step1, network=stream, trained={"stream": stream},
             forward=lambda batch, _: stream(batch["rgb"]).logits,
             loss=lambda logits, _, labels: {"total": F.cross_entropy(logits, labels)},
             read=lambda batch: {"stream": stream(batch["rgb"]).logits},

@@ -74,7 +74,7 @@ def train_steps(root: Path, store: ClipStore, profile: Profile) -> Callable:
     stream = new_stream(lab, "bench")
     training = Training(
         lab.run("bench", {"modalities": {"stream": "rgb"}}), lab, profile.step1,
-        network=stream, trained={"stream": stream}, sees=("rgb",),
+        network=stream, trained={"stream": stream},
         forward=lambda batch, _: stream(batch["rgb"]).logits,
         loss=lambda logits, _, labels: {"total": F.cross_entropy(logits.float(), labels)},
         read=lambda batch: {"stream": stream(batch["rgb"]).logits},
