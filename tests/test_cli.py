@@ -309,6 +309,18 @@ def test_publish_replaces_all_or_nothing(home, monkeypatch, capsys):
     assert cli.main(["publish", "--home", str(home)]) == 1 and done[3:] == ["check", True]
 
 
+def test_publish_may_execute_some_notebooks_and_add_to_what_is_there(home, monkeypatch, capsys):
+    stage, done = Stage(monkeypatch), []
+    monkeypatch.setattr(published, "check", lambda bench: None)
+    monkeypatch.setattr(published, "draw", lambda labs, base: done.append(os.environ[committed.PUBLISHING]) or {})
+    monkeypatch.setattr(published, "put", lambda bench, base, found, pages: done.append([path.stem for path in found]))
+    second = sorted((home / "notebooks").glob("*.ipynb"))[1].stem
+    assert cli.main(["publish", second[:2], second, "--home", str(home)]) == 0
+    assert done == ["adding", [second]] and [path.stem for path in stage.asked["notebooks"]] == [second]
+    assert cli.main(["publish", "77", "--home", str(home)]) == 2
+    assert "expected a notebook such as 13, found '77'" in capsys.readouterr().err
+
+
 def test_only_the_embedded_set_at_mini_is_published(home, monkeypatch, capsys):
     stage = Stage(monkeypatch)
     monkeypatch.setattr(

@@ -16,7 +16,7 @@ from labkit.errors import LabError
 from labkit.experiments import committed, targets
 from labkit.experiments.trainings import make
 from labkit.figures.paper import TABLES_AND_FIGURES
-from labkit.figures.style import records_folder
+from labkit.figures.style import caption_in, records_folder
 from labkit.runs import RunStore
 
 PAGE = ("Depth beats RGB by <!--= table2:1 - table2:2 -->?<!--/--> and has <!--= table2:1 -->?<!--/-->; of "
@@ -74,6 +74,35 @@ def test_pages_figures_and_notebooks_come_from_one_set_of_runs(home):
     for page in published.PAGES:
         text = (base / page).read_text(encoding="utf-8")
         assert published.fill(text, numbers) == text, "the committed tables say the same again"
+
+
+def test_what_rests_on_more_seeds_stays_where_something_is_added(home):
+    base, lab = home
+    with committed.being_made():
+        published.put(lab, base, [], published.draw([lab], base))
+    before, caption = published.Numbers(base / "figures"), caption_in(base / "figures" / "claims.png")
+    (base / "figures" / "05_of_another_notebook.png").write_bytes((base / "figures" / "claims.png").read_bytes())
+    shutil.rmtree(make("depth", lab.with_seed(1)).path)  # as in another clone
+    make("rgb", lab.with_seed(1))
+    with committed.being_made(adding=True):
+        published.put(lab, base, [], published.draw([lab], base))
+    after = published.Numbers(base / "figures")
+    assert before.accuracy("table2:1") == after.accuracy("table2:1") and after.accuracy("table2:1")["seeds"] == 2
+    assert (before.accuracy("table2:2")["seeds"], after.accuracy("table2:2")["seeds"]) == (1, 2)
+    assert after.say("table2:1 - table2:2") == before.say("table2:1 - table2:2")
+    row = next(row for row in (base / "README.md").read_text(encoding="utf-8").splitlines() if "RGB alone" in row)
+    assert row.endswith("| 2 |") and caption_in(base / "figures" / "claims.png") == caption
+    assert (base / "figures" / "05_of_another_notebook.png").exists()
+
+
+def test_of_two_tables_the_rows_of_more_seeds_are_taken():
+    def rows(target, seeds, accuracy):
+        return [{"protocol": "cross-subject", "target": target, "seed": seed, "accuracy": accuracy} for seed in seeds]
+
+    kept = pd.DataFrame([*rows("a", range(3), 1.0), *rows("b", range(1), 1.0), *rows("c", range(2), 1.0)])
+    made = pd.DataFrame([*rows("a", range(2), 2.0), *rows("b", range(2), 2.0), *rows("c", range(2), 2.0)])
+    both = published.with_more_seeds(made, kept).groupby("target")["accuracy"].agg(["size", "mean"])
+    assert both.loc["a"].tolist() == [3, 1] and both.loc["b"].tolist() == [2, 2] and both.loc["c"].tolist() == [2, 2]
 
 
 def test_a_number_that_there_is_not_is_named_and_nothing_is_replaced(home):

@@ -14,6 +14,7 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
 from .. import __version__
@@ -87,7 +88,7 @@ def run(
     return 1 if failed else 0
 
 
-def publish(jobs: int | None = None, home: Path | None = None) -> int:
+def publish(names: Positional[tuple[str, ...]] = (), jobs: int | None = None, home: Path | None = None) -> int:
     """Write what is committed anew from the runs that are there: figures/, README, findings, outputs of notebooks.
 
     Everything rests on the embedded set, profile mini, every seed and both protocols of the paper. Runs that are
@@ -95,6 +96,8 @@ def publish(jobs: int | None = None, home: Path | None = None) -> int:
     asks for a number that there is not.
 
     Args:
+        names: Notebooks to execute, by number or name, where the runs are fewer than those behind what is committed:
+            a number or figure that rests on more seeds stays, and other notebooks stay. By default all, and anew.
         jobs: Notebooks executed at the same time; by default one a core, as far as memory goes.
         home: Folder of README, notebooks/, figures/ and runs/; by default the one that holds notebooks/.
     """
@@ -106,14 +109,23 @@ def publish(jobs: int | None = None, home: Path | None = None) -> int:
 
     base = find_home(home)
     labs = opening.open_labs(committed.SHOWN, "all", home=base, dry=True)
-    notebooks = find_notebooks(base)
+    notebooks = _chosen(find_notebooks(base), names)
     published.check(labs[0])
-    with committed.being_made():
+    with committed.being_made(adding=bool(names)):
         pages = published.draw(labs, base)
         if _execute(notebooks, labs[0], 1, jobs, force=True, env={}):
             return 1
         published.put(labs[0], base, notebooks, pages)
     return 0
+
+
+def _chosen(notebooks: list[Path], names: Sequence[str]) -> list[Path]:
+    """The notebooks of these numbers or names; all without one."""
+    found = {key: path for path in notebooks for key in (path.stem, path.name, path.stem.partition("_")[0])}
+    for name in names:
+        if name not in found:
+            raise LabError.mismatch(None, "a notebook such as 13", repr(name), "give its number or its name")
+    return [path for path in notebooks if path in map(found.get, names)] if names else notebooks
 
 
 def _make_ahead(one_lab: Lab, seeds: int) -> None:

@@ -26,6 +26,7 @@ from ..analysis.effects import as_claim
 from ..analysis.verdicts import GAPS, MORE_PEOPLE, UPPER, claims_table, gaps_table
 from ..data.splits import PUPPETS
 from ..errors import LabError
+from ..experiments import committed
 from ..experiments.committed import SHOWN
 from ..experiments.comparisons import DIFFERS
 from ..experiments.discrepancies import DISCREPANCIES
@@ -41,7 +42,7 @@ from ..experiments.targets import (
     trainings_of,
 )
 from ..figures import paper
-from ..figures.style import records_folder
+from ..figures.style import caption_in, records_folder, seeds_in
 from ..files import atomic_folder, write_text
 from ..lab import Lab
 from .notebooks import adopt_outputs, read_notebook
@@ -86,7 +87,7 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     `labs` are those of the paper's protocols. Raises LabError where runs of a figure, or a number of a page, are
     missing.
     """
-    folder, clips = records_folder(labs[0]) / "figures", labs[0].clips
+    folder, clips, kept = records_folder(labs[0]) / "figures", labs[0].clips, committed.folder(labs[0])
     shutil.rmtree(folder, ignore_errors=True)
     pages = {page: (home / page).read_text(encoding="utf-8") for page in PAGES}
     every = [replace(labs[0], split=PUPPETS.split(name, clips)) for name in PUPPETS.protocols
@@ -94,6 +95,7 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     pairs = dict.fromkeys([*DIFFERS, *(pair for text in pages.values() for pair in _pairs(text))])
     tables = {"tidy": tidy(every), "comparisons": pd.concat(comparisons(lab, pairs) for lab in every)}
     for name, table in tables.items():
+        table = table if kept is None else with_more_seeds(table, pd.read_csv(kept / f"{name}.csv"))
         write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for lab in labs:
         for one in paper.TABLES_AND_FIGURES.values():
@@ -102,11 +104,31 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     return {page: fill(text, numbers) for page, text in pages.items()}
 
 
+def with_more_seeds(made: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """Each target's or comparison's rows from the table that has more seeds of it, from `made` where as many."""
+    best: dict[tuple, tuple[int, pd.DataFrame]] = {}
+    for table in (kept, made):
+        for name, rows in table.groupby(["protocol", "target" if "target" in table else "name"], sort=False):
+            seeds = rows["seeds"].max() if "seeds" in rows else len(rows)
+            if name not in best or seeds >= best[name][0]:
+                best[name] = seeds, rows
+    return pd.concat([rows for _, rows in best.values()])
+
+
 def put(lab: Lab, home: Path, notebooks: Iterable[Path], pages: dict[str, str]) -> None:
-    """Put what was made in the place of what is committed: figures, pages, and the outputs of notebooks."""
-    made = records_folder(lab)
+    """Put what was made in the place of what is committed: figures, pages, and the outputs of notebooks.
+
+    Where something is added, figures of more seeds stay, and so do those of other notebooks.
+    """
+    made, kept = records_folder(lab), committed.folder(lab)
     with atomic_folder(home / "figures") as folder:
+        if kept is not None:
+            shutil.copytree(kept, folder, dirs_exist_ok=True)
         shutil.copytree(made / "figures", folder, dirs_exist_ok=True)
+        for picture in kept.rglob("*.png") if kept else ():
+            if seeds_in(caption_in(picture)) > seeds_in(caption_in(folder / picture.relative_to(kept))):
+                for path in picture.parent.glob(f"{picture.stem}.*"):
+                    shutil.copy2(path, folder / path.relative_to(kept))
     for page, text in pages.items():
         write_text(home / page, text)
     for path in notebooks:

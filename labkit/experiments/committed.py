@@ -1,7 +1,8 @@
 """What is committed in figures/: the results of profile mini on all seeds there were, made by `labkit publish`.
 
-A notebook shows a committed number or figure where it rests on more seeds than the reader's runs, and says so.
-Everywhere else, in the command line as in scripts, what the runs say is shown.
+A notebook shows a committed number or figure where it rests on more seeds than the reader's runs, and says so; where
+`labkit publish` adds to what is committed, it stays. Everywhere else, in the command line as in scripts, what the runs
+say is shown.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ PUBLISHING = "LABKIT_PUBLISHING"  # in the environment of notebooks that `labkit
 
 
 @contextmanager
-def being_made() -> Iterator[None]:
-    """While this lasts, here and in the processes started from here, nothing committed is shown: it is being made."""
-    os.environ[PUBLISHING] = "1"
+def being_made(adding: bool = False) -> Iterator[None]:
+    """While this lasts, here and in the processes started from here, what is committed is being made.
+
+    Nothing that was committed before is shown then, unless by `adding`, where it rests on more seeds.
+    """
+    os.environ[PUBLISHING] = "adding" if adding else "anew"
     try:
         yield
     finally:
@@ -35,10 +39,9 @@ def publishing() -> bool:
 
 
 def folder(lab: Lab) -> Path | None:
-    """Where what is committed about this lab lies; None where a notebook shows nothing of it."""
-    if not in_notebook() or publishing() or lab.series_name != SHOWN or lab.seed:
-        return None
-    return lab.runs.root.parent / "figures"
+    """Where what is committed about this lab lies; None where nothing of it is shown."""
+    shown = os.environ[PUBLISHING] == "adding" if publishing() else in_notebook()
+    return lab.runs.root.parent / "figures" if shown and lab.series_name == SHOWN and not lab.seed else None
 
 
 def tests(lab: Lab) -> dict[str, list[dict]]:
@@ -61,7 +64,8 @@ def comparison(lab: Lab, name: str, seeds: int) -> dict | None:
 
 def told(what: str, theirs: int, yours: int, place: str = "") -> None:
     """Say that something committed is shown in place of the reader's own."""
-    tell(f"{what}: committed, seeds: {theirs}; yours{place}: {yours}")
+    if not publishing():
+        tell(f"{what}: committed, seeds: {theirs}; yours{place}: {yours}")
 
 
 def _table(lab: Lab, name: str) -> pd.DataFrame | None:

@@ -46,7 +46,7 @@ from .curves import hallucination_curves
 from .gallery import cue_outcomes
 from .pictures import strips
 from .results import claims_figure, effects_figure, results
-from .style import figures_folder, in_seeds, save_figure
+from .style import by_rows, figures_folder, in_seeds, save_figure
 
 Drawing = tuple[Figure | None, pd.DataFrame | None]
 
@@ -258,7 +258,7 @@ def save(one: TableOrFigure, lab: Lab) -> list[Path]:
     figure, table = one.draw(lab)
     folder = figures_folder(lab)
     if figure is not None:
-        return save_figure(figure, one.name, folder, table, caption=caption_of(one, lab))
+        return save_figure(figure, one.name, folder, table, caption=by_rows(caption_of(one, lab), table))
     path = folder / f"{one.name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return [path]

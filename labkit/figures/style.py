@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
+from PIL import Image as Picture
 
 from ..experiments.committed import publishing
 from ..files import write_bytes, write_text
@@ -145,9 +146,21 @@ def in_seeds(counts: Iterable[float]) -> str:
     return "seeds: " + " to ".join(map(str, dict.fromkeys((known[0], known[-1]))))
 
 
+def by_rows(caption: str, data: pd.DataFrame | None) -> str:
+    """The caption with how many seeds the rows of a figure's numbers tell of, where they do."""
+    told = data is not None and "seeds" in data
+    return re.sub(r"seeds: \d+(?: to \d+)?", in_seeds(data["seeds"]), caption) if told else caption
+
+
 def seeds_in(caption: str) -> int:
     """The most seeds that a caption tells of; 0 for what rests on none, as the picture of one clip or one training."""
     return max((int(count) for count in re.findall(r"seeds: (?:\d+ to )?(\d+)", caption)), default=0)
+
+
+def caption_in(png: Path) -> str:
+    """The caption that rides in a picture."""
+    with Picture.open(png) as picture:
+        return str(picture.info.get("Description", ""))
 
 
 # -- where figures and numbers go --------------------------------------------------------------------

@@ -5,7 +5,6 @@ The files stay among the runs, which git ignores: `labkit publish` makes what is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image as Picture
 
 from ..clips import UNLABELLED, colorize_depth
 from ..experiments import committed
-from ..figures.style import figures_folder, in_seeds, records_folder, save_figure, seeds_in
+from ..figures.style import by_rows, caption_in, figures_folder, records_folder, save_figure, seeds_in
 from ..lab import Lab
 
 SIDES, MOVING_BYTES = (96, 72, 54, 40), 150_000  # of a clip that moves: it takes the first height that is light enough
@@ -34,13 +33,11 @@ def show(lab: Lab, figure: Figure, name: str, data: pd.DataFrame | None = None, 
     Where the same figure is committed with more seeds, that one is shown. How many a figure rests on stands in its
     caption, as "seeds: 3", and where the numbers tell it by row, those count.
     """
-    if data is not None and "seeds" in data:
-        caption = re.sub(r"seeds: \d+(?: to \d+)?", in_seeds(data["seeds"]), caption)
+    caption = by_rows(caption, data)
     _, _, png, *_ = save_figure(figure, name, figures_folder(lab), data, caption=caption)
     width, kept = round(SCREEN * figure.get_figwidth()), committed.folder(lab)
     if kept and (theirs := kept / png.relative_to(records_folder(lab) / "figures")).exists():
-        with Picture.open(theirs) as picture:
-            told = str(picture.info.get("Description", ""))
+        told = caption_in(theirs)
         if seeds_in(told) > seeds_in(caption) > 0:
             committed.told(name, seeds_in(told), seeds_in(caption), f", in {png}")
             png, caption = theirs, told
