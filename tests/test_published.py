@@ -76,8 +76,9 @@ def test_pages_figures_and_notebooks_come_from_one_set_of_runs(home):
         assert published.fill(text, numbers) == text, "the committed tables say the same again"
 
 
-def test_what_rests_on_more_seeds_stays_where_something_is_added(home):
+def test_what_rests_on_more_seeds_stays_where_something_is_added(home, monkeypatch):
     base, lab = home
+    monkeypatch.setattr(committed, "SHOWN", lab.series_name)
     with committed.being_made():
         published.put(lab, base, [], published.draw([lab], base))
     before, caption = published.Numbers(base / "figures"), caption_in(base / "figures" / "claims.png")
