@@ -63,6 +63,6 @@ def test_without_runs_nothing_is_said_of_them(tmp_path):
 
 
 def test_how_long_it_takes_is_said_only_where_it_was_measured():
-    assert "some 20 min on 2 cores" in plan("mini", 1, NOTEBOOKS, embedded=True)
+    assert "some 20 to 35 min on 2 cores" in plan("mini", 1, NOTEBOOKS, embedded=True)
     for profile, seeds, embedded in (("mini", 2, True), ("mini", 1, False), ("paper", 1, True)):
         assert "time: not known before the first trainings" in plan(profile, seeds, NOTEBOOKS, embedded)

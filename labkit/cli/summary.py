@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..lab import Lab
 
-TAKES = {"smoke": "2 min", "mini": "20 min"}  # by profile, one seed of the embedded set; README says the same
+TAKES = {"smoke": "2 min", "mini": "20 to 35 min"}  # by profile, one seed of the embedded set; README says the same
 
 
 def plan(profile: str, seeds: int, notebooks: Sequence[Path], embedded: bool) -> str:
