@@ -66,6 +66,8 @@ def reproduce(
     named = [name for name in names if name not in targets.FIGURE_NAMES]
     targets.get_targets(named)  # a wrong name or option is told before anything is made
     graph.check_executor(workers, scheduler)
+    if scheduler:
+        graph.check_scheduler(scheduler)
     join_launch()
     labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
     drawn = _figures([name for name in names if name not in named])

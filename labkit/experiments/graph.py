@@ -161,7 +161,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 def check_executor(workers: int | None = None, scheduler: str | None = None) -> None:
-    """LabError where nothing could be made: both are given, no such scheduler answers, or there is no such tracker."""
+    """LabError for both of them, fewer workers than one, and a tracker that there is not."""
     if workers is not None and (workers < 1 or (workers > 1 and scheduler)):
         found = f"{workers} workers" + (f" and {scheduler}" if scheduler else "")
         raise LabError.mismatch(None, "at least one worker, or a scheduler", found, "give one of the two")
@@ -169,7 +169,11 @@ def check_executor(workers: int | None = None, scheduler: str | None = None) -> 
         from ..processes import tracker  # here, for it loads torch
 
         tracker()
-    with _connected(scheduler) if scheduler else nullcontext():
+
+
+def check_scheduler(address: str) -> None:
+    """LabError where no scheduler that has workers answers there."""
+    with _connected(address):
         pass
 
 
@@ -195,23 +199,17 @@ def run_graph(
     check_executor(workers, scheduler)
     if workers is None:
         workers = 1 if scheduler else min(trainings_at_once(), len(report.nodes))
-    to_make, begin = f"trainings: {len(report.nodes)} to make", monotonic()
-    has_bars = not scheduler and workers == 1 and watched()
+    place = _connected(scheduler) if scheduler else _started(workers) if workers > 1 else nullcontext()
+    how = f"on the workers of {scheduler}" if scheduler else f"{workers} at a time{_expected(report, workers)}"
+    if workers > 1:
+        threads = threads or max(available_cores() // workers, 1)
+    begin, has_bars = monotonic(), not scheduler and workers == 1 and watched()
     telling = nullcontext() if has_bars else told_of(lambda: _how_far(report, monotonic() - begin), _tell)
     try:
-        if scheduler:
-            with _connected(scheduler) as client, telling:
-                _tell(f"{to_make}, on the workers of {scheduler}")
-                _follow(report, _on_workers(report, client, threads))
-        elif workers > 1:
-            with _started(workers) as client, telling:
-                _tell(f"{to_make}, {workers} at a time{_expected(report, workers)}")
-                _follow(report, _on_workers(report, client, threads or max(available_cores() // workers, 1)))
-        else:
-            _tell(f"{to_make}, 1 at a time{_expected(report, 1)}")
-            nodes = report.nodes.values()
-            with telling:
-                _follow(report, ((node, partial(train, node.training, node.lab, threads)) for node in nodes))
+        with place as client, telling:
+            _tell(f"trainings: {len(report.nodes)} to make, {how}")
+            here = ((node, partial(train, node.training, node.lab, threads)) for node in report.nodes.values())
+            _follow(report, here if client is None else _on_workers(report, client, threads))
     finally:
         if report.counts()["not reached"] < len(report.nodes) and not in_notebook():
             _tell(str(report))
