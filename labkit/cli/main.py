@@ -170,19 +170,18 @@ def _keep_results(one_lab: Lab, seeds: int) -> pd.DataFrame:
 
 
 def doctor(home: Path | None = None, json: bool = False) -> None:
-    """Versions, threads, bf16, GPU, memory, disk; data found; speeds measured; whether the course can be taken here.
+    """Versions, threads, bf16, GPU, memory, disk; data found; whether the course can be taken here.
 
     Args:
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
         json: Print the same as a JSON object.
     """
-    from .. import files
     from ..data.splits import find_dataset
     from ..tools import machine
     from ..tools.home import find_home
 
     base = find_home(home)
-    facts = {**machine.describe(base), "home": printable(base), "data": [], "speed": []}
+    facts = {**machine.describe(base), "home": printable(base), "data": []}
     lacking = "; ".join(machine.lacking(facts, base))
     ready = f"no, because {lacking}" if lacking else "yes"
     for root in sorted({path.parent for path in base.glob("data/*/nturgb*d_rgb*")}):
@@ -192,9 +191,6 @@ def doctor(home: Path | None = None, json: bool = False) -> None:
         except LabError as error:
             told = f"cannot be read: {error}"
         facts["data"].append(f"{printable(root.relative_to(base))}: {told}")
-    for path in sorted(base.glob("runs/speed/speed-*.json")):
-        found = files.read_json(path)
-        facts["speed"].append(f"{found['key']['shape']}: {found['profile']}")
     if json:
         print(json_form.dumps(facts | {"ready for the course": ready}, indent=1))
         return
