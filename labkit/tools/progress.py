@@ -24,23 +24,21 @@ FEW = 4  # units that must be done before the time that the others take is guess
 class Progress:
     """Counts `total` units of work under a title; use as a context manager.
 
-    `advance(n, note)` moves it; the note is shown beside the bar. Without a watcher a line every EVERY seconds tells
-    how much is done and how long the rest takes, and the last one the time that all took.
+    Without a watcher a line every EVERY seconds tells how much is done and how long the rest takes, and the last
+    one the time that all took.
     """
 
     def __init__(self, title: str, total: int, unit: str, *, done: int = 0, show: bool = True):
-        self.title, self.total, self.unit, self.count, self.note, self.show = title, total, unit, done, "", show
+        self.title, self.total, self.unit, self.count, self.show = title, total, unit, done, show
         self.started, self.done = time.monotonic(), done
         self.due = self.started + FIRST
         shown = show and watched()
         self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, smoothing=SMOOTHING) if shown else None
 
-    def advance(self, count: int = 1, note: str = "") -> None:
+    def advance(self, count: int = 1) -> None:
         self.count += count
-        self.note = note or self.note
         now = time.monotonic()
         if self.bar is not None:
-            self.bar.set_postfix_str(self.note, refresh=False)
             self.bar.update(count)
         elif self.show and now >= self.due and self.count < self.total:
             self.due = now + EVERY
@@ -54,9 +52,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
         elif self.show and kind is None:
-            seconds = time.monotonic() - self.started
-            note = f" · {self.note}" if self.note else ""
-            tell(f"{self.title}: {self.count} {self.unit} in {seconds:.1f} s{note}")
+            tell(f"{self.title}: {self.count} {self.unit} in {time.monotonic() - self.started:.1f} s")
 
 
 @contextmanager
