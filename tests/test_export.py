@@ -180,13 +180,13 @@ def test_the_file_passes_the_checker_of_onnx_and_needs_no_other(bench):
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"} and not model.functions
 
 
-def test_the_crop_is_the_average_of_the_training_clips(bench):
+def test_the_crop_is_the_average_of_the_training_clips(bench, model):
     store = bench.lab.clips
     records = [store.records[row] for row in store.rows(bench.lab.split.train)]
     boxes = [np.divide(record["crop"]["box"], 2 * record["crop"]["of"]) for record in records]
     assert bench.about["crop"]["box"] == pytest.approx(np.mean(boxes, axis=0))
     video = next(path for path in bench.videos if path.name.startswith(bench.lab.split.test[0]))
-    seen = predict_video(video, open_export(bench.folder)).video.frames.astype(int)
+    seen = predict_video(video, model).video.frames.astype(int)
     stored = store.rgb(store.rows(bench.lab.split.test[:1]))[0].astype(int)
     assert np.abs(seen - stored).mean() < 8  # of 255: nearly what the lab's own crop shows
 
@@ -355,35 +355,35 @@ def test_an_export_that_is_there_is_not_made_again(bench, capsys):
     assert "one that holds something" in capsys.readouterr().err
 
 
-def test_predict_tells_frames_answer_and_picture(bench, tmp_path, monkeypatch, capsys):
+def test_predict_tells_frames_answer_and_picture(bench, model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["predict", str(bench.videos[3]), "--home", str(bench.home), "--top", "3"]) == 0
-    first, model, *answer, last = capsys.readouterr().out.splitlines()
+    first, second, *answer, last = capsys.readouterr().out.splitlines()
     worth = 100 * bench.about["accuracy"]["accuracy"]
-    assert model == (f"model {bench.final.id}, trained on puppets, accuracy {worth:.1f} % on its test clips; "
-                     "knows only its 12 classes")  # fmt: skip
-    expected = predict_video(bench.videos[3], bench.folder)
+    assert second == (f"model {bench.final.id}, trained on puppets, accuracy {worth:.1f} % on its test clips; "
+                      "knows only its 12 classes")  # fmt: skip
+    expected = predict_video(bench.videos[3], model)
     assert ": frames 0, " in first and len(answer) == 3
-    assert answer[0].endswith(f" %  {expected.top()[0][0]}")
+    assert answer[0].endswith(f" %  {expected.top(1)[0][0]}")
     assert last == f"picture: {bench.videos[3].stem}.prediction.png"
     picture = (tmp_path / f"{bench.videos[3].stem}.prediction.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and bench.final.id.encode() in picture and len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_bars_of_a_prediction_are_in_percent(bench):
-    found = predict_video(bench.videos[0], bench.folder)
+def test_the_bars_of_a_prediction_are_in_percent(bench, model):
+    found = predict_video(bench.videos[0], model)
     sheet = answer_sheet(found.video.frames, found.video.indices, found.maps, "source", found.top(3))
     bars = sheet.axes[1]
     assert bars.get_xlim() == (0, 108) and "%" in bars.get_xlabel()
     assert bars.patches[0].get_width() == pytest.approx(100 * found.top(1)[0][1])
 
 
-def test_predict_json(bench, tmp_path, monkeypatch, capsys):
+def test_predict_json(bench, model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["predict", str(bench.videos[3]), "--model", str(bench.folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["frames"]["chosen"][0] == 0 and len(found["answer"]) == 5 and not list(tmp_path.iterdir())
-    values = predict_video(bench.videos[3], bench.folder).probabilities
+    values = predict_video(bench.videos[3], model).probabilities
     assert values.sum() == pytest.approx(1) and found["answer"][0]["probability"] == pytest.approx(max(values))
     asked = ["--home", str(bench.home), "--run", bench.final.id]
     assert cli.main(["predict", str(bench.videos[3]), *asked, "--json"]) == 0

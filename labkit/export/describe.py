@@ -27,7 +27,6 @@ from ..runs import PREDICTIONS, RECORD, SPEC, WEIGHTS, Run, RunStore
 from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only
 from .onnx_model import FORMAT, INPUT, OUTPUTS, Model
 
-READINGS = {"pair": "fused", "stream": "stream", "hallucination": "alone"}  # what a run calls the exported logits
 MIN_PEOPLE = 5  # an interval over fewer says next to nothing
 
 
@@ -101,7 +100,7 @@ def average_crop(records: Sequence[Mapping]) -> dict[str, Any]:
 def describe(run: Run, lab: Lab, network: RgbOnly) -> dict[str, Any]:
     """Classes, input, outputs, crop, accuracy with intervals, data and provenance of a model; JSON values."""
     config, clips, split = run.spec.config, run.spec.config["clips"], lab.split
-    record, reading = run.load_json(RECORD), READINGS[network.kind]
+    record, reading = run.load_json(RECORD), network.reading
     training = [lab.clips.records[row] for row in lab.clips.rows(split.train)]
     frames, size = clips["num_frames"], clips["size"]
     return {

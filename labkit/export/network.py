@@ -35,9 +35,11 @@ class RgbOnly(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1))
 
     @property
-    def kind(self) -> str:
-        """As in `describe.READINGS`."""
-        return "pair" if isinstance(self.network, TwoStream) else self.maps_of
+    def reading(self) -> str:
+        """What a run calls these logits."""
+        if isinstance(self.network, TwoStream):
+            return "fused"
+        return "alone" if self.maps_of == "hallucination" else "stream"
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         clip = self.normalize(frames)

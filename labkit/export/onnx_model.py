@@ -39,11 +39,6 @@ class Model:
     about: dict[str, Any]
     answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-    @property
-    def sees(self) -> tuple[int, int, dict]:
-        """Number of frames, their size in pixels, and the crop: what `predict.sample_video` asks for."""
-        return self.about["num_frames"], self.about["size"], self.about["crop"]
-
 
 def need(package: str) -> ModuleType:
     """A package of the `export` extra, or a LabError that says how to install it."""

@@ -16,12 +16,13 @@ from typing import Any
 
 import av
 import numpy as np
+from scipy.special import softmax
 
 from ..alignment import Box, crop_color
 from ..clips import sample_frames
 from ..data.video import CONTAINERS, FETCH, PICTURES, VIDEOS, Frames, open_video, tracks_told, upright
 from ..errors import LabError, printable
-from .onnx_model import Model, open_export
+from .onnx_model import Model
 
 # Kinds that hold their own frames. Play lists and picture sequences, which name other files, are not among them.
 FOREIGN = f"{CONTAINERS},mpegts,mpeg,mpegvideo,flv,asf,gif,ogg,mxf,nut,dv,ivf,rm,wtv,h264,hevc,m4v"
@@ -106,15 +107,14 @@ class Prediction:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits, (K,); not calibrated: 0.9 need not mean right in nine of ten cases."""
-        powers = np.exp(self.logits.astype(float) - self.logits.max())
-        return powers / powers.sum()
+        return softmax(self.logits.astype(float))
 
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
+    def top(self, count: int) -> list[tuple[str, float]]:
         """The likeliest classes with their probabilities, best first."""
         best = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.about["classes"][number], float(self.probabilities[number])) for number in best]
 
-    def lines(self, count: int, picture: Path | None = None) -> list[str]:
+    def lines(self, count: int, picture: Path | None) -> list[str]:
         """The answer, how it came about, and what the model is worth, for a terminal."""
         about, video = self.about, self.video
         return [
@@ -127,7 +127,7 @@ class Prediction:
             *([f"picture: {printable(picture)}"] if picture else []),
         ]
 
-    def as_json(self, count: int, picture: Path | None = None) -> str:
+    def as_json(self, count: int, picture: Path | None) -> str:
         """The same as JSON."""
         told = {
             "video": printable(self.video.source),
@@ -139,15 +139,12 @@ class Prediction:
         return json.dumps(told | ({"picture": printable(picture)} if picture else {}), indent=1)
 
 
-def predict_video(path: str | os.PathLike, model: Model | str | os.PathLike) -> Prediction:
-    """The answer to a video file by a `Model`, or by an export: its folder or its ONNX file.
-
-    Raises LabError for a video or an export that cannot be used; see `sample_video` and `open_export`.
-    """
-    model = model if isinstance(model, Model) else open_export(model)
-    video = sample_video(path, *model.sees)
+def predict_video(path: str | os.PathLike, model: Model) -> Prediction:
+    """A model's answer to a video file; LabError for a video that cannot be used and an answer that is no number."""
+    about = model.about
+    video = sample_video(path, about["num_frames"], about["size"], about["crop"])
     logits, maps = model.answer(np.ascontiguousarray(video.frames.transpose(0, 3, 1, 2))[None])
     if not (np.isfinite(logits).all() and np.isfinite(maps).all()):
         fix = "train the run again, or ask another model: no video can mend its weights"
-        raise LabError.mismatch(model.about["run"], "a finite answer of this model", "NaN or infinity", fix)
-    return Prediction(video, model.about, logits[0], maps[0])
+        raise LabError.mismatch(about["run"], "a finite answer of this model", "NaN or infinity", fix)
+    return Prediction(video, about, logits[0], maps[0])
