@@ -7,6 +7,8 @@ from pathlib import Path
 from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
+from ..tools import home as homes
+
 course = SubcommandApp()
 
 
@@ -20,10 +22,9 @@ def build(out: Positional[Path | None] = None, /, home: Path | None = None) -> N
     """
     from ..course import forms, handout, slides
     from ..course.notebooks import read_notebook
-    from ..tools.home import find_home, find_notebooks
 
-    base = find_home(home)
-    folder, notebooks = out or base / "build" / "course", find_notebooks(base)
+    base = homes.find_home(home)
+    folder, notebooks = out or base / "build" / "course", homes.find_notebooks(base)
     written = forms.build_course(notebooks, folder)
     written += slides.write_slides([read_notebook(path) for path in notebooks], folder / "slides")
     written += handout.write_handout(folder)
@@ -41,9 +42,8 @@ def site(out: Positional[Path | None] = None, /, home: Path | None = None) -> No
         home: The project folder; by default the one that holds notebooks/.
     """
     from ..course import website
-    from ..tools.home import find_home
 
-    base = find_home(home)
+    base = homes.find_home(home)
     print(website.build_site(base, out or base / "build" / "site"))
 
 
@@ -59,8 +59,7 @@ def pack(out: Positional[Path | None] = None, /, profile: str = "mini", home: Pa
         home: The project folder; by default the one that holds notebooks/.
     """
     from ..course.pack import pack_course
-    from ..tools.home import find_home
 
-    base = find_home(home)
+    base = homes.find_home(home)
     path = out or base / "build" / "course.tar.gz"
     print(f"{path}: {pack_course(base, path, profile) / 1e9:.2f} GB")

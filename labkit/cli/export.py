@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from ..errors import LabError
+from ..tools import home as homes
 from ..tools.settings import at_least_one
 
 if TYPE_CHECKING:
@@ -33,9 +34,8 @@ def export(
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
     from ..export import convert, describe, onnx_model
-    from ..tools.home import find_home
 
-    base = find_home(home)
+    base = homes.find_home(home)
     found = describe.find_run(run, base)
     folder = out or base / onnx_model.EXPORTS / found.id
     about = convert.export_onnx(found, describe.find_lab(found, base, data), folder)
@@ -82,11 +82,10 @@ def predict(
 def _asked(path: Path | None, run: str | None, data: Path | None, home: Path | None) -> Model:
     """The model that is to answer: an export, named or the one there is, or a run's own network."""
     from ..export import onnx_model
-    from ..tools.home import find_home
 
     if path is not None:  # which needs no project folder
         return onnx_model.open_export(path)
-    base = find_home(home)
+    base = homes.find_home(home)
     if run is None:
         return onnx_model.open_export(onnx_model.find_export(base))
     from ..export import describe

@@ -19,6 +19,7 @@ from tyro.extras import SubcommandApp
 
 from .. import __version__
 from ..errors import LabError, printable
+from ..tools import home as homes
 from ..tools.settings import at_least_one
 from . import summary
 from .course import course
@@ -66,19 +67,19 @@ def run(
     """
     at_least_one(seeds=seeds, jobs=jobs)
     from .. import lab
-    from ..experiments import graph
+    from ..experiments import graph, targets
     from ..puppets import opening
-    from ..tools.home import find_home, find_notebooks
     from ..tools.parallel import join_launch
 
-    base = find_home(home)
-    notebooks = find_notebooks(base)
+    base = homes.find_home(home)
+    notebooks = homes.find_notebooks(base)
     _, _, root = opening.asked_for(profile, protocol, data)  # what is wrong is told before the plan
     graph.check_executor()
     lab.tell(summary.plan(profile, seeds, notebooks, embedded=root is None))
     join_launch()
     one_lab = lab.open_lab(profile, protocol, home=base, data=data)
-    _make_ahead(one_lab, seeds)
+    read = targets.possible(one_lab, targets.IN_NOTEBOOKS)  # by notebooks, which would train one after the other
+    graph.run_graph(targets.needs(read, [one_lab], seeds), workers=None)
     env = {} if data is None else {lab.DATA_VARIABLE: str(one_lab.root)}
     failed = _execute(notebooks, one_lab, seeds, jobs, force, env)
     table = _keep_results(one_lab, seeds)
@@ -105,11 +106,10 @@ def publish(names: Positional[tuple[str, ...]] = (), jobs: int | None = None, ho
     from ..course import published
     from ..experiments import committed
     from ..puppets import opening
-    from ..tools.home import find_home, find_notebooks
 
-    base = find_home(home)
+    base = homes.find_home(home)
     labs = opening.open_labs(committed.SHOWN, "all", home=base, dry=True)
-    notebooks = _chosen(find_notebooks(base), names)
+    notebooks = _chosen(homes.find_notebooks(base), names)
     published.check(labs[0])
     with committed.being_made(adding=bool(names)):
         pages = published.draw(labs, base)
@@ -126,14 +126,6 @@ def _chosen(notebooks: list[Path], names: Sequence[str]) -> list[Path]:
         if name not in found:
             raise LabError.mismatch(None, "a notebook such as 13", repr(name), "give its number or its name")
     return [path for path in notebooks if path in map(found.get, names)] if names else notebooks
-
-
-def _make_ahead(one_lab: Lab, seeds: int) -> None:
-    """All that the notebooks read, several trainings side by side; a notebook would make one after the other."""
-    from ..experiments import graph, targets
-
-    possible = targets.possible(one_lab, targets.IN_NOTEBOOKS)
-    graph.run_graph(targets.needs(possible, [one_lab], seeds), workers=None)
 
 
 def _execute(notebooks: Sequence[Path], one_lab: Lab, seeds: int, jobs: int | None, force: bool,
@@ -178,9 +170,8 @@ def doctor(home: Path | None = None, json: bool = False) -> None:
     """
     from ..data.splits import find_dataset
     from ..tools import machine
-    from ..tools.home import find_home
 
-    base = find_home(home)
+    base = homes.find_home(home)
     facts = {**machine.describe(base), "home": printable(base), "data": []}
     lacking = "; ".join(machine.lacking(facts, base))
     ready = f"no, because {lacking}" if lacking else "yes"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from ..errors import LabError
-from ..tools.settings import at_least_one
+from ..tools import home as homes
+from ..tools.settings import at_least_one, get_profile
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..experiments.graph import Report
-    from ..experiments.targets import Target
     from ..figures.paper import TableOrFigure
     from ..lab import Lab
 
@@ -60,7 +60,6 @@ def reproduce(
         raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
     from ..experiments import graph, targets
     from ..puppets import opening
-    from ..tools.home import find_home
     from ..tools.parallel import join_launch
 
     named = [name for name in names if name not in targets.FIGURE_NAMES]
@@ -69,11 +68,16 @@ def reproduce(
     if scheduler:
         graph.check_scheduler(scheduler)
     join_launch()
-    labs = opening.open_labs(profile, protocol, home=find_home(home), data=data)
-    drawn = _figures([name for name in names if name not in named])
-    report = _make(named, drawn, labs, seeds, workers=workers, scheduler=scheduler, threads=threads)
-    shown = _show(named, drawn, labs, seeds)
-    return 0 if _is_good(report) and shown else 1
+    labs = opening.open_labs(profile, protocol, home=homes.find_home(home), data=data)
+    figures = _figures([name for name in names if name not in named])
+    needs = [need for lab in labs for need in
+             targets.needs([*targets.get_targets(named, lab.split.name), *figures], [lab], seeds)]  # fmt: skip
+    report = graph.run_graph(needs, workers=workers, scheduler=scheduler, threads=threads)
+    if named:
+        _show_targets(labs, seeds, named)
+    write_tidy(labs)
+    drawn = [_draw(figure, lab) for figure in figures for lab in labs]
+    return 0 if _is_good(report) and all(drawn) else 1
 
 
 def list_targets(
@@ -97,9 +101,8 @@ def list_targets(
     at_least_one(seeds=seeds)
     from ..experiments import targets
     from ..puppets import opening
-    from ..tools.home import find_home
 
-    labs = opening.open_labs(profile, protocol, home=find_home(home), data=data, dry=True)
+    labs = opening.open_labs(profile, protocol, home=homes.find_home(home), data=data, dry=True)
     if json:
         import pandas as pd
 
@@ -117,8 +120,6 @@ def settings(profile: str = "mini") -> None:
         profile: Size of the experiment: smoke, mini or paper.
     """
     import tyro
-
-    from ..tools.settings import get_profile
 
     shown = get_profile(profile)
     groups = [(each.name, type(value), field(default=value)) for each in fields(shown)
@@ -143,16 +144,6 @@ def _figures(names: Sequence[str]) -> list[TableOrFigure]:
     return [paper.TABLES_AND_FIGURES[name] for name in names]
 
 
-def _make(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[Lab], seeds: int, **executor) -> Report:
-    """Train what targets, tables and figures rest on; `executor` is what `graph.run_graph` takes beside."""
-    from ..experiments import graph, targets
-
-    return graph.run_graph(
-        [need for one_lab in labs for need in targets.needs([*_chosen(names, one_lab), *drawn], [one_lab], seeds)],
-        **executor,
-    )
-
-
 def _is_good(report: Report) -> bool:
     """Whether all that was needed is there; tells what failed, and what was needed where nothing was to be done."""
     if not report.nodes:
@@ -160,15 +151,6 @@ def _is_good(report: Report) -> bool:
     for outcome in report.failed:
         print(f"labkit: {outcome}", file=sys.stderr)
     return not report.failed
-
-
-def _show(names: Sequence[str], drawn: Sequence[TableOrFigure], labs: Sequence[Lab], seeds: int) -> bool:
-    """The targets as tables, all results as a file, and what is to be drawn; whether all of that was drawn."""
-    if names:
-        _show_targets(labs, seeds, names)
-    write_tidy(labs)
-    missed = [one for one in drawn for one_lab in labs if not _draw(one, one_lab)]
-    return not missed
 
 
 def _draw(one: TableOrFigure, one_lab: Lab) -> bool:
@@ -186,12 +168,6 @@ def _draw(one: TableOrFigure, one_lab: Lab) -> bool:
 # -- shown -----------------------------------------------------------------------------------------
 
 
-def _chosen(names: Sequence[str], one_lab: Lab) -> list[Target]:
-    from ..experiments import targets
-
-    return targets.get_targets(names, one_lab.split.name)
-
-
 def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) -> None:
     """A table a protocol, under its name where there are several; of all targets where none is named."""
     from ..experiments import targets
@@ -199,7 +175,7 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
     for one_lab in labs:
         if len(labs) > 1:
             print(f"\n{one_lab.split.name}")
-        chosen = _chosen(names, one_lab) if names else None
+        chosen = targets.get_targets(names, one_lab.split.name) if names else None
         table = targets.results_table(one_lab, seeds, chosen)
         show_table(table)
         made = table.attrs["made on"]
