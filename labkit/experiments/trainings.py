@@ -7,12 +7,12 @@ the same dictionary with many workers.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
-from ..config import ClipConfig, DistillConfig, Profile
+from ..config import ClipConfig, DistillConfig
 from ..data.prepare import prepare
 from ..data.splits import find_dataset
 from ..data.store import INDEX, ClipStore
@@ -36,10 +36,6 @@ class Training:
     parents: tuple[str, ...] = ()
 
 
-def _stream(modality: str, twin: int = 0) -> Callable[..., Run]:
-    return lambda lab: train_stream(lab, modality, twin=twin)
-
-
 def _distilled(connection: str | None = "profile", **changes) -> Callable[..., Run]:
     """Step 3 with changes to the profile's `DistillConfig`."""
 
@@ -48,10 +44,6 @@ def _distilled(connection: str | None = "profile", **changes) -> Callable[..., R
         return distill_hallucination(lab, two_stream, distill=distill, connection=connection, teacher=teacher)
 
     return make
-
-
-def _finetuned(connection: str | None = "profile", distill: DistillConfig | None = None) -> Callable[..., Run]:
-    return functools.partial(finetune_rgb_only, connection=connection, distill=distill)
 
 
 def _jointly(objective: str, reading: str | None = None, stages: tuple[str, ...] = ("step3",)) -> Callable[..., Run]:
@@ -108,16 +100,15 @@ TRAININGS: dict[str, Training] = {
     training.name: training
     for training in (
         # step 1
-        Training("depth", _stream("depth")),
-        Training("rgb", _stream("rgb")),
-        Training("rgb_twin", _stream("rgb", twin=1)),
-        Training("flow", _stream("flow")),
-        Training("skeleton", _stream("skeleton")),
-        Training("layout", _stream("layout")),
+        Training("depth", partial(train_stream, modality="depth")),
+        Training("rgb", partial(train_stream, modality="rgb")),
+        Training("rgb_twin", partial(train_stream, modality="rgb", twin=1)),
+        Training("flow", partial(train_stream, modality="flow")),
+        Training("skeleton", partial(train_stream, modality="skeleton")),
+        Training("layout", partial(train_stream, modality="layout")),
         # step 2
         Training("two_stream", train_two_stream, ("depth", "rgb")),
-        Training("two_stream_unconnected", lambda lab, source, target:
-                 train_two_stream(lab, source, target, connection=None), ("depth", "rgb")),
+        Training("two_stream_unconnected", partial(train_two_stream, connection=None), ("depth", "rgb")),
         Training("inverted", train_two_stream, ("rgb", "depth")),
         Training("two_rgb_streams", train_two_stream, ("rgb_twin", "rgb")),
         Training("noise", measure_noise, ("two_stream",)),  # Table 3: nothing is trained
@@ -157,8 +148,7 @@ TRAININGS: dict[str, Training] = {
         Training("inverted_only_rgb", finetune_rgb_only, ("inverted_hallucination_rgb", "inverted")),
         # row 13 out of chance: other signals or batch statistics, nothing is trained; and the released connection
         Training("ladder", read_ladder, ("hallucination", "hallucination_unconnected")),
-        Training("two_stream_gated", lambda lab, source, target:
-                 train_two_stream(lab, source, target, connection="gated"), ("depth", "rgb")),
+        Training("two_stream_gated", partial(train_two_stream, connection="gated"), ("depth", "rgb")),
         Training("hallucination_gated", _distilled("gated"), ("two_stream_gated",)),
         # other systems: one stage, one RGB stream, several teachers
         Training("generalized", _student("generalized"), ("depth",)),
@@ -184,9 +174,12 @@ TRAININGS: dict[str, Training] = {
         Training("recipe_soft_labels", finetune_rgb_only, ("soft_labels_unconnected", "two_stream")),
         Training("seen_start", _distilled(None, start="seen"), ("two_stream",)),
         Training("recipe_seen_start", finetune_rgb_only, ("seen_start", "two_stream")),
-        Training("recipe_unconnected", _finetuned(None), ("hallucination_unconnected", "two_stream")),
-        Training("recipe_late_fusion", _finetuned(None), ("hallucination_unconnected", "two_stream_unconnected")),
-        Training("recipe_taught", _finetuned(distill=SOFT_FUSED), ("hallucination_unconnected", "two_stream")),
+        Training("recipe_unconnected", partial(finetune_rgb_only, connection=None),
+                 ("hallucination_unconnected", "two_stream")),
+        Training("recipe_late_fusion", partial(finetune_rgb_only, connection=None),
+                 ("hallucination_unconnected", "two_stream_unconnected")),
+        Training("recipe_taught", partial(finetune_rgb_only, distill=SOFT_FUSED),
+                 ("hallucination_unconnected", "two_stream")),
         Training("maps", _distilled(None, **MAPS), ("two_stream",)),
         Training("recipe_maps", finetune_rgb_only, ("maps", "two_stream")),
         # the lesson: soft labels of the fused network, with and without pairs that nobody labelled; and its controls
@@ -221,7 +214,7 @@ def _switched(point: Discrepancy) -> Training:
 
     def make(lab: Lab, *parents: Run) -> Run:
         profile = point.otherwise(lab.profile)
-        if _stored(profile) == _stored(lab.profile):
+        if profile.clips.stored_frames == lab.profile.clips.stored_frames:
             return training.make(replace(lab, profile=profile), *parents)
         folder = None if lab.root is None else store_path(lab.root, profile, lab.runs.root.parent)
         if lab.dry and not (folder and (folder / INDEX).exists()):
@@ -236,29 +229,17 @@ def _switched(point: Discrepancy) -> Training:
     return Training(name, make, training.parents)
 
 
-def _stored(profile: Profile) -> tuple:
-    """What of a profile decides which clip store it needs."""
-    return profile.clips.size, profile.clips.stored_frames, profile.clips.alignment
-
-
-@functools.cache
+@cache
 def _prepared(root: Path, folder: Path, clips: ClipConfig) -> ClipStore:
     """Clips prepared otherwise; their files are looked at once in a process, for all protocols and seeds."""
     return prepare(root, folder, clips)
 
 
-def _variants(point: Discrepancy) -> dict[str, Training]:
-    """What a point's pairs rest on: the training decided otherwise, and step 4 after it."""
-    found = {}
+for point in DISCREPANCIES:  # what its pairs rest on: the training decided otherwise, and step 4 after it
     for _, name in point.switched:
         first, _, after_step4 = name.partition("-")
         step4 = Training(name, finetune_rgb_only, (first, "two_stream"))
-        found[name] = step4 if after_step4 else _switched(point)
-    return found
-
-
-for point in DISCREPANCIES:
-    TRAININGS |= _variants(point)
+        TRAININGS[name] = step4 if after_step4 else _switched(point)
 
 
 MORE_PEOPLE = "_more_people"
