@@ -44,8 +44,8 @@ class Difference(NamedTuple):
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> np.ndarray:
     """Counts (num_classes, num_classes): rows are true classes, columns predicted ones."""
-    table = np.zeros((num_classes, num_classes), dtype=np.int64)
-    np.add.at(table, (_same_length(_classes(labels), predicted), _classes(predicted)), 1)
+    table, columns = np.zeros((num_classes, num_classes), dtype=np.int64), _classes(predicted)
+    np.add.at(table, (_same_shape(_classes(labels), columns), columns), 1)
     return table
 
 
@@ -82,26 +82,16 @@ def seed_interval(values: ArrayLike, *, bounds: tuple[float, float] | None = (0.
     return Interval(mean, max(low, least), min(high, most))
 
 
-def seeds_needed(
-    differences: ArrayLike,
-    effect: float = 0.015,
-    *,
-    spread: float | None = None,
-    most: int = 1000,
-) -> int | None:
+def seeds_needed(differences: ArrayLike, effect: float, *, most: int, spread: float | None = None) -> int | None:
     """How many seeds a paired two-sided t test at 5 % takes to see `effect` with power 0.8; None beyond `most`.
 
     `differences` (seeds,) are the differences of two targets' accuracies, seed by seed. Their standard
     deviation is the spread; from two or three seeds it is itself known to a factor of two only. One seed
     has none: then `spread` must be assumed, such as `clip_spread`. It is about other seeds on these very
     test clips; no number of seeds stands in for more people.
-    Raises LabError for one seed without `spread`.
     """
     differences = _finite(differences)
     if spread is None:
-        if len(differences) < 2:
-            fix = "train one seed more, or assume a spread (see clip_spread)"
-            raise LabError.mismatch(None, "two seeds or more, or a spread", f"{len(differences)} seed", fix)
         spread = float(differences.std(ddof=1))
     if effect == 0:
         return None
@@ -122,7 +112,7 @@ def clip_spread(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     Answers (clips,) of one seed; an assumption, for seeds change answers of many clips together.
     """
     a = _finite(correct_a)
-    return float((a - _same_length(_finite(correct_b), a)).std() / sqrt(len(a)))
+    return float((a - _same_shape(_finite(correct_b), a)).std() / sqrt(len(a)))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -140,7 +130,8 @@ def same_order(a: ArrayLike, b: ArrayLike) -> float:
     a and b (rows,). Pairs that are equal in a have no order and are left out; equal in b alone they count half.
     Raises LabError where no two rows of a differ.
     """
-    a, b = _finite(a), _same_length(_finite(b), a)
+    a = _finite(a)
+    b = _same_shape(_finite(b), a)
     if np.ptp(a) == 0:
         raise LabError.mismatch(None, "two rows that differ, at least", a.tolist(), "compare more rows")
     if np.ptp(b) == 0:
@@ -221,7 +212,7 @@ def _cells(values: np.ndarray, groups: Sequence | np.ndarray | None) -> np.ndarr
     rows = np.atleast_2d(values)
     if groups is None:
         return rows
-    _, member = np.unique(_same_length(groups, rows[0]), return_inverse=True)
+    _, member = np.unique(_same_shape(groups, rows[0]), return_inverse=True)
     mean, clips_each = rows.mean(), np.bincount(member).mean()
     return mean + np.stack([np.bincount(member, weights=row - mean) for row in rows]) / clips_each
 
@@ -267,13 +258,6 @@ def _finite(values: ArrayLike, dtype=np.float64) -> np.ndarray:
     if values.size == 0 or not np.isfinite(values).all():
         found = "none" if values.size == 0 else f"{(~np.isfinite(values)).sum()} NaN or infinite"
         raise LabError.mismatch(None, "finite numbers, at least one", found, "look for the run that failed")
-    return values
-
-
-def _same_length(values: ArrayLike, like: ArrayLike) -> np.ndarray:
-    values = np.asarray(values)
-    if len(values) != len(np.asarray(like)):
-        raise LabError.mismatch(None, f"{len(np.asarray(like))} clips", len(values), "compare the same clips")
     return values
 
 
