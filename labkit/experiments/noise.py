@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from math import log10
+from math import log10, sqrt
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -27,26 +26,14 @@ from .systems import answer
 if TYPE_CHECKING:
     from torch import Tensor
 
-VOID = "void"  # Table 3: the depth image replaced by zeros
 HOLE_GRID = 9  # knots of the random field whose low parts are holes: about 8 patches across a frame
 
 
-def add_speckle(images: np.ndarray, sigma: float | str, rng: np.random.Generator, *,
-                sigma_is: Literal["std", "variance"] = "std") -> np.ndarray:  # fmt: skip
-    """Multiply encoded images, uint8 (...,H,W,3), by noise around 1: Table 3 of the paper.
+def add_speckle(images: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
+    """Multiply encoded images, uint8 (...,H,W,3), by noise around 1 of that standard deviation: Table 3 of the paper.
 
-    Every pixel and channel has its own number; products are cut to 0..255, fractions dropped. The
-    text writes N(1, sigma), the table's head sigma squared, the released code passes the value as
-    standard deviation: `sigma_is` says how to read it. "void" gives zeros.
+    Every pixel and channel has its own number; products are cut to 0..255, fractions dropped.
     """
-    if images.dtype != np.uint8:
-        raise LabError.mismatch(None, "encoded images, uint8", images.dtype, "use colorize_depth first")
-    if sigma == VOID:
-        return np.zeros_like(images)
-    if isinstance(sigma, str) or not 0 <= sigma < np.inf or sigma_is not in ("std", "variance"):
-        expected = 'sigma >= 0 or "void", read as "std" or "variance"'
-        raise LabError.mismatch(None, expected, f"{sigma!r} as {sigma_is!r}", "use one of those")
-    std = np.sqrt(sigma) if sigma_is == "variance" else sigma
     noise = rng.standard_normal(images.shape, dtype=np.float32)
     return saturate(images * (1 + np.float32(std) * noise))
 
@@ -90,13 +77,11 @@ class Corruption:
         return 10**place if place >= log10(first) else first * (place - log10(first) + 1)
 
 
-def speckle_depth(depth: np.ndarray, sigma: float, rng: np.random.Generator, *,
-                  sigma_is: Literal["std", "variance"] = "std") -> np.ndarray:  # fmt: skip
+def speckle_depth(depth: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
     """Multiply depth (...,H,W) in mm by noise around 1, a number for each pixel that has a reading.
 
     Products are rounded to millimetres; one at or below zero is no reading, and so is the background.
     """
-    std = np.sqrt(sigma) if sigma_is == "variance" else sigma
     noisy = depth * (1 + np.float32(std) * rng.standard_normal(depth.shape, dtype=np.float32))
     return np.clip(np.rint(noisy), 0, 65535).astype(np.uint16)
 
@@ -153,22 +138,26 @@ def shift(depth: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarr
     return depth[:, rows.clip(0, height - 1), columns.clip(0, width - 1)] * inside
 
 
+def _of_variance(speckle: Callable) -> Callable[[np.ndarray, float, np.random.Generator], np.ndarray]:
+    return lambda frames, variance, rng: speckle(frames, sqrt(variance), rng)
+
+
+# The text writes N(1, sigma), the table's head sigma squared, the released code passes the value as deviation.
 _TABLE3 = ("1e-3", "1e-2", "1e-1", "1e0", "1e1")
 _VARIANCE, _STD = "variance of the noise", "standard deviation of the noise"
 
 CORRUPTIONS: dict[str, Corruption] = {
     corruption.kind: corruption
     for corruption in (
-        Corruption("none", "picture", lambda images, _, rng: images, (), "", "Table 3, no noise"),
-        Corruption("speckle", "picture", partial(add_speckle, sigma_is="variance"), _TABLE3, _VARIANCE,
+        Corruption("none", "picture", lambda images, *_: images, (), "", "Table 3, no noise"),
+        Corruption("speckle", "picture", _of_variance(add_speckle), _TABLE3, _VARIANCE,
                    "Table 3, its head read as sigma squared; each pixel and channel of the picture", log=True),
-        Corruption("speckle-std", "picture", partial(add_speckle, sigma_is="std"), _TABLE3, _STD,
+        Corruption("speckle-std", "picture", add_speckle, _TABLE3, _STD,
                    "Table 3, as the released code passes it; each pixel and channel of the picture", log=True),
-        Corruption("void", "picture", lambda images, _, rng: add_speckle(images, VOID, rng), (), "",
-                   "Table 3, a picture of zeros"),
-        Corruption("speckle-mm", "millimetres", partial(speckle_depth, sigma_is="variance"), _TABLE3, _VARIANCE,
+        Corruption("void", "picture", lambda images, *_: np.zeros_like(images), (), "", "Table 3, a picture of zeros"),
+        Corruption("speckle-mm", "millimetres", _of_variance(speckle_depth), _TABLE3, _VARIANCE,
                    "section 4.4's I * n on the readings themselves", log=True),
-        Corruption("speckle-mm-std", "millimetres", partial(speckle_depth, sigma_is="std"), _TABLE3, _STD,
+        Corruption("speckle-mm-std", "millimetres", speckle_depth, _TABLE3, _STD,
                    "section 4.4's I * n on the readings themselves", log=True),
         Corruption("holes", "millimetres", punch_holes, ("0.1", "0.25", "0.5", "0.75", "1"),
                    "share of the person lost", "ours; materials that swallow infrared light"),
