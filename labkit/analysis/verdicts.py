@@ -60,9 +60,6 @@ class Verdict:
     seeds: int
 
 
-NOTHING = (math.nan, math.nan, math.nan, math.nan)
-
-
 def judge(claim: Claim, lab: Lab, *, more_people: bool = False) -> Verdict:
     """The verdict over all seeds that have all its runs; nothing is trained. In a notebook: see `committed`.
 
@@ -75,7 +72,7 @@ def judge(claim: Claim, lab: Lab, *, more_people: bool = False) -> Verdict:
         found = (theirs[name] for name in ("value", "low", "high", "p", "verdict", "seeds needed", "note"))
         return Verdict(*found, **{**about, "seeds": theirs["seeds"]})
     if not have:
-        return Verdict(*NOTHING, "not run", None, "", **about)
+        return Verdict(*[math.nan] * 4, "not run", None, "", **about)
     judged = {"faster": _judge_curves, "crosses": _judge_crossing}.get(claim.kind, partial(_judge_answers, beyond))
     return Verdict(*judged(claim, lab, have), **about)
 

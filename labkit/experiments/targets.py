@@ -101,7 +101,7 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     """
     chosen, theirs, more = list(targets or TARGETS.values()), committed.tests(lab), []
     looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], max(seeds, MAX_SEEDS))]
-    found = [_states(runs) for runs in looks]
+    found = [{name: state_of(run) for name, run in runs.items()} for runs in looks]
     rows = []
     for target in chosen:
         seen = [by_training[target.training] for by_training in found]
@@ -139,7 +139,7 @@ def tidy(labs: Iterable[Lab], targets: Iterable[Target] | None = None) -> pd.Dat
     chosen, rows = list(targets or TARGETS.values()), []
     for lab, trainings in needs(chosen, labs, MAX_SEEDS):
         runs = look(lab, trainings)
-        found = _states(runs)
+        found = {name: state_of(run) for name, run in runs.items()}
         for target in chosen:
             outputs, _ = found[target.training]
             if outputs:
@@ -148,11 +148,6 @@ def tidy(labs: Iterable[Lab], targets: Iterable[Target] | None = None) -> pd.Dat
                              test["total"], run, target.paper.get(lab.split.name), lab.data_name,
                              lab.profile.name, TRAINING_VERSION))  # fmt: skip
     return pd.DataFrame(rows, columns=TIDY)
-
-
-def _states(runs: dict[str, Run | LabError]) -> dict[str, tuple[dict | None, str]]:
-    """Each run is looked at once, however many targets read it."""
-    return {name: state_of(run) for name, run in runs.items()}
 
 
 def predictions(lab: Lab, name: str) -> tuple[np.ndarray, np.ndarray]:
