@@ -13,8 +13,6 @@ number of workers or on interruptions.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
 from dataclasses import asdict
@@ -140,14 +138,12 @@ def _is_complete(root: Path) -> bool:
 
 def _finish(root: Path, config: PuppetsConfig, names: list[str]) -> None:
     """The table and the manifest, whose `index_sha256` covers the bytes of every clip."""
+    import pandas as pd  # here, for every worker process imports this module
+
     records = [read_record(root, name) for name in names]
-    rows = [{column: record[column] for column in _COLUMNS} for record in records]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(root / "puppets.csv", text.getvalue())
-    write_json(root / "croissant.json", croissant(rows[0], len(rows), sha256_file(root / "puppets.csv")))
+    table, row = pd.DataFrame(records, columns=_COLUMNS), {column: records[0][column] for column in _COLUMNS}
+    write_text(root / "puppets.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_json(root / "croissant.json", croissant(row, len(table), sha256_file(root / "puppets.csv")))
     index = {record["name"]: record["sha256"] for record in records}
     manifest = {"version": PUPPETS_VERSION, "config": asdict(config), "complete": True, "clips": len(names)}
     write_json(root / "puppets.json", manifest | {"index_sha256": sha256_json(index)})
