@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..experiments.discrepancies import DISCREPANCIES, Discrepancy, discrepancies_table
+from ..experiments.discrepancies import DISCREPANCIES, Discrepancy
 from ..experiments.targets import TARGETS
 from ..lab import Lab
 from .claims import Claim
@@ -29,8 +29,9 @@ def effects_table(lab: Lab) -> pd.DataFrame:
     rows = []
     for point in DISCREPANCIES:
         measured = [_effect(point, *pair, lab) for pair in point.pairs]
-        rows += [{"number": point.number, **row} for row in measured or [{"measured on": "", "effect": "not measured"}]]
-    return discrepancies_table(lab.profile).merge(pd.DataFrame(rows), on="number")
+        about, none = point.row(lab.profile), {"measured on": "", "effect": "not measured"}
+        rows += [{**about, **row} for row in measured or [none]]
+    return pd.DataFrame(rows)
 
 
 def _effect(point: Discrepancy, base: str, other: str, lab: Lab) -> dict[str, Any]:

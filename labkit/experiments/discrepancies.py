@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
-
 from ..config import Profile
 from ..tools.settings import settings
 
@@ -43,6 +41,17 @@ class Discrepancy:
             value = next((reading for reading in readings if reading != now), now)
             profile = replace(profile, **{concern: replace(getattr(profile, concern), **{name: value})})
         return profile
+
+    def row(self, profile: Profile) -> dict[str, Any]:
+        """The point as a table shows it, with what the profile has and what the variant would try."""
+        paths, tried = [path for path, _ in self.switch], [path for path, _ in self.tried]
+        return {"number": self.number, "point": self.point, "text": self.text, "code": self.code, "ours": self.ours,
+                "switch": ", ".join(paths) or "structure", "profile": _values(profile, tried or paths),
+                "tried": _values(self.otherwise(profile), tried)}  # fmt: skip
+
+
+def _values(profile: Profile, paths: list[str]) -> str:
+    return ", ".join(f"{path.partition('.')[2]}={settings(profile)[path]!r}" for path in paths)
 
 
 _SILENT = "silent"
@@ -134,19 +143,3 @@ DISCREPANCIES: tuple[Discrepancy, ...] = (
                 "seed set once, then 31 clips an action with `choice`, which repeats",
                 "seed set before each action, none twice", "code"),
 )  # fmt: skip
-
-
-def discrepancies_table(profile: Profile) -> pd.DataFrame:
-    """All points, one row each, with what the profile has and what the variant of a point would try."""
-    rows = []
-    for point in DISCREPANCIES:
-        paths, tried = [path for path, _ in point.switch], [path for path, _ in point.tried]
-        rows.append({"number": point.number, "point": point.point, "text": point.text, "code": point.code,
-                     "ours": point.ours, "switch": ", ".join(paths) or "structure",
-                     "profile": _values(profile, tried or paths),
-                     "tried": _values(point.otherwise(profile), tried)})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _values(profile: Profile, paths: list[str]) -> str:
-    return ", ".join(f"{path.partition('.')[2]}={settings(profile)[path]!r}" for path in paths)
