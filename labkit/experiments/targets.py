@@ -190,11 +190,12 @@ def comparison_table(lab: Lab, pairs: Iterable[tuple[str, str]], *, where: np.nd
     kept = np.full(len(lab.split.test), True) if where is None else where
     people, rows = lab.people()[kept], []
     for better, worse in pairs:
-        seeds = len(complete_seeds(lab, trainings_of((better, worse))))
-        found = committed.comparison(lab, f"{better} - {worse}", seeds) if where is None else None
+        have = complete_seeds(lab, trainings_of((better, worse)))
+        found = committed.comparison(lab, f"{better} - {worse}", len(have)) if where is None else None
         if found is None:
-            have, right = paired_answers(lab, better, worse)
-            value, low, high, p = paired_difference(*(answer[:, kept] for answer in right), groups=people)
+            seeds = have or [0]  # whose missing run is then named
+            right = (answers_of_seeds(lab, name, seeds)[:, kept] for name in (better, worse))
+            value, low, high, p = paired_difference(*right, groups=people)
             found = {"value": 100 * value, "low": 100 * low, "high": 100 * high, "p": p, "seeds": len(have)}
         points = {name: found[name] for name in ("low", "high", "p", "seeds")}
         rows.append({"target": better, "minus": worse, "difference": found["value"], **points, "data": lab.data_name,
