@@ -56,7 +56,7 @@ def ensemble_weights(
     """
     if weighting not in ("uniform", "sample", "dataset"):
         raise LabError.mismatch(None, "weighting uniform, sample or dataset", repr(weighting), "use one of them")
-    errors = _cross_entropies(teacher_logits, labels).detach()
+    errors = torch.stack([F.cross_entropy(one, labels, reduction="none") for one in teacher_logits]).detach()
     if weighting == "uniform":
         return torch.full_like(errors, 1 / len(errors))
     if weighting == "dataset":
@@ -114,10 +114,6 @@ def channel_correlation_loss(student: ChannelMaps, teacher: ChannelMaps) -> Scal
     return gap.square().sum(dim=(1, 2)).mean() / student.shape[1]
 
 
-def _cross_entropies(logits: TeacherLogits, labels: Labels) -> Float[Tensor, "teachers batch"]:
-    return torch.stack([F.cross_entropy(one, labels, reduction="none") for one in logits])
-
-
 def _gram(maps: ChannelMaps) -> Float[Tensor, "batch channel channel"]:
     rows = F.normalize(maps, dim=-1)
     return rows @ rows.transpose(1, 2)
@@ -138,11 +134,10 @@ def learn_ensemble(student: StreamOutput, teacher: Teachers, labels: Labels, con
     logits = torch.stack([one.logits for one in _several(teacher)])
     weighting = "uniform" if config.weighting == "dataset" else config.weighting
     weights = ensemble_weights(logits, labels, weighting=weighting, temperature=config.weighting_temperature)
-    settings = {"soft_weight": config.imitation, "hard_weight": 1 - config.imitation}
-    total = ensemble_distillation_loss(
-        student.logits, logits, weights, labels, temperature=config.temperature, **settings
-    )
-    return {"total": total}
+    return {"total": ensemble_distillation_loss(
+        student.logits, logits, weights, labels, temperature=config.temperature, soft_weight=config.imitation,
+        hard_weight=1 - config.imitation,
+    )}  # fmt: skip
 
 
 def learn_focal_channels(student: StreamOutput, teacher: Teachers, labels: Labels, config: DistillConfig) -> Terms:

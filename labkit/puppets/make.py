@@ -41,15 +41,10 @@ _COLUMNS = (
 )  # fmt: skip
 _IN_A_RECORD = ("recipe", "bytes", "sha256", "geometry", "boxes")
 _FIX = "name another folder, or delete this one and run the same command again"
-_FIX_OTHER = "name another folder, such as a new one inside this"
 
 
 def make_puppets(
-    root: str | PathLike,
-    config: PuppetsConfig | None = None,
-    *,
-    workers: int | None = None,
-    progress: bool = True,
+    root: str | PathLike, config: PuppetsConfig, *, workers: int | None = None, progress: bool = True
 ) -> Path:
     """Make the set under `root`, or what is missing of it, and return `root`.
 
@@ -57,7 +52,7 @@ def make_puppets(
     A clip counts as made once its record in `puppets/` stands, which is written last. Raises LabError when `root`
     holds a set of another config or version, cannot be written, or the disk is full; then run it again to continue.
     """
-    root, config = Path(root), config or PuppetsConfig()
+    root = Path(root)
     _check(config)
     _claim(root, config)
     if not _jobs(root, config)[0] and _is_complete(root):
@@ -111,7 +106,8 @@ def _claim(root: Path, config: PuppetsConfig) -> None:
     if not path.exists():
         if there := sorted(item.name for item in root.glob("[!.]*")):
             expected = "a new or an empty folder, or an embedded set"
-            raise LabError.mismatch(root, expected, ", ".join(there[:5]), _FIX_OTHER)
+            fix = "name another folder, such as a new one inside this"
+            raise LabError.mismatch(root, expected, ", ".join(there[:5]), fix)
         write_json(path, wanted | {"complete": False})
         return
     found = read_json(path)
