@@ -94,10 +94,9 @@ def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
 def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = None) -> pd.DataFrame:
     """One row a target: the paper's figure, ours in % with a 95 % interval, and how far it has come.
 
-    Ours rests on every finished seed, in a notebook on committed ones where those are more (`committed`); the state is
-    that of the `seeds` asked for. With one seed the interval is Wilson's over test clips; with several it is the t
-    interval over seeds. Nothing is trained; what is missing stays empty. `attrs["made on"]` of the table counts the
-    trainings behind it by where they were made, such as "bf16 on AMD EPYC".
+    Ours rests on every finished seed, in a notebook on committed ones where those are more (`committed`), with the
+    interval of `over_seeds`; the state is that of the `seeds` asked for. Nothing is trained; what is missing stays
+    empty. `attrs["made on"]` counts the trainings behind it by where they were made, such as "bf16 on AMD EPYC".
     """
     chosen, theirs, more = list(targets or TARGETS.values()), committed.tests(lab), []
     looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], max(seeds, MAX_SEEDS))]
@@ -183,9 +182,8 @@ def paired_answers(lab: Lab, *names: str) -> tuple[list[int], list[np.ndarray]]:
 def comparison_table(lab: Lab, pairs: Iterable[tuple[str, str]], *, where: np.ndarray | None = None) -> pd.DataFrame:
     """Paired differences in points over the test clips of all seeds that both have, 95 % intervals, p, what differs.
 
-    From two seeds on the interval covers other people and other seeds. With one seed it covers other people and
-    this very training (`statistics.paired_difference`). `where` (N,) bool keeps some of the test clips. In a notebook
-    a committed row stands where it rests on more seeds (`committed`).
+    What the intervals cover: `statistics.paired_difference`. `where` (N,) bool keeps some of the test clips. In a
+    notebook a committed row stands where it rests on more seeds (`committed`).
     """
     kept = np.full(len(lab.split.test), True) if where is None else where
     people, rows = lab.people()[kept], []
