@@ -245,9 +245,12 @@ for point in DISCREPANCIES:  # what its pairs rest on: the training decided othe
 MORE_PEOPLE = "_more_people"
 
 
-def make(name: str, lab: Lab, _made: dict[str, Run] | None = None) -> Run:
-    """The run of a training, after those it starts from; with `lab.dry` nothing is trained."""
-    made = {} if _made is None else _made
+def make(name: str, lab: Lab, made: dict[str, Run] | None = None) -> Run:
+    """The run of a training, after those it starts from; with `lab.dry` nothing is trained.
+
+    In `made` are the runs by name that a caller has made so far; these are added.
+    """
+    made = {} if made is None else made
     if name not in made:
         training = get_training(name)
         made[name] = training.make(lab, *(make(parent, lab, made) for parent in training.parents))

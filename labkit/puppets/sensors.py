@@ -6,6 +6,7 @@ Kinect v2: colour 1920x1080 over 84.1 x 53.8 degrees, depth 512x424 over 70.6 x 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -138,18 +139,11 @@ def color_frames(
     return frames
 
 
-_NOISE: dict[tuple, np.ndarray] = {}
-
-
+@lru_cache(maxsize=1)
 def _noise(shape: tuple[int, ...], size: float) -> np.ndarray:
     """One sheet of noise, 64 pixels larger than a frame; each frame takes another place of it."""
-    key = (*shape, size)
-    if key not in _NOISE:
-        rng = np.random.default_rng(len(LABELS))
-        sheet = rng.normal(0, size, (shape[0] + 64, shape[1] + 64, 3))
-        _NOISE.clear()
-        _NOISE[key] = sheet.round().astype(np.int16)
-    return _NOISE[key]
+    sheet = np.random.default_rng(len(LABELS)).normal(0, size, (shape[0] + 64, shape[1] + 64, 3))
+    return sheet.round().astype(np.int16)
 
 
 # --------------------------------------------------------------------------- depth
