@@ -101,8 +101,9 @@ def plan(needs: Iterable[tuple[Lab, Sequence[str]]]) -> Report:
     report = Report()
     for lab, names in needs:
         made: dict[str, Run] = {}
+        one_lab = replace(lab, dry=False)  # of all its nodes, so that it is sent to workers once
         for name in names:
-            _visit(name, lab, made, report)
+            _visit(name, one_lab, made, report)
     return report
 
 
@@ -126,7 +127,7 @@ def _visit(name: str, lab: Lab, made: dict[str, Run], report: Report) -> None:
     for parent in parents:
         _visit(parent, lab, made, report)
     ids, provisional = tuple(made[parent].id for parent in parents), run.spec.data == UNPREPARED
-    report.nodes[run.id] = Node(run.id, name, replace(lab, dry=False), ids, provisional)
+    report.nodes[run.id] = Node(run.id, name, lab, ids, provisional)
 
 
 def train(training: str, lab: Lab, threads: int | None = None, run_id: str | None = None) -> float:
