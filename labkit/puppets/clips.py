@@ -59,10 +59,10 @@ def clip_name(subject: int, camera: int, action: int) -> str:
 def clip_files(root: Path, name: str) -> dict[str, Path]:
     """Where the parts of a clip lie; "depth" is a folder."""
     return {
-        "rgb": root / "nturgb+d_rgb" / f"{name}_rgb.avi",
-        "depth": root / "nturgb+d_depth_masked" / name,
-        "skeleton": root / "nturgb+d_skeletons" / f"{name}.skeleton",
-        "record": root / "puppets" / f"{name}.json",
+        "rgb": root / f"nturgb+d_rgb/{name}_rgb.avi",
+        "depth": root / f"nturgb+d_depth_masked/{name}",
+        "skeleton": root / f"nturgb+d_skeletons/{name}.skeleton",
+        "record": root / f"puppets/{name}.json",
     }
 
 

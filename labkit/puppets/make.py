@@ -120,7 +120,7 @@ def _is_made(root: Path, name: str, made_by: str) -> bool:
     """The record stands and every part has the size it says."""
     files = clip_files(root, name)
     try:
-        record = read_record(root, name)
+        record = _record(files["record"])
         images = [image.stat().st_size for image in os.scandir(files["depth"])]
         sizes = {part: files[part].stat().st_size for part in ("rgb", "skeleton")} | {"depth": sum(images)}
     except (LabError, OSError):
@@ -152,7 +152,10 @@ def read_record(root: str | PathLike, name: str) -> dict[str, Any]:
     [left, top, right, bottom) in pixels, or None when hidden; `geometry` both cameras as arguments of
     `rendering.Camera`. Raises LabError when the record is missing or damaged.
     """
-    path = clip_files(Path(root), name)["record"]
+    return _record(clip_files(Path(root), name)["record"])
+
+
+def _record(path: Path) -> dict[str, Any]:
     record = read_json(path)
     missing = sorted({*_COLUMNS, *_IN_A_RECORD} - {*record}) if isinstance(record, dict) else ["all"]
     if missing:
@@ -167,7 +170,7 @@ def check_puppets(root: str | PathLike) -> str:
     manifest = read_json(root / "puppets.json")
     index = {}
     for path in sorted((root / "puppets").glob("S*.json")):
-        files, record = clip_files(root, path.stem), read_record(root, path.stem)
+        files, record = clip_files(root, path.stem), _record(path)
         index[path.stem] = record["sha256"]
         for part, expected in record["sha256"].items():
             if _hash(files[part]) != expected:
