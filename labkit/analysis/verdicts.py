@@ -85,8 +85,6 @@ def on_more_people(claim: Claim) -> tuple[str, ...]:
 
 def word(claim: Claim, low: float, high: float) -> str:
     """The rule: where the interval lies, seen from the claim's level."""
-    if math.isnan(low) or math.isnan(high):
-        return "undecided"
     if claim.kind == "near":
         inside = -claim.level < low and high < claim.level
         outside = low > claim.level or high < -claim.level

@@ -22,7 +22,6 @@ from ..model import Features, Labels, Logits, Scalar, StreamOutput
 TeacherLogits = Float[Tensor, "teachers batch classes"]
 Vectors = Float[Tensor, "batch channel"]
 EnsembleWeights = Float[Tensor, "teachers #batch"]  # one a clip, or one for all
-ChannelIndices = Int[Tensor, " count"]
 ChannelMaps = Float[Tensor, "batch channel positions"]  # positions = time * height * width
 
 
@@ -85,7 +84,7 @@ def ensemble_distillation_loss(
     return soft_weight * soft + hard_weight * F.cross_entropy(student_logits, labels)
 
 
-def focal_channels(teacher: ChannelMaps, count: int) -> ChannelIndices:
+def focal_channels(teacher: ChannelMaps, count: int) -> Int[Tensor, " count"]:
     """The `count` channels that FCKD-style losses transfer, strongest first.
 
     FCKD (Gan et al., IEEE Access 2023) transfers a focal subset of channels; only its abstract was
