@@ -15,7 +15,6 @@ from ..runs import SPEC, WEIGHTS, Run, RunStore
 from ..trainers import load_network, role_of_single
 
 MIN_MAP = 7  # positions a side: maps of fewer are too coarse to lay over a frame
-BLOCK_STRIDES = {block: 2 ** (block + 1) for block in range(1, NUM_BLOCKS + 1)}  # pixels of a frame per position
 
 
 class RgbOnly(nn.Module):
@@ -66,8 +65,8 @@ def rgb_only(run: Run) -> RgbOnly:
         fix = 'train with bn_at_test="running"'
         raise LabError.mismatch(path, "answers that do not depend on the batch", "batch statistics at test", fix)
     network, maps_of = load_network(run), role_of_single(run) or hallucinating(run)[0]
-    sides = {block: config["clips"]["size"] // stride for block, stride in BLOCK_STRIDES.items()}
-    block = max((block for block, side in sides.items() if side >= MIN_MAP), default=1)
+    size = config["clips"]["size"]  # block b has a position for every 2 ** (b + 1) pixels of a frame
+    block = max((b for b in range(1, NUM_BLOCKS + 1) if size // 2 ** (b + 1) >= MIN_MAP), default=1)
     return RgbOnly(network, maps_of, block, config["clips"]["normalization"]).eval().requires_grad_(False)
 
 

@@ -45,9 +45,9 @@ PUPPETS_VERSION = 1  # raise it when the same config would give other files
 KEY_FRAME_EVERY = 12  # as in NTU's RGB files
 _QUALITY = 4  # quantiser of MPEG-4, 2 (best) to 31
 _CHUNK = 4_000_000  # colour pixels rendered at once: bounds memory at scale 1
-_PERSON = ("shirt", "sleeve", "trousers", "shoes", "skin", "hair", "left hand", "right hand")
-_GROUPS = {
-    "person": _PERSON, "left_hand": ("left hand",), "right_hand": ("right hand",), "object": ("object",),
+_GROUPS = {  # of labels, around which a record has boxes
+    "person": ("shirt", "sleeve", "trousers", "shoes", "skin", "hair", "left hand", "right hand"),
+    "left_hand": ("left hand",), "right_hand": ("right hand",), "object": ("object",),
 }  # fmt: skip
 
 
