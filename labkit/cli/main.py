@@ -78,8 +78,8 @@ def run(
     lab.tell(summary.plan(profile, seeds, notebooks, embedded=root is None))
     join_launch()
     one_lab = lab.open_lab(profile, protocol, home=base, data=data)
-    read = targets.possible(one_lab, targets.IN_NOTEBOOKS)  # by notebooks, which would train one after the other
-    graph.run_graph(targets.needs(read, [one_lab], seeds), workers=None)
+    possible = targets.possible(one_lab, targets.IN_NOTEBOOKS)  # side by side; notebooks would make one after the other
+    graph.run_graph(targets.needs(possible, [one_lab], seeds), workers=None)
     env = {} if data is None else {lab.DATA_VARIABLE: str(one_lab.root)}
     failed = _execute(notebooks, one_lab, seeds, jobs, force, env)
     table = _keep_results(one_lab, seeds)
