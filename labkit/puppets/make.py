@@ -54,8 +54,7 @@ def make_puppets(
     """
     root = Path(root)
     _check(config)
-    _claim(root, config)
-    if not _jobs(root, config)[0] and _is_complete(root):
+    if _claim(root, config) and not _jobs(root, config)[0]:
         return root
     with locked(root / ".lock"):  # another that wants the same set waits for it
         _sweep(root)
@@ -99,8 +98,11 @@ def _check(config: PuppetsConfig) -> None:
             raise LabError.mismatch(None, expected, found, f"set PuppetsConfig.{what}")
 
 
-def _claim(root: Path, config: PuppetsConfig) -> None:
-    """Write the manifest of an unfinished set, or LabError when `root` holds something else."""
+def _claim(root: Path, config: PuppetsConfig) -> bool:
+    """Whether this set was finished there; if it was not begun, its manifest is written.
+
+    LabError when `root` holds something else.
+    """
     path = root / "puppets.json"
     wanted = {"version": PUPPETS_VERSION, "config": asdict(config)}
     if not path.exists():
@@ -109,11 +111,12 @@ def _claim(root: Path, config: PuppetsConfig) -> None:
             fix = "name another folder, such as a new one inside this"
             raise LabError.mismatch(root, expected, ", ".join(there[:5]), fix)
         write_json(path, wanted | {"complete": False})
-        return
+        return False
     found = read_json(path)
     for key, value in wanted.items():
         if sha256_json(found.get(key)) != sha256_json(value):
             raise LabError.mismatch(path, f"a set of {key} {value}", found.get(key), _FIX)
+    return found.get("complete") is True and (root / "puppets.csv").exists()
 
 
 def _is_made(root: Path, name: str, made_by: str) -> bool:
@@ -126,10 +129,6 @@ def _is_made(root: Path, name: str, made_by: str) -> bool:
     except (LabError, OSError):
         return False
     return record["recipe"] == made_by and record["bytes"] == sizes and record["frames"] == len(images)
-
-
-def _is_complete(root: Path) -> bool:
-    return read_json(root / "puppets.json").get("complete") is True and (root / "puppets.csv").exists()
 
 
 def _finish(root: Path, config: PuppetsConfig, names: list[str]) -> None:
