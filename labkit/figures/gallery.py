@@ -19,21 +19,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from ..data.check import FAR, STEPS, VIEW
-from .curves import accuracy_curves, hallucination_curves, line_chart, soft_label_bars, training_curves
-from .method import method_diagram
-from .pictures import Answered, answered_clips, contact_sheet, overlay, strips
-from .results import claims_figure, class_gains, comparisons, effects_figure, results, role_color
-from .studies import cka_course, map_sheet, noise_curves
+from .curves import accuracy_curves, hallucination_curves, line_chart, soft_label_bars, training_curves  # noqa: F401
+from .pictures import Answered, answered_clips, contact_sheet, overlay, strips  # noqa: F401
+from .results import class_gains, comparisons, results, role_color  # noqa: F401
+from .studies import cka_course, map_sheet, noise_curves  # noqa: F401
 from .style import COLUMN, FAINT, INK, PAGE, PLAIN, new_figure, styled
-from .units import connected_units
-
-__all__ = [
-    "Answered", "accuracy_curves", "alignment_overview", "answered_clips", "cka_course", "claims_figure",
-    "class_gains", "comparisons", "confusion", "connected_units", "contact_sheet", "cue_outcomes",
-    "effects_figure", "hallucination_curves", "line_chart", "map_sheet", "method_diagram", "noise_curves", "overlay",
-    "ratio_histogram", "registration_errors", "results", "soft_label_bars", "strips", "training_curves",
-]  # fmt: skip
-
+from .units import connected_units  # noqa: F401
 
 # -- alignment -------------------------------------------------------------------------------------
 
@@ -56,7 +47,7 @@ def ratio_histogram(ratios_x: np.ndarray, ratios_y: np.ndarray, estimate: float)
 @styled
 def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
     """Share of mapped points within a distance, in depth pixels, of where they belong."""
-    figure, axes = new_figure(COLUMN, 2.2)
+    figure, [[axes]] = new_figure(COLUMN, 2.2)
     errors = {name: values[np.isfinite(values)] for name, values in errors_by_method.items()}
     for (name, values), line, color in zip(errors.items(), ("-", "--", "-.", ":", "-"), PLAIN, strict=False):
         axes.ecdf(values, linestyle=line, color=color, label=f"{name}, median {np.median(values):.2f}")
@@ -110,7 +101,7 @@ def alignment_overview(rows: pd.DataFrame) -> Figure:
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts (true class, predicted class) as shares of each true class, printed in per cent."""
     size = min(PAGE, 1.6 + 0.3 * len(names))
-    figure, axes = new_figure(size, size * 0.86)
+    figure, [[axes]] = new_figure(size, size * 0.86)
     draw_confusion(axes, matrix, names, cbar=True, cbar_kws={"shrink": 0.6, "label": "% of the true class"})
     return figure
 
@@ -137,7 +128,7 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
     places, colors = np.arange(len(models)), [role_color(name) for name in models["target"]]
     hatched = {"facecolor": "white", "hatch": "////", "linewidth": 0.6}
     figure, axes = new_figure(PAGE, 0.8 + 0.3 * len(models), columns=len(cues), sharey=True)
-    for panel, cue in zip(np.atleast_2d(axes)[0], cues, strict=True):
+    for panel, cue in zip(axes[0], cues, strict=True):
         rows = table[table["cue"] == cue]
         right, partner, elsewhere = (rows[name].to_numpy() for name in ("right", "partner", "elsewhere"))
         panel.barh(places, right, 0.7, color=colors, linewidth=0.6)
@@ -151,7 +142,7 @@ def cue_outcomes(table: pd.DataFrame) -> Figure:
         panel.axvline(50, color=INK, linestyle=":", linewidth=0.8)
         panel.set(xlabel=f"{cue} pairs: answers (%)", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
         panel.tick_params(axis="y", length=0)
-    np.atleast_2d(axes)[0, 0].set_yticks(places, models["model"])
+    axes[0, 0].set_yticks(places, models["model"])
     key = (Patch(facecolor=INK, label="right"), Patch(**hatched, edgecolor=INK, label="its partner"),
            Patch(facecolor=FAINT, label="another action"),
            Line2D([], [], color=INK, marker="|", markersize=4, linewidth=1.0, label="95 % interval"))  # fmt: skip
