@@ -107,6 +107,14 @@ def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+def gradient(loss: torch.Tensor, of: torch.Tensor) -> np.ndarray:
+    """The loss's gradient by one of its inputs, zeros where none arrives."""
+    if not loss.requires_grad:
+        return np.zeros(of.shape)
+    (found,) = torch.autograd.grad(loss, of, allow_unused=True, retain_graph=True)
+    return np.zeros(of.shape) if found is None else found.numpy()
+
+
 def _numbers(name: str, case: Case, found: Any) -> np.ndarray:
     try:
         return np.asarray(found, dtype=float)

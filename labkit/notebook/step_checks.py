@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import losses, model
-from .exercises import Case, exercise
+from .exercises import Case, exercise, gradient
 
 # -- 06 Step 2 -------------------------------------------------------------------------------------
 
@@ -109,8 +109,8 @@ def check_later_loss() -> Iterator[Case]:
         wanting = [tensor.clone().requires_grad_() for tensor in outputs]
         teacher = number % 2
         hint = "the teacher is a target: detach it" if teacher else "let the gradient reach the student unchanged"
-        yield Case(f"the gradient on {name}", (*wanting, labels, T, w), _gradient(loss(*wanting), wanting[number]),
-                   hint, read=lambda found, of=wanting[number]: _gradient(found, of))  # fmt: skip
+        yield Case(f"the gradient on {name}", (*wanting, labels, T, w), gradient(loss(*wanting), wanting[number]),
+                   hint, read=lambda found, of=wanting[number]: gradient(found, of))  # fmt: skip
 
 
 @exercise("7.2", without=("torch", "nn", "F"))
@@ -194,14 +194,6 @@ def check_weaned() -> Iterator[Case]:
             "eq. 2 multiplies u before its ReLU": (share * plain * signal + (1 - share) * plain).numpy(),
             "this is the gated form, in which f(u) stays whole": (plain + share * product).numpy(),
         })  # fmt: skip
-
-
-def _gradient(loss: torch.Tensor, of: torch.Tensor) -> np.ndarray:
-    """The loss's gradient by one of its inputs, zeros where none arrives."""
-    if not loss.requires_grad:
-        return np.zeros(of.shape)
-    (found,) = torch.autograd.grad(loss, of, allow_unused=True, retain_graph=True)
-    return np.zeros(of.shape) if found is None else found.numpy()
 
 
 # -- 09 Step 4: RGB only ---------------------------------------------------------------------------
