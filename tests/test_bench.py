@@ -11,6 +11,7 @@ from tiny import tiny_lab
 
 from labkit.data.splits import Split
 from labkit.experiments import committed
+from labkit.figures.style import save_figure
 from labkit.lab import open_lab
 from labkit.notebook import bench as benches
 from labkit.notebook import guess as guesses
@@ -107,7 +108,7 @@ def test_what_goes_wrong_is_told_beside_the_button(lab, monkeypatch):
     assert "sonar" in pressed(bench.live(), "sonar") and not bench.tries
 
 
-def test_publishing_makes_the_chosen_tries_and_a_reader_sees_them(bench, monkeypatch, tmp_path):
+def test_publishing_makes_the_chosen_tries_and_a_reader_sees_them(bench, monkeypatch):
     shown = []
     monkeypatch.setattr(benches, "show", lambda lab, figure, name, table, caption: shown.append((name, table, caption)))
     with committed.being_made():
@@ -117,9 +118,11 @@ def test_publishing_makes_the_chosen_tries_and_a_reader_sees_them(bench, monkeyp
     assert bench.lab.data_name in caption
     monkeypatch.setenv("LABKIT_PROGRESS", "quiet")
     assert bench.show("05_bench", "Two rates") is None and len(shown) == 1  # headless: nothing is trained or drawn
-    table.to_csv(tmp_path / "kept.csv", index=False)
-    again = pd.concat(benches._committed(tmp_path / "kept.csv").values(), ignore_index=True)
-    pd.testing.assert_frame_equal(again, table)
+    save_figure(bench.figure(), "05_bench", bench.lab.runs.root.parent / "figures", table, caption="Committed.")
+    monkeypatch.setattr(benches, "display_picture", lambda png, caption, width: shown.append(caption))
+    bench.tries = {}
+    assert bench.show("05_bench", "Two rates") is None and shown[-1] == "Committed."
+    pd.testing.assert_frame_equal(bench.table(), table, rtol=1e-4)
 
 
 def test_few_actions_are_a_pair_of_each_cue_and_share_no_person(smoke_home):

@@ -6,9 +6,8 @@ loaded at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -131,7 +130,7 @@ class Bench:
         if self.lab.data_name == EMBEDDED and kept.exists():
             with Picture.open(kept) as picture:
                 display_picture(kept, str(picture.info["Description"]), round(SCREEN * PAGE))
-            self.tries = _committed(kept.with_suffix(".csv"))
+            self.tries = dict(iter(pd.read_csv(kept.with_suffix(".csv")).groupby("label", sort=False)))
         return self.live()
 
     def live(self) -> VBox | None:
@@ -176,19 +175,9 @@ class Bench:
         return box.add_class("labkit-bench")
 
 
-def _reading(outputs: Iterable[str]) -> str:
-    """The reading that a bench shows: "alone" where a run has it, else the one that chose its epoch."""
-    return "alone" if "alone" in outputs else next(iter(outputs))
-
-
 def _by_epoch(history: Sequence[Mapping[str, float]], label: str) -> pd.DataFrame:
     """The try that a run's history tells of."""
-    readings = [name.removeprefix("validation ") for name in history[0] if name.startswith("validation ")]
-    name = f"validation {_reading(readings)}"
+    readings = [name for name in history[0] if name.startswith("validation ")]  # first the one that chose the epoch
+    name = "validation alone" if "validation alone" in readings else readings[0]
     rows = [{"epoch": one["epoch"] + 1, "loss": one["total"], "accuracy": 100 * one[name]} for one in history]
     return pd.DataFrame(rows).assign(label=label)
-
-
-def _committed(table: Path) -> dict[str, pd.DataFrame]:
-    """The tries of a committed picture, from its numbers."""
-    return dict(iter(pd.read_csv(table).groupby("label", sort=False)))

@@ -21,7 +21,7 @@ from ..experiments import committed
 from ..figures.style import by_rows, caption_in, figures_folder, records_folder, save_figure, seeds_in
 from ..lab import Lab
 
-SIDES, MOVING_BYTES = (96, 72, 54, 40), 150_000  # of a clip that moves: it takes the first height that is light enough
+SIDE = 96  # pixels that a clip that moves is high at most: a notebook keeps every frame
 HEIGHT, MILLISECONDS = 192, 350  # of that clip on the screen, and of each of its frames
 FEW_COLORS = 4096  # and fewer: lines, letters and their soft edges
 SCREEN = 120  # pixels an inch: letters in a figure are then about as large as those in the text around it
@@ -74,15 +74,12 @@ def moving(lab: Lab, clip: str) -> Image:
     row, config = lab.clips.rows([clip]), lab.profile.clips
     depth = colorize_depth(lab.clips.images("depth", row)[0], config.depth_encoding, config.depth_range)
     rgb, label = lab.clips.images("rgb", row)[0], int(lab.clips.labels[row][0])
-    for side in SIDES:
-        frames = [Picture.fromarray(np.hstack(pair)) for pair in zip(rgb, depth, strict=True)]
-        small = [frame.resize((2 * side, side)) if frame.height > side else frame for frame in frames]
-        data = _animated(small)
-        if len(data) <= MOVING_BYTES:
-            break
+    frames = [Picture.fromarray(np.hstack(pair)) for pair in zip(rgb, depth, strict=True)]
+    for frame in frames:
+        frame.thumbnail((2 * SIDE, SIDE))
     action = "a clip without a label" if label == UNLABELLED else lab.clips.class_names[label]
     alt = f"{action} ({lab.data_name}, clip {clip}): RGB beside depth, {len(rgb)} frames that repeat"
-    return Image(data, width=2 * HEIGHT, height=HEIGHT, metadata={"alt": alt})
+    return Image(_animated(frames), width=2 * HEIGHT, height=HEIGHT, metadata={"alt": alt})
 
 
 def _animated(frames: Sequence[Picture.Image]) -> bytes:
