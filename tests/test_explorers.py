@@ -219,14 +219,13 @@ def test_no_figure_stays_behind(watching):
     assert not [found for found in gc.get_objects() if isinstance(found, Figure)]
 
 
-def test_the_last_pictures_are_kept_and_no_more(monkeypatch):
-    monkeypatch.setattr("labkit.notebook.widgets.KEPT", 2)
+def test_a_picture_is_drawn_once():
     view, drawn = connection(), []
     draw = view.draw
     view.draw = lambda settings: drawn.append(settings) or draw(settings)
-    for strength in (0.1, 0.2, 0.2, 0.1, 0.3, 0.1, 0.2):
+    for strength in (0.1, 0.2, 0.2, 0.1):
         view.picture(strength=strength)
-    assert [settings[0]["strength"] for settings in drawn] == [0.1, 0.2, 0.3, 0.2]
+    assert [settings[0]["strength"] for settings in drawn] == [0.1, 0.2]
 
 
 # -- what is drawn -------------------------------------------------------------------------------

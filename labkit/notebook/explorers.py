@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -154,16 +155,14 @@ def noise(rgb: np.ndarray, depth: np.ndarray, answer: Callable[[np.ndarray], np.
     """
     clean = colorize_depth(depth)
     steps = {kind: list(corruption.readings) for kind, corruption in CORRUPTIONS.items() if kind != "none"}
-    answered: dict[tuple, tuple[str, np.ndarray, np.ndarray]] = {}
 
+    @cache
     def looked_at(kind: str, severity: int) -> tuple[str, np.ndarray, np.ndarray]:
-        if (kind, severity) not in answered:
-            words, worse = "clean", clean
-            if severity:
-                words = steps[kind][severity - 1]
-                worse = corrupt(depth[None], [clip], CORRUPTIONS[kind], words, pictures=clean[None])[0]
-            answered[kind, severity] = words, worse, answer(worse)
-        return answered[kind, severity]
+        if not severity:
+            return "clean", clean, answer(clean)
+        words = steps[kind][severity - 1]
+        worse = corrupt(depth[None], [clip], CORRUPTIONS[kind], words, pictures=clean[None])[0]
+        return words, worse, answer(worse)
 
     def draw(settings: Sequence[Setting]) -> Figure:
         clips = []

@@ -50,7 +50,6 @@ from . import display
 Setting = dict[str, Any]
 SCREEN_DPI = 120
 EXPLORERS, EXPLORER = "explorers", "explorer.json"  # among figures: folders of pictures for the site, what is in one
-KEPT = 200  # pictures of settings that were looked at, so that going back costs nothing
 _LOOK = {"style": {"description_width": "12em"}, "layout": Layout(width="38em", max_width="100%")}
 
 
@@ -168,7 +167,7 @@ class View:
                  words: Callable[[Setting], str] | None = None):  # fmt: skip
         self.draw, self.controls, self.chosen, self.site = draw, dict(controls), list(chosen), dict(site or {})
         self.words = words or self._named
-        self._kept = lru_cache(KEPT)(self._picture)
+        self._kept = lru_cache(self._picture)  # going back to a setting costs nothing
 
     def _named(self, setting: Setting) -> str:
         return ", ".join(f"{control.label}: {control.named(setting[name])}" for name, control in self.controls.items())
@@ -210,8 +209,8 @@ class View:
         with atomic_folder(folder) as temporary:
             for places in product(*(range(len(values)) for values in self.site.values())):
                 chosen = {name: values[place] for place, (name, values) in zip(places, self.site.items(), strict=True)}
-                if all(chosen[name] <= control.high(starts | chosen) for name, control in controls.items()
-                       if isinstance(control, Range) and callable(control.high)):  # fmt: skip
+                if all(chosen[name] <= control.highest(starts | chosen) for name, control in controls.items()
+                       if isinstance(control, Range)):  # fmt: skip
                     key = "-".join(map(str, places))
                     (temporary / f"{key}.webp").write_bytes(display.for_site(self.picture(**chosen)))
                     frames[key] = self.words(self.setting(**chosen))
@@ -232,7 +231,7 @@ class View:
         def show(_change: object) -> None:
             setting: Setting = {}
             for name, control in self.controls.items():
-                if isinstance(control, Range) and callable(control.high):
+                if isinstance(control, Range):
                     bound[name].max = control.highest(setting)  # takes the value along, if it lies outside now
                 setting[name] = bound[name].value
             image.value = self.picture(**setting)
