@@ -100,7 +100,8 @@ def test_nothing_leaves_its_slide_and_keys_lead_on(made, page, week):
 
 
 def table(text: str, head: str) -> list[list[str]]:
-    (found,) = (rows for rows in re.findall(r"<table.*?</table>", text) if f"<th>{head}</th>" in rows)
+    tables = re.findall(r"<table.*?</table>", text, re.DOTALL)
+    (found,) = (rows for rows in tables if f"<th>{head}</th>" in rows)
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in found.split("</tr>")]
     return [[cell.replace("−", "-") for cell in row] for row in cells if row]
 

@@ -24,7 +24,7 @@ from ..tools.home import find_notebooks
 from .forms import build_course
 
 FOLDER = "labkit-course"  # what the archive unpacks to
-BUILT = ("slides", "handout", "site")  # in HOME/build or HOME/build/course, where they were built
+BUILT = ("course/slides", "course/handout", "site")  # in HOME/build
 _START = """The course: notebooks without solutions, their data and their finished trainings.
 
 labkit must be installed, see its README. Then, in this folder:
@@ -41,7 +41,9 @@ def pack_course(home: Path, out: Path, profile: str) -> int:
 
     Raises LabError when a training that the notebooks read is missing, or LABKIT_DATA names other data.
     """
-    labs = _labs(home, profile)
+    if other := os.environ.get(DATA_VARIABLE):
+        raise LabError.mismatch(other, "the embedded set alone", f"{DATA_VARIABLE} with other data", "unset it")
+    labs = open_labs(profile, "all", home=home, progress=False, dry=True)  # whether or not the set is made
     targets = possible(labs[0], IN_NOTEBOOKS)
     if missing := plan(needs(targets, labs[:1])).nodes:
         expected, fix = f"all trainings that the notebooks read, profile {profile}", f"labkit run --profile {profile}"
@@ -53,13 +55,6 @@ def pack_course(home: Path, out: Path, profile: str) -> int:
             for path, name in _files(home, labs, Path(scratch)):
                 _add(archive, path, f"{FOLDER}/{name}")
     return out.stat().st_size
-
-
-def _labs(home: Path, profile: str) -> list[Lab]:
-    """The embedded set of a profile by both protocols, whether or not it is made."""
-    if other := os.environ.get(DATA_VARIABLE):
-        raise LabError.mismatch(other, "the embedded set alone", f"{DATA_VARIABLE} with other data", "unset it")
-    return open_labs(profile, "all", home=home, progress=False, dry=True)
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
@@ -78,18 +73,12 @@ def _files(home: Path, labs: list[Lab], scratch: Path) -> Iterator[tuple[Path, s
     yield scratch / "START.txt", "START.txt"
     root = labs[0].root
     folders = {f"data/{path.name}": path for path in (root, *root.parent.glob(f"{root.name}-*"))}
-    folders |= {f"runs/{run.id}": run.path for run in _runs(labs)}
+    own = {run.spec.data for lab in labs for run in look(lab, TRAININGS).values() if isinstance(run, Run)}
+    folders |= {f"runs/{run.id}": run.path for run in labs[0].runs.runs()
+                if run.spec.data in own and run.spec.version == TRAINING_VERSION and run.done}  # fmt: skip
     folders |= {"notebooks": scratch / "student", "figures": home / "figures"}
-    folders |= {name: folder for name in BUILT for folder in (home / "build" / "course" / name, home / "build" / name)
-                if folder.is_dir()}  # fmt: skip
+    folders |= {Path(built).name: home / "build" / built for built in BUILT}
     for name, folder in folders.items():
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield path, f"{name}/{path.relative_to(folder).as_posix()}"
-
-
-def _runs(labs: list[Lab]) -> list[Run]:
-    """The finished runs on the embedded set that this version of labkit reads."""
-    own = {run.spec.data for lab in labs for run in look(lab, TRAININGS).values() if isinstance(run, Run)}
-    return [run for run in labs[0].runs.runs()
-            if run.spec.data in own and run.spec.version == TRAINING_VERSION and run.done]  # fmt: skip

@@ -27,7 +27,6 @@ from ..files import write_text
 from .notebooks import Source
 
 TEMPLATES = Path(__file__).with_name("site") / "templates"
-PICTURES = ("image/png", "image/webp", "image/gif")
 _GUESS = re.compile(r"\*(.+)\* \*\*.+\*\*\.", re.DOTALL)  # as `Guess.reveal` shows it
 _WEEK = re.compile(r"<!-- timing: ([\d ]+) -->")
 _HEADING = re.compile(r"^#+ (.+)\n*", re.MULTILINE)
@@ -117,12 +116,12 @@ def _of_code(cell: NotebookNode, heading: str, guesses: Iterator[str]) -> Iterat
         yield _slide(heading, _code("\n\n\n".join(ast.get_source_segment(cell.source, node) for node in defined)))
     shown = [output.data for output in cell.outputs if "data" in output]
     words = [data.get("text/markdown", "") for data in shown]
-    pictures = [place for place, data in enumerate(shown) if {*data} & {*PICTURES}]
+    pictures = [place for place, data in enumerate(shown) if "image/png" in data]
     for guess in islice(guesses, cell.source.count(".ask()")):
         yield _slide(heading, f'<div class="guess">{to_html(guess)}</div>')
     for place in pictures:
         caption = words[place + 1] if place + 1 < len(words) and not _GUESS.fullmatch(words[place + 1]) else ""
-        yield _slide(heading, _picture(shown[place], caption))
+        yield _slide(heading, _picture(shown[place]["image/png"], caption))
 
 
 def _slide(heading: str, body: str) -> str:
@@ -135,7 +134,6 @@ def _code(source: str) -> str:
     return f'<pre class="code" style="--lines: {len(source.splitlines())}">{coloured}</pre>'
 
 
-def _picture(data: Mapping[str, str], caption: str) -> str:
-    kind = next(kind for kind in PICTURES if kind in data)
-    image = f'<img src="data:{kind};base64,{"".join(data[kind].split())}" alt="">'
+def _picture(png: str, caption: str) -> str:
+    image = f'<img src="data:image/png;base64,{"".join(png.split())}" alt="">'
     return f"<figure>{image}<figcaption>{to_html(caption)}</figcaption></figure>"

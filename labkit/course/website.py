@@ -84,7 +84,7 @@ def write_sources(home: Path, folder: Path) -> None:
         table = pd.read_csv(home / "figures" / f"{name}.csv")
         write_text(folder / "rounded" / f"{name}.csv", table.to_csv(index=False, float_format="%.3g", na_rep="–"))
     _fill(folder / "teaching.md", r"<!-- timing: ([\d ]+) -->", lambda mark: _timings(sources, mark[1], home))
-    _fill(folder / "method.md", f"<!-- explorer: {STEPPER} -->", lambda _: _raw(explorer_html(explorers / STEPPER, "")))
+    _fill(folder / "method.md", f"<!-- explorer: {STEPPER} -->", lambda _: explorer_html(explorers / STEPPER, ""))
     _fill(folder / "figures.md", "<!-- figures -->", lambda _: _figures(home, sources))
 
 
@@ -114,10 +114,6 @@ def explorer_html(folder: Path, up: str, start: int | None = None, *, instead: b
     picture = f'<img src="{frames}/{key}.webp" alt="{escape(about["frames"][key])}">'
     data = f'data-frames="{frames}" data-about="{escape(json.dumps(about))}"{" data-instead" * instead}'
     return f'<div class="explorer" {data}>{picture}</div>'
-
-
-def _raw(html: str) -> str:
-    return f"```{{raw}} html\n{html}\n```"
 
 
 def _fill(page: Path, mark: str, text) -> None:
