@@ -16,6 +16,7 @@ from labkit.errors import LabError
 from labkit.experiments.targets import TARGETS
 from labkit.figures import gallery as figures
 from labkit.figures import pictures, style
+from labkit.figures.method import method_diagram
 
 
 def a_table(**ours: float) -> pd.DataFrame:
@@ -78,7 +79,7 @@ def test_the_csv_holds_the_plotted_numbers(tmp_path):
 
 
 def test_a_failed_save_keeps_the_old_figure(tmp_path, monkeypatch):
-    style.save_figure(figures.method_diagram(), "diagram", tmp_path, caption="paper")
+    style.save_figure(method_diagram(), "diagram", tmp_path, caption="paper")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full_disk(*_):
@@ -94,7 +95,7 @@ def test_drawing_leaves_the_readers_own_style_alone():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    style.picture_bytes(figures.method_diagram(), "png")
+    style.picture_bytes(method_diagram(), "png")
     assert dict(matplotlib.rcParams) == before
 
 

@@ -306,7 +306,7 @@ def swatches() -> View:
     """A picture that tells its setting by its colour; how far "green" goes depends on "red"."""
 
     def draw(settings):
-        figure, axes = new_figure(1, 1)
+        figure, [[axes]] = new_figure(1, 1)
         figure.set_facecolor((settings[0]["red"] / 2, settings[0]["green"] / 2, settings[0]["kind"] == "bright"))
         axes.set_axis_off()
         return figure

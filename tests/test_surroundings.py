@@ -322,7 +322,7 @@ def test_a_figure_is_the_same_whatever_the_reader_s_matplotlibrc_says():
 
     @styled
     def draw():
-        figure, axes = new_figure()
+        figure, [[axes]] = new_figure(3, 2)
         axes.plot([1, 2, 4], label="50 %")
         axes.legend()
         return figure

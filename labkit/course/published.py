@@ -42,7 +42,7 @@ from ..experiments.targets import (
     trainings_of,
 )
 from ..figures import paper
-from ..figures.style import caption_in, records_folder, seeds_in
+from ..figures.style import caption_in, records_folder, seeds_in, write_table
 from ..files import atomic_folder, write_text
 from ..lab import Lab
 from .notebooks import adopt_outputs, read_notebook
@@ -96,7 +96,7 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     tables = {"tidy": tidy(every), "comparisons": pd.concat(comparisons(lab, pairs) for lab in every)}
     for name, table in tables.items():
         table = table if kept is None else with_more_seeds(table, pd.read_csv(kept / f"{name}.csv"))
-        write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        write_table(folder / f"{name}.csv", table)
     for lab in labs:
         for one in paper.TABLES_AND_FIGURES.values():
             paper.save(one, lab)
@@ -167,21 +167,22 @@ class Numbers:
 
     def accuracy(self, target: str, protocol: str = "cross-subject") -> dict:
         """Mean over seeds in %, interval and number of seeds, as `targets.results_table` has them."""
-        found = self.tidy[(self.tidy["target"] == target) & (self.tidy["protocol"] == protocol)]
-        found = over_seeds(found.assign(accuracy=found["accuracy"] / 100).to_dict("records")) | {"seeds": len(found)}
-        return {"value": found["ours"], "unit": "accuracy", **found}
+        tests = self.tidy[(self.tidy["target"] == target) & (self.tidy["protocol"] == protocol)]
+        found = over_seeds(tests.assign(accuracy=tests["accuracy"] / 100).to_dict("records"))
+        return {"value": found["ours"], "unit": "accuracy", "seeds": len(tests), **found}
 
     def say(self, source: str) -> str:
         """A number with its interval and seeds, or a count. Raises LabError for a name that no table has."""
         name, _, protocol = source.partition(" @ ")
-        rows = self.comparisons[self.comparisons["protocol"] == (protocol or "cross-subject")]
+        protocol = protocol or "cross-subject"
+        rows = self.comparisons[self.comparisons["protocol"] == protocol]
         words = name.split()
         if words[0] == "claims":
             return self._count(rows[rows["by"] == "paper"], *words[1:])
         if name == "points":
             return str(rows["name"].str.extract(r"^(point \d+) on ")[0].nunique())
-        found = [self.accuracy(name, protocol or "cross-subject")] if name in TARGETS else rows[rows["name"] == name]
-        found = found if isinstance(found, list) else found.to_dict("records")
+        rows = rows[rows["name"] == name].to_dict("records")
+        found = [self.accuracy(name, protocol)] if name in TARGETS else rows
         if not found or not found[0]["seeds"]:
             fix = "correct the mark, or make the runs: labkit reproduce"
             raise LabError.mismatch(None, "the name of a number in figures/", repr(source), fix)

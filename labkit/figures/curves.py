@@ -80,7 +80,7 @@ def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[Sequence[float]]]])
 
     Of several seeds, thin lines are single ones and the thick one is their mean.
     """
-    figure, axes = new_figure(COLUMN, 2.2)
+    figure, [[axes]] = new_figure(COLUMN, 2.2)
     for index, (label, (role, seeds)) in enumerate(curves.items()):
         _over_seeds(axes, 100 * np.array(seeds), role, index, label)
     _by_epoch(axes)
@@ -95,14 +95,14 @@ def hallucination_curves(curves: Mapping[str, Sequence[Sequence[dict]]]) -> Figu
     Thin: single seeds. Thick: their geometric mean, as the axis is logarithmic. Where there are several labels,
     dotted is where the last one ends; the mark on the others' mean is where they come as low.
     """
-    figure, axes = new_figure(COLUMN, 2.6)
-    means = {label: _geometric_mean(runs) for label, runs in curves.items()}
+    figure, [[axes]] = new_figure(COLUMN, 2.6)
+    smooth = {label: pd.concat(map(running_median, runs), axis=1) for label, runs in curves.items()}
+    means = {label: np.exp(np.log(runs).mean(axis=1)) for label, runs in smooth.items()}
     *others, last = means
     end = means[last].iloc[-1]
-    looks = ((ROLES["hallucination"], "-"), (INK, "--"), ("#999999", "-."))
-    for (label, runs), (color, line) in zip(curves.items(), looks, strict=False):
-        for run in runs if len(runs) > 1 else ():
-            axes.plot(running_median(run), line, color=color, alpha=0.4, linewidth=0.6)
+    for (label, runs), (color, line) in zip(smooth.items(), ((ROLES["hallucination"], "-"), (INK, "--")), strict=False):
+        if runs.shape[1] > 1:
+            axes.plot(runs, line, color=color, alpha=0.4, linewidth=0.6)
         axes.plot(means[label], line, color=color, label=label)
         reached = means[label].index[means[label] <= end]
         if len(reached) and label in others:
@@ -123,29 +123,25 @@ def _plain_log(axis: Axis, *, few: bool) -> None:
     axis.set_minor_formatter("")
 
 
-def _geometric_mean(runs: Sequence[Sequence[dict]]) -> pd.Series:
-    return np.exp(np.log(pd.concat([running_median(run) for run in runs], axis=1)).mean(axis=1))
-
-
 @styled
 def soft_label_bars(probabilities: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
     """Probabilities of the classes, one panel a label or temperature: {panel: (classes,)}; `names` of the classes."""
     figure, axes = new_figure(PAGE, 0.5 + 0.16 * len(names), columns=len(probabilities), sharey=True)
     places = np.arange(len(names))
-    for panel, (title, values) in zip(np.atleast_2d(axes)[0], probabilities.items(), strict=True):
+    for panel, (title, values) in zip(axes[0], probabilities.items(), strict=True):
         panel.barh(places, values, 0.7, color=ROLES["depth"])
         panel.axvline(1 / len(names), color=INK, linestyle=":", linewidth=0.8)
         panel.set(xlim=(0, 1), xlabel=title, ylim=(len(names) - 0.5, -0.5))
         panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
         panel.tick_params(axis="y", length=0)
-    np.atleast_2d(axes)[0, 0].set_yticks(places, names)
+    axes[0, 0].set_yticks(places, names)
     return figure
 
 
 @styled
 def line_chart(table: pd.DataFrame, ylabel: str, *, log: bool = False) -> Figure:
     """Every column of `table` against its index, whose name labels the axis; `log` for both axes."""
-    figure, axes = new_figure(COLUMN, 2.2)
+    figure, [[axes]] = new_figure(COLUMN, 2.2)
     for name, (color, line) in zip(table, LOOKS, strict=False):
         axes.plot(table.index, table[name], line, color=color, label=name)
     axes.set(xlabel=table.index.name, ylabel=ylabel)

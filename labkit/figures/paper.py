@@ -40,7 +40,6 @@ from ..experiments.targets import (
     results_table,
     trainings_of,
 )
-from ..files import write_text
 from ..lab import Lab
 from .curves import hallucination_curves
 from .gallery import cue_outcomes
@@ -162,8 +161,7 @@ FIG4 = {target.named: target.training for target in map(TARGETS.get, ("table2:13
 
 
 def _fig4(lab: Lab) -> Drawing:
-    curves: dict[str, list] = {label: [] for label in FIG4}
-    rows = []
+    curves, rows = {label: [] for label in FIG4}, []
     for seed, pair in _fig4_curves(lab).items():
         for label, curve in zip(FIG4, pair, strict=True):
             curves[label].append(curve)
@@ -203,8 +201,7 @@ def _claims(lab: Lab) -> Drawing:
 
 def _discrepancies(lab: Lab) -> Drawing:
     table = effects_table(lab)
-    measured = "difference" in table and table["difference"].notna().any()
-    return effects_figure(table) if measured else None, table
+    return effects_figure(table) if table["difference"].notna().any() else None, table
 
 
 def _overview(lab: Lab) -> Drawing:
@@ -256,9 +253,4 @@ def save(one: TableOrFigure, lab: Lab) -> list[Path]:
     Raises LabError where runs that it cannot do without are missing.
     """
     figure, table = one.draw(lab)
-    folder = figures_folder(lab)
-    if figure is not None:
-        return save_figure(figure, one.name, folder, table, caption=by_rows(caption_of(one, lab), table))
-    path = folder / f"{one.name}.csv"
-    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    return [path]
+    return save_figure(figure, one.name, figures_folder(lab), table, caption=by_rows(caption_of(one, lab), table))

@@ -67,7 +67,7 @@ def contact_sheet(rgb: np.ndarray, depth_coloured: np.ndarray, names: Sequence[s
 def strips(rows: Mapping[str, np.ndarray], times: Sequence[object] = ()) -> Figure:
     """Named rows of `tiled` frames and maps; `times` are labels under them."""
     sheet, (count, height, width, _) = tiled(rows), next(iter(rows.values())).shape
-    figure, axes = new_figure(PAGE, 0.3 + (PAGE - 0.7) * len(rows) * height / (count * width))
+    figure, [[axes]] = new_figure(PAGE, 0.3 + (PAGE - 0.7) * len(rows) * height / (count * width))
     bare(axes).imshow(sheet)
     _caption_side(axes, len(rows), height, list(rows))
     axes.set_xticks([frame * (width + GAP) + width / 2 for frame in range(len(times))], map(str, times))
@@ -90,7 +90,7 @@ def overlay(color_image: np.ndarray, color_xy: np.ndarray, mapped_xy: Mapping[st
     columns = 2 if width >= LEGEND[1] else 1  # of the legend
     height = panel_width * tall / wide + 0.8 - 0.15 * columns
     figure, axes = new_figure(width, height, columns=len(names))
-    for panel, name in zip(np.atleast_2d(axes)[0], names, strict=True):
+    for panel, name in zip(axes[0], names, strict=True):
         bare(panel).imshow(color_image)
         _stick_figure(panel, color_xy, "white", "joint in the RGB image")
         _stick_figure(panel, mapped_xy[name], ROLES["depth"], "depth joint, mapped")

@@ -83,7 +83,7 @@ def results(table: pd.DataFrame) -> Figure:
     names = sorted(given, key=lambda name: (given.index(homes.get(name, name)), name in homes))
     table, below = table.set_index("target", drop=False).loc[names], _below(names, homes)
     places = np.cumsum([0.72 if close else 1.0 for close in below])
-    figure, axes = new_figure(PAGE, 0.85 + (0.25 if len(names) <= MANY else 0.17) * places[-1])
+    figure, [[axes]] = new_figure(PAGE, 0.85 + (0.25 if len(names) <= MANY else 0.17) * places[-1])
     for place, (_, row), close in zip(places, table.iterrows(), below, strict=True):
         _result_row(axes, place, row, 0.36 if close else 0.5)
     baseline = table.loc[table["target"] == "table2:2", "ours"].dropna()
@@ -142,7 +142,7 @@ def comparisons(table: pd.DataFrame) -> Figure:
     A column "part" names what the difference stands for, and "paper" has the difference of the paper's numbers,
     hollow.
     """
-    figure, axes = new_figure(PAGE, 0.7 + 0.32 * len(table))
+    figure, [[axes]] = new_figure(PAGE, 0.7 + 0.32 * len(table))
     labels = [f"{TARGETS[row.target].named}\nminus {TARGETS[row.minus].named}" for row in table.itertuples()]
     if "part" in table:
         labels = [f"{part.strip()}: {label}" for part, label in zip(table["part"], labels, strict=True)]
@@ -173,7 +173,7 @@ def class_gains(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """
     order = next(iter(tables.values())).sort_values("difference", ascending=False)["class"]
     figure, axes = new_figure(PAGE, 0.6 + 0.2 * len(order), columns=len(tables), sharex=True, sharey=True)
-    for panel, (title, table) in zip(np.atleast_2d(axes)[0], tables.items(), strict=True):
+    for panel, (title, table) in zip(axes[0], tables.items(), strict=True):
         table = table.set_index("class").loc[order]
         _differences(panel, table, list(order), [TARGETS[name].role for name in table["target"]])
         panel.set_title(title)
@@ -187,7 +187,7 @@ def effects_figure(table: pd.DataFrame) -> Figure:
     Points without a difference are left out.
     """
     table = table.dropna(subset="difference")
-    figure, axes = new_figure(PAGE, 0.6 + 0.42 * len(table))
+    figure, [[axes]] = new_figure(PAGE, 0.6 + 0.42 * len(table))
     labels = [f"{row.number}  {row.point}\n{_tried(row)}" for row in table.itertuples()]
     roles = [TARGETS[name].role for name in table["base"]]
     _differences(axes, table, labels, roles, "difference to the lab's own choice (points)")
@@ -233,7 +233,7 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     Filled: decided. Effects that are no accuracies stand in print alone. A claim is about several models, so no
     role's colour is used.
     """
-    figure, axes = new_figure(PAGE, 1.1 + 0.19 * len(table))
+    figure, [[axes]] = new_figure(PAGE, 1.1 + 0.19 * len(table))
     for place, row in enumerate(table.itertuples()):
         ours, points = row.by == "ours", row.unit == "points"
         color = PLAIN[ours]

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ..lab import watched
@@ -67,12 +68,8 @@ def turnable(points: np.ndarray, colors: np.ndarray, joints: np.ndarray, cameras
         return go.Scatter3d(x=xyz[:, 0], y=xyz[:, 2], z=xyz[:, 1], name=name, **look)
 
     bones = {"color": ROLES["rgb_only"], "width": 4}
-    shown = [trace(points, "depth", mode="markers", marker={"size": 2, "color": [*map(_css, colors)]}),
+    shown = [trace(points, "depth", mode="markers", marker={"size": 2, "color": [*map(to_hex, colors)]}),
              trace(skeleton_line(joints), "joints", mode="lines", line=bones)]  # fmt: skip
     shown += [trace(place[None], name, mode="markers", marker={"size": 5, "symbol": "square", "color": color})
               for name, (color, place) in _places(cameras).items()]  # fmt: skip
     return go.Figure(shown, layout={"scene": {"aspectmode": "data"}, "margin": dict.fromkeys("lrtb", 0)})
-
-
-def _css(color: np.ndarray) -> str:
-    return "rgb({:.0f},{:.0f},{:.0f})".format(*255 * color)

@@ -48,7 +48,7 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
     """
     blocks = sorted(table["block"].unique())
     figure, axes = new_figure(PAGE, 2.3, columns=len(blocks), sharey=True)
-    for panel, block in zip(np.atleast_2d(axes)[0], blocks, strict=True):
+    for panel, block in zip(axes[0], blocks, strict=True):
         for reading, (role, line) in looks.items():
             rows = table[(table["reading"] == reading) & (table["block"] == block)]
             if len(rows) == 1:
@@ -61,7 +61,7 @@ def cka_course(table: pd.DataFrame, looks: Mapping[str, tuple[str, str]], last: 
         panel.set_xticks(sorted(table["epoch"].unique()))
         panel.set_title(f"block {block}")
         panel.grid(True, axis="y")
-    np.atleast_2d(axes)[0, 0].set_ylabel("similarity to the teacher (CKA)")
+    axes[0, 0].set_ylabel("similarity to the teacher (CKA)")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
@@ -73,32 +73,27 @@ BREAK = [(-0.4, -1), (0.4, 1)]  # a marker: the axis is cut here
 
 
 @styled
-def noise_curves(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame,
-                 crossings: pd.DataFrame | None = None) -> Figure:  # fmt: skip
+def noise_curves(tables: Mapping[str, pd.DataFrame], rivals: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
     """Row 8's accuracy against the severity of corruptions, across the lines of models that see RGB alone.
 
     {kind: its table} as from `noise_curves.severity_table`, one panel a kind; `rivals` as from `targets.results_table`
     of `noise_curves.RIVALS`, `crossings` as from `noise_curves.crossings_table`. The first rival has its interval as
     a band, and where row 8 falls below it is marked, with its interval. Hollow: the paper's numbers.
     """
-    tables, rivals = {kind: _numbers(table) for kind, table in tables.items()}, _numbers(rivals)
-    alone, columns = len(tables) == 1, 2 if len(tables) == 4 else min(len(tables), 3)
-    rows = -(-len(tables) // columns)
+    alone = len(tables) == 1
+    rows, columns = -(-len(tables) // 2), 1 if alone else 2
     size = (COLUMN, 3.2) if alone else (PAGE, 0.6 + 1.9 * rows)
-    figure, axes = new_figure(*size, rows=rows, columns=columns, sharey=True)
-    panels = np.atleast_2d(axes)
+    figure, panels = new_figure(*size, rows, columns, sharey=True)
     for panel, (kind, table) in zip(panels.flat, tables.items(), strict=False):
         corruption = CORRUPTIONS[kind]
         _curve(panel, table, rivals, corruption)
-        if crossings is not None:
-            _crossing(panel, crossings, rivals.iloc[0], corruption, words=alone)
+        _crossing(panel, crossings, rivals.iloc[0], corruption, words=alone)
         panel.set_xlabel(corruption.unit if alone else f"{_kind_in_words(corruption)}\n{corruption.unit}")
     for panel in panels[:, 0]:
         panel.set_ylabel("accuracy on test clips (%)" if alone else "accuracy (%)")
     for panel in panels.flat[len(tables) :]:
         panel.set_axis_off()
-    handles = _key(pd.concat(tables.values()), rivals)
-    figure.legend(handles=handles, loc="outside upper center", ncols=1 if alone else 3)
+    figure.legend(handles=_key(pd.concat(tables.values()), rivals), loc="outside upper center", ncols=1 if alone else 3)
     return figure
 
 
@@ -106,12 +101,6 @@ def _kind_in_words(corruption: Corruption) -> str:
     """A kind as a reader knows it: "speckle on millimetres" for "speckle-mm-std"."""
     plain, *more = corruption.kind.split("-")
     return f"{plain} on {'millimetres' if 'mm' in more else 'the picture'}" if plain == "speckle" else plain
-
-
-def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with NaN for what is missing."""
-    columns = [name for name in ("paper", "ours", "low", "high", "severity") if name in table]
-    return table.assign(**{name: pd.to_numeric(table[name]) for name in columns})
 
 
 def _curve(axes: Axes, table: pd.DataFrame, rivals: pd.DataFrame, corruption: Corruption) -> None:

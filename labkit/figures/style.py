@@ -79,11 +79,10 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
-def new_figure(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1, **grid):
-    """A figure of that size in inches and its axes: one `Axes`, or an array (rows, columns) of them."""
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid) -> tuple[Figure, np.ndarray]:
+    """A figure of that size in inches and its axes (rows, columns)."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **grid)
-    return figure, axes[0, 0] if axes.size == 1 else axes
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
 def fixed_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, left: float = 0.05,
@@ -121,20 +120,25 @@ def picture_bytes(figure: Figure, kind: str, caption: str = "", dpi: float | Non
     return buffer.getvalue()
 
 
-def save_figure(figure: Figure, name: str, folder: str | os.PathLike, data: pd.DataFrame | None = None, *,
+def save_figure(figure: Figure | None, name: str, folder: str | os.PathLike, data: pd.DataFrame | None = None, *,
                 caption: str) -> list[Path]:  # fmt: skip
-    """Write NAME.svg, .pdf and .png, and the plotted numbers as NAME.csv; returns the paths.
+    """Write NAME.svg, .pdf and .png, and the plotted numbers as NAME.csv, as far as given; returns the paths.
 
     Each file is replaced as a whole or not at all, and an unchanged figure is an unchanged file. Raises LabError when
     a file cannot be written.
     """
-    paths = [Path(folder, f"{name}.{kind}") for kind in ("svg", "pdf", "png")]
+    paths = [] if figure is None else [Path(folder, f"{name}.{kind}") for kind in ("svg", "pdf", "png")]
     for path in paths:
         write_bytes(path, picture_bytes(figure, path.suffix[1:], caption))
     if data is not None:
         paths.append(Path(folder, f"{name}.csv"))
-        write_text(paths[-1], data.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        write_table(paths[-1], data)
     return paths
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Numbers as a CSV file, to six digits."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def in_seeds(counts: Iterable[float]) -> str:

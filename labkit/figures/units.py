@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from .method import _arrow, _rounded
@@ -92,14 +91,10 @@ def _target(panel: Axes, y: float) -> None:
 
 def _box(panel: Axes, role: str, ends: tuple[float, float], y: float, words: str) -> None:
     """A layer in its stream's colour."""
-    look = {"facecolor": (*_white(ROLES[role], 0.6), 1), "edgecolor": ROLES[role], "linewidth": 1.0, "zorder": 4}
+    on_white = [1 - 0.6 * (1 - value) for value in to_rgb(ROLES[role])]  # opaque, so that no line shows through
+    look = {"facecolor": on_white, "edgecolor": ROLES[role], "linewidth": 1.0, "zorder": 4}
     panel.add_patch(_rounded((ends[0], y - 0.55), ends[1] - ends[0], 1.1, **look))
     panel.text(sum(ends) / 2, y, words, ha="center", va="center", fontsize=7, zorder=5)
-
-
-def _white(color: str, share: float) -> Sequence[float]:
-    """The colour on white, opaque, so that no line shows through."""
-    return [1 - share * (1 - int(color[place : place + 2], 16) / 255) for place in (1, 3, 5)]
 
 
 def _node(panel: Axes, x: float, y: float, sign: str, *, dashed: bool = False) -> None:
