@@ -156,12 +156,12 @@ def _read(source: Source, place: int) -> Exercise:
 
 def student_form(source: Source) -> NotebookNode:
     """What students get: no solutions, no outputs, a cell to answer each open exercise."""
-    return _form(_untold(source), lambda exercise, prose, answer: [prose, answer])
+    return _form(source, lambda exercise, prose, answer: [prose, answer])
 
 
 def solution_form(source: Source) -> NotebookNode:
     """What the teacher keeps: every exercise solved in place, so that all checks say "right", and the rubrics."""
-    return _form(source, _solved_cells)
+    return _form(source, _solved_cells, told=True)
 
 
 def nbgrader_form(source: Source) -> NotebookNode:
@@ -171,41 +171,42 @@ def nbgrader_form(source: Source) -> NotebookNode:
     open ones by hand; points are the difficulty. Parameters, the set-up and the tasks are locked. Cell metadata
     follow nbgrader's schema 3.
     """
-    notebook = _form(_untold(source), _graded_cells)
+    notebook = _form(source, _graded_cells)
     set_up = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
     for name, cell in zip(("parameters", "set-up"), set_up, strict=False):
         _grading(cell, name, locked=True)
     return notebook
 
 
-def _form(source: Source, cells_of: Callable[[Exercise, NotebookNode, NotebookNode], Iterable]) -> NotebookNode:
+def _form(source: Source, cells_of: Callable[[Exercise, NotebookNode, NotebookNode], Iterable], *,
+          told: bool = False) -> NotebookNode:  # fmt: skip
     """The notebook with each exercise's cells replaced by those that `cells_of` makes of them.
 
     It is handed the exercise, its prose as students read it, and its code cell; where that is open, a cell of
-    prose for the answer. The badge goes: it opens the notebook with its solutions.
+    prose for the answer. What the committed run gave goes, unless it may be `told`. The badge goes: it opens the
+    notebook with its solutions.
     """
     notebook = copy.deepcopy(source.notebook)
     notebook.cells[0].source = BADGE.sub("", notebook.cells[0].source)
+    for cell in notebook.cells if not told else ():
+        _untell(cell)
     for exercise in reversed(read_exercises(source)):
         prose, *code = notebook.cells[exercise.place : exercise.place + 1 + exercise.checked]
         prose.source = _TEACHERS.sub("", prose.source).rstrip()
         for cell in code:
-            cell.outputs, cell.execution_count = [], None
+            _untell(cell)
         answer = code[0] if code else new_markdown_cell("*Your answer:*", id=f"{prose.id}-answer")
         notebook.cells[exercise.place : exercise.place + 1 + exercise.checked] = cells_of(exercise, prose, answer)
     return notebook
 
 
-def _untold(source: Source) -> Source:
-    """The notebook without what the committed run gave; a task may still say which tries its picture has."""
-    notebook = copy.deepcopy(source.notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        elif not _LABEL.search(cell.source):
-            paragraphs = cell.source.split("\n\n")
-            cell.source = "\n\n".join(_ASKED if _TOLD.search(text) else text for text in paragraphs)
-    return Source(source.path, notebook)
+def _untell(cell: NotebookNode) -> None:
+    """Take away what the committed run gave; a task may still say which tries its picture has."""
+    if cell.cell_type == "code":
+        cell.outputs, cell.execution_count = [], None
+    elif not _LABEL.search(cell.source):
+        paragraphs = cell.source.split("\n\n")
+        cell.source = "\n\n".join(_ASKED if _TOLD.search(text) else text for text in paragraphs)
 
 
 _ASKED = "*What came out? Write it here, with a reason, before you read on.*"

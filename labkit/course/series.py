@@ -175,12 +175,10 @@ class _Series:
 
     def _is_up_to_date(self, name: str, key: str) -> bool:
         try:
-            return read_json(self.folder / f"{name}.status.json")["key"] == key and self._copy(name).is_file()
+            up_to_date = read_json(self.folder / f"{name}.status.json")["key"] == key
+            return up_to_date and (self.folder / f"{name}.ipynb").is_file()
         except (LabError, KeyError, TypeError):  # missing or damaged: only means executing again
             return False
-
-    def _copy(self, name: str) -> Path:
-        return self.folder / f"{name}.ipynb"
 
     def _execute(self, source: Source) -> str:
         """Execute one notebook in a fresh kernel; what went wrong, "" when its last code cell ended well."""
@@ -211,7 +209,7 @@ class _Series:
             return f"In [{len(begun)}]: {type(error).__name__}: {error}"
         if begun != ended:
             return f"In [{len(begun)}]: SystemExit: the cell left the notebook"  # the one thing papermill lets pass
-        write_bytes(self._copy(source.name), partial.read_bytes())
+        write_bytes(self.folder / f"{source.name}.ipynb", partial.read_bytes())
         partial.unlink()
         return ""
 

@@ -85,7 +85,8 @@ def slides_of(source: Source) -> Iterator[str]:
         if "## Exercises" in cell.source:
             return
         if cell.source.startswith("# "):
-            yield _opening(cell.source)
+            objectives = cell.source[cell.source.index("**After this notebook") :]
+            yield _slide(_HEADING.match(cell.source)[1], to_html(objectives))
             continue
         parts = _HEADING.split(cell.source)  # text, heading, text, heading, text ...
         for found, text in zip([heading, *parts[1::2]], parts[::2], strict=True):
@@ -94,12 +95,6 @@ def slides_of(source: Source) -> Iterator[str]:
                 yield _slide(heading, to_html(text))
             elif formulas := re.findall(r"\$\$.+?\$\$", text, re.DOTALL):
                 yield _slide(heading, to_html("\n\n".join(formulas)))
-
-
-def _opening(text: str) -> str:
-    """The question of a notebook and its objectives."""
-    question = _HEADING.match(text)[1]
-    return _slide(question, to_html(text[text.index("**After this notebook") :]))
 
 
 def _guesses(source: Source) -> Iterator[str]:

@@ -58,13 +58,6 @@ def for_screen(png: Path | BytesIO) -> bytes:
     return small.getvalue()
 
 
-def for_site(png: bytes) -> bytes:
-    """The picture as a WebP file, a fifth as large."""
-    small = BytesIO()
-    Picture.open(BytesIO(png)).convert("RGB").save(small, "WEBP", quality=85)
-    return small.getvalue()
-
-
 def moving(lab: Lab, clip: str) -> Image:
     """A clip by its id as a picture that moves: RGB beside depth in the colours a network sees, over and over.
 

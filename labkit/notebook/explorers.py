@@ -20,7 +20,6 @@ from ..alignment import Alignment, registration_error
 from ..analysis.probes import through_connection
 from ..clips import colorize_depth
 from ..data.skeletons import Skeleton
-from ..errors import LabError
 from ..experiments.noise import CORRUPTIONS, corrupt
 from ..experiments.statistics import confusion
 from ..figures.pictures import Answered, answered_clips
@@ -36,8 +35,6 @@ def alignment(color: np.ndarray, depth: np.ndarray, skeleton: Skeleton, frame: i
     """
     rgba = np.dstack([colorize_depth(depth), np.where(depth > 0, 255, 0).astype(np.uint8)])
     used = (skeleton.state == 2) & np.isfinite(skeleton.depth_xy + skeleton.color_xy).all(axis=-1)
-    if not used[frame].any():
-        raise LabError.mismatch(skeleton.path, f"tracked joints in frame {frame}", "none", "choose another frame")
     body = int(used[frame].sum(axis=-1).argmax())
     shown = [np.where(used[frame, body, :, None], xy[frame, body], np.nan)
              for xy in (skeleton.color_xy, skeleton.depth_xy)]  # fmt: skip

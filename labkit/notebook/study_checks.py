@@ -245,8 +245,7 @@ def check_teacher_weights() -> Iterator[Case]:
 
 
 def _softmin(errors: np.ndarray, temperature: float) -> np.ndarray:
-    weights = np.exp(-(errors - errors.min(axis=0)) / temperature)
-    return weights / weights.sum(axis=0)
+    return F.softmin(torch.from_numpy(errors) / temperature, dim=0).numpy()
 
 
 # -- 14 Paper and lab side by side -----------------------------------------------------------------
