@@ -11,6 +11,7 @@ from tiny import tiny_lab
 
 from labkit.data.splits import Split
 from labkit.experiments import committed
+from labkit.figures.curves import tries as draw_tries
 from labkit.figures.style import save_figure
 from labkit.lab import open_lab
 from labkit.notebook import bench as benches
@@ -118,7 +119,7 @@ def test_publishing_makes_the_chosen_tries_and_a_reader_sees_them(bench, monkeyp
     assert bench.lab.data_name in caption
     monkeypatch.setenv("LABKIT_PROGRESS", "quiet")
     assert bench.show("05_bench", "Two rates") is None and len(shown) == 1  # headless: nothing is trained or drawn
-    save_figure(bench.figure(), "05_bench", bench.lab.runs.root.parent / "figures", table, caption="Committed.")
+    save_figure(draw_tries(table), "05_bench", bench.lab.runs.root.parent / "figures", table, caption="Committed.")
     monkeypatch.setattr(benches, "display_picture", lambda png, caption, width: shown.append(caption))
     bench.tries = {}
     assert bench.show("05_bench", "Two rates") is None and shown[-1] == "Committed."

@@ -303,8 +303,8 @@ def test_confusion_is_in_per_cent_of_the_true_class():
     assert shown == {((0.5, 0.5), "75"), ((1.5, 0.5), "25")}
 
 
-def test_registration_errors_end_at_all_points_and_skip_nan():
-    errors = {"plain": np.array([3.0, 1.0, np.nan, 2.0]), "ratio": np.array([0.1, 0.2])}
+def test_registration_errors_end_at_all_points():
+    errors = {"plain": np.array([3.0, 1.0, 2.0]), "ratio": np.array([0.1, 0.2])}
     axes = figures.registration_errors(errors).axes[0]
     assert [line.get_ydata()[-1] for line in axes.lines] == [1, 1]
     assert list(axes.lines[0].get_xdata()[-3:]) == [1, 2, 3]

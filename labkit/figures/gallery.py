@@ -48,11 +48,10 @@ def ratio_histogram(ratios_x: np.ndarray, ratios_y: np.ndarray, estimate: float)
 def registration_errors(errors_by_method: Mapping[str, np.ndarray]) -> Figure:
     """Share of mapped points within a distance, in depth pixels, of where they belong."""
     figure, [[axes]] = new_figure(COLUMN, 2.2)
-    errors = {name: values[np.isfinite(values)] for name, values in errors_by_method.items()}
-    for (name, values), line, color in zip(errors.items(), ("-", "--", "-.", ":", "-"), PLAIN, strict=False):
+    for (name, values), line, color in zip(errors_by_method.items(), ("-", "--", "-.", ":"), PLAIN, strict=False):
         axes.ecdf(values, linestyle=line, color=color, label=f"{name}, median {np.median(values):.2f}")
     axes.set(xlabel="error (depth pixels)", ylabel="points within (%)", xscale="log", ylim=(0, 1))
-    axes.set_xlim(left=min(np.quantile(values, 0.02) for values in errors.values()))
+    axes.set_xlim(left=min(np.quantile(values, 0.02) for values in errors_by_method.values()))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     axes.grid(True)

@@ -57,18 +57,19 @@ class Moment(NamedTuple):
         """The streams that a gradient reaches, by role."""
         return tuple(stream.role for stream in self.streams if self.learns and not stream.frozen)
 
+    def __str__(self) -> str:
+        return ("Test" if self.step == len(STEPS) else f"Step {self.step}") + f": {self.name}"
+
     @property
     def facts(self) -> list[str]:
-        """In words, what the drawing shows: a title, a line a stream, what flows, where the gradient goes."""
-        title = ("Test" if self.step == len(STEPS) else f"Step {self.step}") + f": {self.name}"
+        """In words, what the drawing shows: a line a stream, what flows, where the gradient goes."""
         streams = [f"{s.name[0].upper()}{s.name[1:]} stream{', frozen' * s.frozen}: sees the {_NAMES[s.sees]} clip."
                    for s in self.streams]  # fmt: skip
-        return [title, *streams, *filter(None, (self.flows, self.gradient))]
+        return [*streams, *filter(None, (self.flows, self.gradient))]
 
     @property
     def words(self) -> str:
-        title, *facts = self.facts
-        return " ".join((f"{title}.", *facts))
+        return " ".join((f"{self}.", *self.facts))
 
 
 _NAMES = {"depth": "depth", "rgb": "RGB", "hallucination": "hallucination"}
@@ -181,7 +182,7 @@ def method_moments(moments: Sequence[Moment]) -> Figure:
         _moment(panel, moment)
         if len(moments) > 1:
             where = ((place + 0.5) / columns, LARGE / (STRIP + LARGE) - 0.03)
-            figure.text(*where, moment.facts[0], ha="center", va="center", weight="bold")
+            figure.text(*where, str(moment), ha="center", va="center", weight="bold")
     for line, (words, color) in enumerate((("dashed: gradient", GRADIENT), ("solid: forward", INK))):
         figure.text(0.5, 0.015 + 0.025 * line, words, ha="center", color=color, fontsize=7)
     if len(moments) == 1:
@@ -191,10 +192,9 @@ def method_moments(moments: Sequence[Moment]) -> Figure:
 
 def _tell(figure: Figure, moment: Moment) -> None:
     """The words of a moment, in the right half."""
-    title, *facts = moment.facts
     top = LARGE / (STRIP + LARGE)
-    figure.text(0.52, 0.93 * top, title, weight="bold", fontsize=9.5, va="top")
-    words = "\n\n".join(textwrap.fill(fact, 48) for fact in facts)
+    figure.text(0.52, 0.93 * top, str(moment), weight="bold", fontsize=9.5, va="top")
+    words = "\n\n".join(textwrap.fill(fact, 48) for fact in moment.facts)
     figure.text(0.52, 0.82 * top, words, fontsize=8, va="top", linespacing=1.3)
 
 

@@ -143,11 +143,11 @@ def beside_paper(labs: Iterable[Lab], targets: Iterable[Target]) -> pd.DataFrame
 # -- Fig. 3 and Fig. 4 -----------------------------------------------------------------------------
 
 
-def example_frames(lab: Lab, count: int = 6) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The middle frame of test clips of `count` classes: RGB, coloured depth (count,S,S,3) uint8, and their names."""
+def example_frames(lab: Lab) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The middle frame of test clips of six classes: RGB, coloured depth (6,S,S,3) uint8, and their names."""
     rows, middle = np.asarray(lab.clips.rows(lab.split.test)), lab.clips.num_frames // 2
     classes, first = np.unique(lab.clips.labels[rows], return_index=True)
-    chosen = np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)
+    chosen = np.linspace(0, len(classes) - 1, min(6, len(classes))).astype(int)
     clips, names = rows[first[chosen]], [lab.clips.class_names[label] for label in classes[chosen]]
     return lab.clips.rgb(clips)[:, middle], colorize_depth(lab.clips.depth(clips)[:, [middle]])[:, 0], names
 

@@ -189,24 +189,19 @@ def answer_sheet(
     `numbers` are the frames' places in the video. The maps, dark where low and bright where high over all
     frames, are stretched to the frames and drawn over them in grey. `answer` is (class, probability), best first.
     """
-    figure = Figure(figsize=(PAGE, 0.5 + 2 * (PAGE - 0.7) / len(frames) + 0.22 * len(answer)), layout="constrained")
     heights = [2 * (PAGE - 0.7) / len(frames), 0.3 + 0.22 * len(answer)]
-    top, bottom = figure.subplots(2, 1, height_ratios=heights)
-    rows = np.stack([frames, _mapped(frames, maps)])
-    bare(top).imshow(tile(rows))
+    figure, [[top], [bottom]] = new_figure(PAGE, 0.2 + sum(heights), 2, height_ratios=heights)
+    bare(top).imshow(tile(np.stack([frames, _mapped(frames, maps)])))
     _caption_side(top, 2, frames.shape[1], ["RGB", maps_name])
     step = frames.shape[2] + GAP
     top.set_xticks([step * place + step / 2 for place in range(len(frames))], [f"frame {number}" for number in numbers])
     names, values = zip(*answer, strict=True)
     places = -np.arange(len(answer))
-    values = [100 * value for value in values]
-    bottom.barh(places, values, color=ROLES["rgb_only"], height=0.7)
+    bars = bottom.barh(places, 100 * np.array(values), color=ROLES["rgb_only"], height=0.7)
+    bottom.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=7)
     bottom.set(xlim=(0, 108), xlabel="probability, % (softmax, not calibrated)")
-    bottom.set_yticks(places, [textwrap.shorten(name, 40) for name in names])
-    for label in bottom.get_yticklabels():
-        label.set_parse_math(False)  # a name may hold a dollar sign
-    for place, value in zip(places, values, strict=True):
-        bottom.text(value + 1, place, f"{value:.0f} %", va="center", fontsize=7)
+    shown = [textwrap.shorten(name, 40) for name in names]
+    bottom.set_yticks(places, shown, parse_math=False)  # a name may hold a dollar sign
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..lab import watched
 from ..puppets.rendering import Camera
 from .pictures import skeleton_line
-from .style import PAGE, ROLES, styled
+from .style import PAGE, ROLES, new_figure, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Turnable
@@ -42,10 +42,9 @@ def _places(cameras: dict[str, Camera]) -> dict[str, tuple[str, np.ndarray]]:
 @styled
 def views(points: np.ndarray, colors: np.ndarray, joints: np.ndarray, cameras: dict[str, Camera]) -> Figure:
     """The cloud with its joints (25, 3) and both cameras, seen from three sides."""
-    figure = Figure(figsize=(PAGE, 0.4 * PAGE), layout="constrained")
+    figure, panels = new_figure(PAGE, 0.4 * PAGE, columns=len(VIEWS), subplot_kw={"projection": "3d"})
     line = skeleton_line(joints)
-    for place, (name, (elevation, azimuth)) in enumerate(VIEWS.items(), start=1):
-        axes = figure.add_subplot(1, len(VIEWS), place, projection="3d")
+    for axes, (name, (elevation, azimuth)) in zip(panels[0], VIEWS.items(), strict=True):
         axes.scatter(points[:, 0], points[:, 2], points[:, 1], c=colors, s=2, linewidths=0)
         axes.plot(line[:, 0], line[:, 2], line[:, 1], color=ROLES["rgb_only"], linewidth=1)
         for label, (color, (x, y, z)) in _places(cameras).items():

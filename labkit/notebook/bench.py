@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 from ipywidgets import Button, HBox, Image, Label, Layout, VBox
-from matplotlib.figure import Figure
 from PIL import Image as Picture
 
 from ..analysis import cues
@@ -25,7 +24,7 @@ from ..lab import EMBEDDED, Lab
 from ..runs import Run
 from ..tools.progress import watched
 from .display import SCREEN, display_picture, show
-from .widgets import SCREEN_DPI, Choice, Range, Setting, whole_setting
+from .widgets import Choice, Range, Setting, whole_setting
 
 ACTIONS = 6  # without known pairs: this many of the first classes
 PEOPLE = 4  # of the training people, to validate on: one person's clips make a curve of steps
@@ -111,10 +110,6 @@ class Bench:
         """All tries so far, one below the other."""
         return pd.concat(self.tries.values(), ignore_index=True)
 
-    def figure(self) -> Figure:
-        """Loss and accuracy by epoch: the last try strong, those before it faint."""
-        return draw_tries(self.table())
-
     def show(self, name: str, caption: str) -> VBox | None:
         """The committed picture of the chosen tries and, for somebody who watches, controls to make others.
 
@@ -124,7 +119,7 @@ class Bench:
         if publishing():
             for changes in self.chosen:
                 self.attempt(**changes)
-            show(self.lab, self.figure(), name, self.table(), caption=caption)
+            show(self.lab, draw_tries(self.table()), name, self.table(), caption=caption)
             return None
         kept = self.lab.runs.root.parent / "figures" / f"{name}.png"
         if self.lab.data_name == EMBEDDED and kept.exists():
@@ -145,9 +140,8 @@ class Bench:
 
         def draw() -> None:
             if self.tries:
-                figure = self.figure()
-                picture.width = round(SCREEN * figure.get_figwidth())
-                picture.value = picture_bytes(figure, "png", dpi=SCREEN_DPI)
+                picture.width = round(SCREEN * PAGE)
+                picture.value = picture_bytes(draw_tries(self.table()), "png", dpi=SCREEN)
 
         def watch(title: str) -> None:
             draw()

@@ -18,21 +18,19 @@ from ..figures.style import PAGE, picture_bytes
 from .display import SCREEN, for_screen
 from .widgets import Choice, Setting, View
 
-BY_TITLE = {moment.facts[0]: moment for moment in MOMENTS}
-
 
 def walk(step: int | None = None) -> View:
     """All moments, one at a time; it opens at the first of a step. Raises LabError for a step there is not."""
-    titles = [moment.facts[0] for moment in moments_of(step)] if step else []
-    if step is not None and not titles:
+    moments = moments_of(step) if step else []
+    if step is not None and not moments:
         raise LabError.mismatch(None, "a step from 1 to 4, or none", repr(step), "correct the number")
 
     def draw(settings: Sequence[Setting]) -> Figure:
-        return method_moments([BY_TITLE[setting["moment"]] for setting in settings])
+        return method_moments([setting["moment"] for setting in settings])
 
-    start = titles[0] if titles else None
-    return View(draw, {"moment": Choice("step", tuple(BY_TITLE), start)}, [{"moment": title} for title in titles],
-                {"moment": tuple(BY_TITLE)}, lambda setting: BY_TITLE[setting["moment"]].words)  # fmt: skip
+    controls = {"moment": Choice("step", MOMENTS, moments[0] if moments else None)}
+    return View(draw, controls, [{"moment": moment} for moment in moments], {"moment": MOMENTS},
+                lambda setting: setting["moment"].words)  # fmt: skip
 
 
 def show(step: int | None = None) -> VBox | None:

@@ -48,7 +48,6 @@ from ..tools.progress import watched
 from . import display
 
 Setting = dict[str, Any]
-SCREEN_DPI = 120
 EXPLORERS, EXPLORER = "explorers", "explorer.json"  # among figures: folders of pictures for the site, what is in one
 _LOOK = {"style": {"description_width": "12em"}, "layout": Layout(width="38em", max_width="100%")}
 
@@ -186,7 +185,7 @@ class View:
 
     def _picture(self, *values: Any) -> bytes:
         setting = dict(zip(self.controls, values, strict=True))
-        return picture_bytes(self.draw([setting]), "png", dpi=SCREEN_DPI)
+        return picture_bytes(self.draw([setting]), "png", dpi=display.SCREEN)
 
     def show(self, lab: Lab, name: str, caption: str) -> HBox | VBox | None:
         """The twin, kept as a figure (see `display.show`), then `live`: the whole view in the last line of a cell.
@@ -226,7 +225,7 @@ class View:
             return None
         bound = {name: control.widget(self.setting()) for name, control in self.controls.items()}
         first = self.picture()
-        width = round(display.SCREEN / SCREEN_DPI * Picture.open(io.BytesIO(first)).width)  # as large as its twin
+        width = Picture.open(io.BytesIO(first)).width
         image = Image(value=first, format="png", layout=Layout(width=f"{width}px", max_width="100%", height="auto"))
 
         def show(_change: object) -> None:
