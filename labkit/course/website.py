@@ -19,10 +19,10 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 from nbformat import NotebookNode
-from PIL import Image
 
 from ..errors import LabError
 from ..figures.method import MOMENTS, moments_of
+from ..figures.style import caption_in
 from ..files import atomic_folder, read_json, write_bytes, write_text
 from ..notebook import stepper
 from ..notebook.widgets import EXPLORER, EXPLORERS
@@ -150,9 +150,7 @@ def _figures(home: Path, sources: list[Source]) -> str:
 
 
 def _figure(path: Path) -> str:
-    """A figure with the caption that `style.save_figure` wrote into its file."""
-    with Image.open(path) as image:
-        caption = " ".join(str(image.info.get("Description", path.stem)).split())
+    caption = " ".join(caption_in(path).split())
     if path.with_suffix(".csv").exists():
         caption += f" Numbers: [{path.stem}.csv](figures/{path.stem}.csv)."
     return f"```{{figure}} figures/{path.name}\n:alt: {path.stem}\n:scale: 60%\n\n{caption}\n```"

@@ -175,27 +175,21 @@ def method_moments(moments: Sequence[Moment]) -> Figure:
     """
     figure = Figure(figsize=(PAGE, STRIP + LARGE))
     _strip(figure, {moment.step for moment in moments})
-    columns = max(2, len(moments))
+    columns, top = max(2, len(moments)), LARGE / (STRIP + LARGE)
     for place, moment in enumerate(moments):
-        panel = bare(figure.add_axes((place / columns, 0.01, 1 / columns, LARGE / (STRIP + LARGE) - 0.05)))
+        panel = bare(figure.add_axes((place / columns, 0.01, 1 / columns, top - 0.05)))
         panel.set(xlim=(0, 10), ylim=(0, HIGH), aspect="equal")
         _moment(panel, moment)
         if len(moments) > 1:
-            where = ((place + 0.5) / columns, LARGE / (STRIP + LARGE) - 0.03)
+            where = (place + 0.5) / columns, top - 0.03
             figure.text(*where, str(moment), ha="center", va="center", weight="bold")
     for line, (words, color) in enumerate((("dashed: gradient", GRADIENT), ("solid: forward", INK))):
         figure.text(0.5, 0.015 + 0.025 * line, words, ha="center", color=color, fontsize=7)
     if len(moments) == 1:
-        _tell(figure, moments[0])
+        figure.text(0.52, 0.93 * top, str(moment), weight="bold", fontsize=9.5, va="top")
+        words = "\n\n".join(textwrap.fill(fact, 48) for fact in moment.facts)
+        figure.text(0.52, 0.82 * top, words, fontsize=8, va="top", linespacing=1.3)
     return figure
-
-
-def _tell(figure: Figure, moment: Moment) -> None:
-    """The words of a moment, in the right half."""
-    top = LARGE / (STRIP + LARGE)
-    figure.text(0.52, 0.93 * top, str(moment), weight="bold", fontsize=9.5, va="top")
-    words = "\n\n".join(textwrap.fill(fact, 48) for fact in moment.facts)
-    figure.text(0.52, 0.82 * top, words, fontsize=8, va="top", linespacing=1.3)
 
 
 def _moment(panel: Axes, moment: Moment) -> None:
@@ -208,8 +202,10 @@ def _moment(panel: Axes, moment: Moment) -> None:
             _arrow(panel, (side, LOGITS), (side, BLOCKS[0]), GRADIENT, dashed=True)
     if moment.connected:
         _connections(panel, moment, soft)
-    if moment.step > 4:
-        _no_depth(panel)
+    if moment.step == len(STEPS):  # a depth clip, crossed out, between two that are read
+        _clip(panel, 5, "depth", 0.3)
+        for ends in ((0.5, 1.7), (1.7, 0.5)):
+            panel.plot((4.2, 5.8), ends, color=INK, linewidth=1.6, zorder=5)
     if SOFT in moment.learns:
         _distillation(panel, places)
     else:
@@ -288,13 +284,6 @@ def _distillation(panel: Axes, places: Sequence[float]) -> None:
         _loss(panel, (5, y), words)
     _arrow(panel, (right, LOSS - 0.6), (right, LOGITS + 0.25), GRADIENT, dashed=True)
     _loss(panel, (right - 0.5, LOSS - 0.3), "cross-entropy with the labels")
-
-
-def _no_depth(panel: Axes) -> None:
-    """A depth clip, crossed out, between two that are read."""
-    _clip(panel, 5, "depth", 0.3)
-    for ends in ((0.5, 1.7), (1.7, 0.5)):
-        panel.plot((4.2, 5.8), ends, color=INK, linewidth=1.6, zorder=5)
 
 
 # -- parts of drawings -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
-from PIL import Image as Picture
+from PIL import Image
 
 from ..experiments.committed import publishing
 from ..files import write_bytes, write_text
@@ -156,15 +156,15 @@ def by_rows(caption: str, data: pd.DataFrame | None) -> str:
     return re.sub(r"seeds: \d+(?: to \d+)?", in_seeds(data["seeds"]), caption) if told else caption
 
 
+def caption_in(png: Path) -> str:
+    """The caption that `save_figure` wrote into a picture; empty in one of an explorer."""
+    with Image.open(png) as picture:
+        return picture.info.get("Description", "")
+
+
 def seeds_in(caption: str) -> int:
     """The most seeds that a caption tells of; 0 for what rests on none, as the picture of one clip or one training."""
     return max((int(count) for count in re.findall(r"seeds: (?:\d+ to )?(\d+)", caption)), default=0)
-
-
-def caption_in(png: Path) -> str:
-    """The caption that rides in a picture."""
-    with Picture.open(png) as picture:
-        return str(picture.info.get("Description", ""))
 
 
 # -- where figures and numbers go --------------------------------------------------------------------

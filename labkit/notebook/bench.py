@@ -13,13 +13,12 @@ from typing import Any
 
 import pandas as pd
 from ipywidgets import Button, HBox, Image, Label, Layout, VBox
-from PIL import Image as Picture
 
 from ..analysis import cues
 from ..errors import LabError
 from ..experiments.committed import publishing
 from ..figures.curves import tries as draw_tries
-from ..figures.style import PAGE, picture_bytes
+from ..figures.style import PAGE, caption_in, picture_bytes
 from ..lab import EMBEDDED, Lab
 from ..runs import Run
 from ..tools.progress import watched
@@ -123,8 +122,7 @@ class Bench:
             return None
         kept = self.lab.runs.root.parent / "figures" / f"{name}.png"
         if self.lab.data_name == EMBEDDED and kept.exists():
-            with Picture.open(kept) as picture:
-                display_picture(kept, str(picture.info["Description"]), round(SCREEN * PAGE))
+            display_picture(kept, caption_in(kept), round(SCREEN * PAGE))
             self.tries = dict(iter(pd.read_csv(kept.with_suffix(".csv")).groupby("label", sort=False)))
         return self.live()
 

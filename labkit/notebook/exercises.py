@@ -96,7 +96,9 @@ def _try(name: str, case: Case, function: Function) -> None:
     elif not isinstance(case.right, str):
         found = _numbers(name, case, found)
     if not _agree(found, case.right, case.within):
-        hint = next((hint for hint, slip in case.slips.items() if _fits(found, slip, case.near)), case.hint)
+        fits = (hint for hint, slip in case.slips.items()
+                if (slip(found) if callable(slip) else _agree(found, slip, case.near)))  # fmt: skip
+        hint = next(fits, case.hint)
         raise LabError.mismatch(name, f"{_short(case.right)} for {case.words}", _short(found), hint)
 
 
@@ -121,10 +123,6 @@ def _numbers(name: str, case: Case, found: Any) -> np.ndarray:
     except (TypeError, ValueError):
         fix = "return a number, or an array of numbers"
         raise LabError.mismatch(name, f"numbers for {case.words}", repr(found), fix) from None
-
-
-def _fits(found: Any, slip: Any, near: float) -> bool:
-    return bool(slip(found)) if callable(slip) else _agree(found, slip, near)
 
 
 def _agree(found: Any, value: Any, within: float) -> bool:

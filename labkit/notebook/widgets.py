@@ -202,21 +202,20 @@ class View:
 
         Settings beyond what a slider reaches, where its end depends on another, are left out.
         """
-        controls = {name: self.controls[name] for name in self.site}
-        starts = {name: control.first() for name, control in self.controls.items()}
-        frames = {}
+        start, frames, about = self.setting(), {}, []
         with atomic_folder(folder) as temporary:
             for places in product(*(range(len(values)) for values in self.site.values())):
                 chosen = {name: values[place] for place, (name, values) in zip(places, self.site.items(), strict=True)}
-                if all(chosen[name] <= control.highest(starts | chosen) for name, control in controls.items()
+                setting = start | chosen
+                if all(setting[name] <= control.highest(setting) for name, control in self.controls.items()
                        if isinstance(control, Range)):  # fmt: skip
                     key = "-".join(map(str, places))
                     picture = Picture.open(io.BytesIO(self.picture(**chosen))).convert("RGB")
                     picture.save(temporary / f"{key}.webp", quality=85)  # a fifth of the PNG
-                    frames[key] = self.words(self.setting(**chosen))
-            about = [{"label": control.label, "options": [*map(control.named, values)],
-                      "start": list(values).index(starts[name]) if starts[name] in values else 0}
-                     for (name, control), values in zip(controls.items(), self.site.values(), strict=True)]  # fmt: skip
+                    frames[key] = self.words(setting)
+            for name, values in self.site.items():
+                control, place = self.controls[name], list(values).index(start[name]) if start[name] in values else 0
+                about.append({"label": control.label, "options": [*map(control.named, values)], "start": place})
             write_json(temporary / EXPLORER, {"controls": about, "frames": frames})
 
     def live(self) -> HBox | VBox | None:
