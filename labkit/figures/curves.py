@@ -76,10 +76,7 @@ def _over_seeds(axes: Axes, runs: Sequence[Sequence[float]], role: str, index: i
 
 @styled
 def accuracy_curves(curves: Mapping[str, tuple[str, Sequence[Sequence[float]]]]) -> Figure:
-    """Validation accuracy by epoch, for several readings: {label: (role, the fractions of each seed)}.
-
-    Of several seeds, thin lines are single ones and the thick one is their mean.
-    """
+    """Validation accuracy by epoch, for several readings: {label: (role, the fractions of each seed)}."""
     figure, [[axes]] = new_figure(COLUMN, 2.2)
     for index, (label, (role, seeds)) in enumerate(curves.items()):
         _over_seeds(axes, 100 * np.array(seeds), role, index, label)

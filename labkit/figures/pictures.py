@@ -112,12 +112,12 @@ def marked_frames(pictures: Mapping[str, tuple[np.ndarray, np.ndarray]], letters
     for panel, (name, (image, points)) in zip(axes[0], pictures.items(), strict=True):
         bare(panel).imshow(image, interpolation="antialiased")
         panel.set_xlabel(f"{name}, {image.shape[1]} x {image.shape[0]} pixels")
-        size, beside = 0.02 * image.shape[0], 0.035 * image.shape[0]
-        for (x, y), letter in zip(points, letters, strict=True):
-            for color, width in (("white", 2.4), (INK, 1.0)):
-                panel.plot([x - size, x + size, np.nan, x, x], [y, y, np.nan, y - size, y + size], color, lw=width)
-            label = panel.text(x + beside, y, letter, va="center", weight="bold", fontsize=9)
-            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})
+        for color, width in (("white", 2.4), (INK, 1.0)):
+            panel.plot(*points.T, "+", color=color, markersize=7, markeredgewidth=width)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
+        for point, letter in zip(points, letters, strict=True):
+            panel.annotate(letter, point, (6, 0), textcoords="offset points", va="center", weight="bold", fontsize=9,
+                           bbox=box)  # fmt: skip
     return figure
 
 

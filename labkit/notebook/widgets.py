@@ -172,7 +172,6 @@ class View:
         return ", ".join(f"{control.label}: {control.named(setting[name])}" for name, control in self.controls.items())
 
     def setting(self, **changes: Any) -> Setting:
-        """See `whole_setting`."""
         return whole_setting(self.controls, changes)
 
     def twin(self) -> Figure:
