@@ -113,7 +113,7 @@ def marked_frames(pictures: Mapping[str, tuple[np.ndarray, np.ndarray]], letters
         bare(panel).imshow(image, interpolation="antialiased")
         panel.set_xlabel(f"{name}, {image.shape[1]} x {image.shape[0]} pixels")
         for color, width in (("white", 2.4), (INK, 1.0)):
-            panel.plot(*points.T, "+", color=color, markersize=7, markeredgewidth=width)
+            panel.plot(*points.T, "+", color=color, markersize=9, markeredgewidth=width)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
         for point, letter in zip(points, letters, strict=True):
             panel.annotate(letter, point, (6, 0), textcoords="offset points", va="center", weight="bold", fontsize=9,
