@@ -98,7 +98,7 @@ def test_files_of_other_systems_and_other_kinds_are_no_clips(tmp_path):
     index = index_of(tmp_path)
     assert index.ids == ["wave/a"] and not index.excluded and len(index.strangers) == 8
     shutil.copy(tmp_path / "wave" / "a_color.png", tmp_path / "wave" / "a_color.jpg")
-    assert index_of(tmp_path).excluded == {"wave/a": "rgb found twice: a_color.jpg and a_color.png"}
+    assert index_of(tmp_path).excluded == {"wave/a": "rgb found twice: wave/a_color.jpg and wave/a_color.png"}
 
 
 def test_an_archive_of_a_mac_adds_no_uwa_clip(tmp_path):

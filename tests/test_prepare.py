@@ -149,7 +149,7 @@ def test_every_clip_found_is_used_or_excluded_with_a_reason(root):
         NAMES[0]: "no rgb",
         NAMES[1]: "no depth",
         NAMES[2]: "no skeleton",
-        NAMES[3]: "rgb found twice",
+        NAMES[3]: f"rgb found twice: nturgb+d_rgb/{twice.name} and nturgb+d_rgb_s002/{twice.name}",
         NAMES[4]: "on the published list of missing skeletons",
     }
     assert sorted([*index.ids, *index.excluded]) == sorted(NAMES)

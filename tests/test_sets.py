@@ -155,7 +155,7 @@ def test_ucla_is_found_and_prepared_with_frames_paired_by_name(tmp_path):
     data = find_dataset(tmp_path / "ucla")
     index = data.index(tmp_path / "ucla")
     assert index.data_name == data.name == "N-UCLA" and index.class_names == ("pick up with one hand", "carry")
-    assert index.excluded == {"v1_a12_s01_e00": "no depth", "v2_a12_s02_e01": "no depth"}
+    assert index.excluded == {"v1_a12_s01_e00": "no depth", "v2_a12_s02_e01": "no rgb; no depth"}
     assert index.strangers == ("multiview_action/view_1/fileList.txt",)
     store = prepare(index, tmp_path / "store", CONFIG, progress=False)
     assert store.ids == index.ids and store.config["data_name"] == "N-UCLA"
@@ -283,7 +283,7 @@ def test_what_is_no_clip_does_not_count(tmp_path):
     data = find_dataset(tmp_path)
     index = data.index(tmp_path)
     assert index.class_names == ("b", "t\u00eate") and len(data.split("given", index).test) == 3
-    assert index.excluded == {"testing/b/2": "rgb found twice: 2_color.jpg and 2_color.png"}
+    assert index.excluded == {"testing/b/2": "rgb found twice: testing/b/2_color.jpg and testing/b/2_color.png"}
     assert index.strangers == ("docs", "testing/b/1_color.json", "testing/b/1_depth.npy")
     (tmp_path / "labkit.json").write_text("{", encoding="utf-8")
     with pytest.raises(LabError, match="Fix: correct this file"):
@@ -327,7 +327,7 @@ def test_a_table_lists_clips_and_every_row_ends_somewhere(tmp_path, newline, bom
         "c1": "listed twice in clips.csv",
         "x": "no label, and not in train",
         "y": "split 'tset', not train, validation or test",
-        "z": "no depth; no depth: files/nothing.png is not there",
+        "z": "no depth: files/nothing.png is not there",
     }
     assert index.strangers == ("clips.csv line 10: no clip id",)
     split = data.split("given", index)

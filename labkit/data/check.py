@@ -11,7 +11,6 @@ set-up and camera resemble each other. One that does not was tracked badly, or i
 
 from __future__ import annotations
 
-import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ from ..files import check_plain, sha256_file, sha256_json
 from ..tools.machine import available_cores
 from ..tools.parallel import ordered_map
 from ..tools.progress import Progress
-from .index import Entry, Index
+from .index import Entry, Index, relative
 from .modalities import RESIZED, read_aligned
 from .pairing import pair_frames
 from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View
@@ -51,7 +50,7 @@ SAME_SHAPE = 0.03  # share by which width over height of RGB and depth may diffe
 FAR = 5.0  # |z| from which a clip is named: of NTU's 170,000 values, if they were normal, none would reach it
 STEPS = {"ratio": RATIO_STEP, "offset_x": OFFSET_STEP, "offset_y": OFFSET_STEP}  # a MAD is taken as no less
 VIEW = ["setup", "camera"]
-MODALITIES = ("rgb", "depth", "skeleton")  # whose absence an index tells
+MODALITIES = ("rgb", "depth", "skeleton")
 SPEAKING_ID = 3  # letters; a shorter id may stand in a file name by chance
 WHOLE_FOLDER = 5  # clips; from so many on, a folder whose every clip has one fault is told as such
 GRAVITY = ("used", "remark", "excluded")
@@ -135,7 +134,13 @@ def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = Non
     index = data.index(root)
     config = replace(config, modalities=index.possible(config.modalities))  # as `prepare` and `open_lab` do
     jobs = [Job(entry, root, config, mode, data.two_people(entry)) for entry in index.entries]
-    findings = {clip: _by_index(index, clip, why) for clip, why in index.excluded.items()}
+    findings = {
+        clip: [
+            Finding(clip, "excluded", f.kind, f.modality, f.file or _expected(index, clip, f.modality), f.reason)
+            for f in faults
+        ]
+        for clip, faults in index.faults.items()
+    }
     contents: dict[tuple[str, str], str] = {}
     mixed = any(map(_is_registered, index.entries))
     bar = Progress(f"check {len(jobs)} clips ({mode})", len(jobs), "clips", show=progress)
@@ -193,15 +198,6 @@ def _lacking(split: Split, class_of: dict[str, str], used: Index) -> dict[str, s
     return {"problem": "; ".join(told)} if told else {}
 
 
-def _by_index(index: Index, clip: str, why: str) -> list[Finding]:
-    """Why the index left a clip out: a finding for each missing modality, or one for the whole reason."""
-    kind = _index_kind(why)
-    missing = [m for m in MODALITIES if re.search(rf"\bno {m}\b", why)] if kind == "missing" else []
-    told = {m: re.search(rf"\bno {m}: (.*?) is not there", why) for m in missing}
-    files = {m: told[m][1] if told[m] else _expected(index, clip, m) for m in missing}
-    return [Finding(clip, "excluded", kind, m, files.get(m, ""), why) for m in missing or [""]]
-
-
 def _expected(index: Index, clip: str, modality: str) -> str:
     """Where a clip's file would lie, if it is named as its neighbour's; "" where names do not tell."""
     place = bisect(index.entries, clip, key=lambda entry: entry.id)
@@ -210,17 +206,6 @@ def _expected(index: Index, clip: str, modality: str) -> str:
         if len(other.id) >= SPEAKING_ID and file.count(other.id) == 1:
             return file.replace(other.id, clip)
     return ""
-
-
-def _index_kind(reason: str) -> str:
-    """The kind of a reason that the index gave."""
-    if "published list" in reason:
-        return "on the missing list"
-    if reason.startswith("split "):
-        return "no such split"
-    if "twice" in reason:
-        return "found twice"
-    return "missing" if reason.startswith("no ") else "left out"
 
 
 def _same_content(entry: Entry, hashes: dict[str, str], seen: dict[tuple[str, str], str]) -> Iterator[Finding]:
@@ -279,13 +264,6 @@ def _reads_swapped(entry: Entry) -> bool:
 def _inside(path: str, file: str) -> bool:
     before, star, after = file.rpartition("*")
     return path.startswith(before) and path.endswith(after) if star else Path(file) in (Path(path), Path(path).parent)
-
-
-def relative(path: str, root: Path) -> str:
-    try:
-        return Path(path).relative_to(root).as_posix()
-    except ValueError:
-        return str(path)
 
 
 _MAGIC = {  # what else lies in an RGB or a depth file's place

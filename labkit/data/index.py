@@ -1,7 +1,7 @@
 """What lies in a data root: an index of its clips, one path per modality, and what is known of each.
 
-An `Index` is a plain value, so another data set needs only its own way to fill it: see `sets`, and here any pair of
-RGB and depth, in folders of a class each or listed in a table.
+A `Scan` collects files by clip, and `make_index` makes an `Index` of it, a plain value. So another data set needs only
+its own way to fill a scan: see `sets`, and here any pair of RGB and depth, in folders of a class each or in a table.
 
 Folders: ROOT/<class>/<stem>_color.* and <stem>_depth.*, where a clip is two images, two folders of
 images or two videos (`video.Frames`); ROOT/train, ROOT/validation and ROOT/test may stand before the
@@ -24,7 +24,8 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -128,16 +129,25 @@ class Entry:
         return (self.name.facts if self.name else {}) | self.facts
 
 
+class Fault(NamedTuple):
+    """Why a clip is left out."""
+
+    kind: str  # as `labkit data check` counts it
+    reason: str
+    modality: str = ""
+    file: str = ""  # that is not there
+
+
 @dataclass(frozen=True)
 class Index:
-    """The clips of a data root. Every id found is either in `entries` or in `excluded`, with the reason.
+    """The clips of a data root. Every id found is either in `entries` or in `faults`.
 
     `strangers` are files and folders among the clips whose names are not clip names of this set.
     """
 
     root: Path
     entries: tuple[Entry, ...]  # in the order of their ids
-    excluded: dict[str, str]
+    faults: dict[str, list[Fault]]
     class_names: tuple[str, ...]  # by label
     strangers: tuple[str, ...] = ()
     data_name: str = ""  # shown beside every result
@@ -146,6 +156,11 @@ class Index:
     @property
     def ids(self) -> list[str]:
         return [entry.id for entry in self.entries]
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """The reason, by id, of each clip that is left out."""
+        return {clip: "; ".join(fault.reason for fault in faults) for clip, faults in self.faults.items()}
 
     def about(self, ids: Iterable[str]) -> list[dict[str, str | int]]:
         """`Entry.about` of each id. Raises LabError for an id that is not among the entries."""
@@ -173,70 +188,103 @@ class Index:
         return tuple(m for m, need in needs.items() if all(need in entry.files for entry in self.entries))
 
 
-def make_index(
-    root: Path,
-    found: Mapping[str, Mapping[str, str]],
-    keys: Mapping[str, Hashable],
-    classes: Mapping[Hashable, str],
-    *,
-    name: str,
-    known: Mapping[str, str],
-    optional: Mapping[str, Mapping[str, str]] | None = None,
-    strangers: Iterable[str] = (),
-    names: Mapping[str, ClipName] | None = None,
-    facts: Mapping[str, dict] | None = None,
-    registered: Mapping[str, bool] | None = None,
-) -> Index:
-    """An index of the clips in `found` (file by clip id, by modality), each of class `classes[keys[clip]]`.
+@dataclass
+class Found:
+    """What is found of one clip."""
 
-    A clip whose key is none of `classes` has no label.
-    A clip that lacks a modality or has a reason in `known` or in labkit.json is excluded; what `optional` holds,
-    in the form of `found`, it may lack. `registered` says of single clips what labkit.json says of all, and `name`
-    how the data set is called, if that does not. Labels count the classes that have clips, in the order of `classes`.
+    files: dict[str, str] = field(default_factory=dict)  # by modality
+    faults: list[Fault] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)  # "label" among them, where the name has no number of the class
+    name: ClipName | None = None
+    registered: bool | None = None  # None: as labkit.json says
+
+
+@dataclass
+class Scan:
+    """What is found in a data root: clips by id, and the names of what belongs to none."""
+
+    root: Path
+    clips: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
+    strangers: list[str] = field(default_factory=list)
+
+    def add(self, clip: str, modality: str, file: str) -> None:
+        """A file of a clip; a second one of the same modality leaves the clip out."""
+        first = self.clips[clip].files.setdefault(modality, file)
+        if first != file:
+            both = " and ".join(relative(path, self.root) for path in (first, file))
+            self.leave_out(clip, "found twice", f"{modality} found twice: {both}")
+
+    def leave_out(self, clip: str, *fault: str) -> None:
+        """See `Fault` for what is told; twice the same is told once."""
+        if (told := Fault(*fault)) not in self.clips[clip].faults:
+            self.clips[clip].faults.append(told)
+
+    def strange(self, file: str | os.PathLike) -> None:
+        self.strangers.append(relative(file, self.root))
+
+
+def relative(path: str | os.PathLike, root: Path) -> str:
+    """The path from a data root on; all of it where it lies elsewhere."""
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def make_index(scan: Scan, name: str, classes: Mapping[int, str] | None = None,
+               needs: Iterable[str] = REQUIRED) -> Index:  # fmt: skip
+    """The index of what was found; a clip that lacks a modality it `needs`, or has another fault, is left out.
+
+    Labels count the classes that have clips, in the order of `classes` (by number), or else of their names. `name` is
+    what the data set is called, if labkit.json does not say.
     """
-    settings, excluded, used = read_settings(root), {}, []
-    ids, left_out, strange = set(known).intersection(keys).union(*found.values()), {}, list(strangers)
-    numbered = {_numbers(clip): clip for clip in ids} if names else {}
-    for written, reason in settings.exclude.items():
-        bare = composed(written).replace("\\", "/")
-        forms = (written, bare, _FILE_ENDING.sub("", bare), numbered.get(_numbers(bare)))
-        if clip := next((form for form in forms if form in ids), None):
-            left_out[clip] = reason
+    settings = read_settings(scan.root)
+    _leave_out(scan, settings.exclude)
+    for clip, file in _sidecars(scan.root).items():
+        if clip in scan.clips:
+            scan.clips[clip].files["boxes"] = file
         else:
-            strange.append(f"{SETTINGS}, exclude, {written}: {NO_CLIP}")
-    sidecars = _sidecars(root)
-    strange += [f"{os.path.relpath(file, root)}: {NO_CLIP}" for clip, file in sidecars.items() if clip not in ids]
-    for clip in sorted(ids):
-        reasons = [f"no {modality}" for modality, files in found.items() if clip not in files]
-        reasons += [why[clip] for why in (known, left_out) if clip in why]
-        if reasons:
-            excluded[clip] = "; ".join(reasons)
+            scan.strangers.append(f"{relative(file, scan.root)}: {NO_CLIP}")
+    faults, used = {}, {}
+    for clip, found in sorted(scan.clips.items()):
+        lacking = [Fault("missing", f"no {modality}", modality) for modality in needs if modality not in found.files]
+        if told := found.faults or lacking:
+            faults[clip] = told
         else:
-            used.append(clip)
-    present = {keys[clip] for clip in used}
-    order = [key for key in classes if key in present]
-    label_of = {key: label for label, key in enumerate(order)}
-    places, recording = {**found, **(optional or {}), "boxes": sidecars}, settings.recording
-    own = {clip: replace(recording, registered=value) for clip, value in (registered or {}).items()}
+            used[clip] = found
+    class_of = {clip: found.name.action if found.name else found.facts.get("label") for clip, found in used.items()}
+    there, recording = set(class_of.values()) - {None}, settings.recording
+    classes = classes or {label: label for label in sorted(there, key=natural)}
+    label_of = {key: label for label, key in enumerate(key for key in classes if key in there)}
     entries = tuple(
         Entry(
-            clip, names[clip] if names else None, label_of.get(keys[clip], UNLABELLED),
-            {modality: files[clip] for modality, files in places.items() if clip in files},
-            facts[clip] if facts else {}, own.get(clip, recording),
+            clip, found.name, label_of.get(class_of[clip], UNLABELLED), found.files, found.facts,
+            recording if found.registered is None else replace(recording, registered=found.registered),
         )
-        for clip in used
+        for clip, found in used.items()
     )  # fmt: skip
-    class_names = tuple(classes[key] for key in order)
-    return Index(root, entries, excluded, class_names, tuple(sorted(strange)), settings.name or name, recording)
+    class_names = tuple(classes[key] for key in label_of)
+    strangers = tuple(sorted(scan.strangers))
+    return Index(scan.root, entries, faults, class_names, strangers, settings.name or name, recording)
+
+
+def _leave_out(scan: Scan, reasons: Mapping[str, str]) -> None:
+    """Of the clips that labkit.json excludes, each named in any common form of its id."""
+    numbered = {_numbers(clip): clip for clip, found in scan.clips.items() if reasons and found.name}
+    for written, reason in reasons.items():
+        bare = composed(written).replace("\\", "/")
+        forms = (written, bare, _FILE_ENDING.sub("", bare), numbered.get(_numbers(bare)))
+        if clip := next((form for form in forms if form in scan.clips), None):
+            scan.leave_out(clip, "left out", reason)
+        else:
+            scan.strangers.append(f"{SETTINGS}, exclude, {written}: {NO_CLIP}")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Recording):
     """What ROOT/labkit.json may hold; every key may be left out."""
 
     name: str = ""  # shown beside every result; by default the data set's, or the folder's
-    depth_unit: float = 1.0  # as in Recording
-    registered: bool = False
     depth_is: str = ""  # what the second image shows, where that is not depth: "thermal, tenths of a kelvin"
     exclude: dict[str, str] = field(default_factory=dict)  # reason by clip id
 
@@ -320,26 +368,18 @@ def index_folders(root: str | os.PathLike) -> Index:
     A clip's id is <class>/<stem>, behind the split where there is one. A stem that lacks RGB or depth
     is excluded; names without a known ending are strangers.
     """
-    root = Path(root)
-    found: dict[str, dict[str, str]] = {modality: {} for modality in REQUIRED}
-    facts: dict[str, dict[str, str]] = {}
-    folders, strangers = class_folders(root)
-    twice = {}
+    scan = Scan(Path(root))
+    folders, others = class_folders(scan.root)
+    scan.strangers += others
     for folder, split in folders:
-        label = composed(folder.name)
         for name, stem, modality in _pair_files(folder):
             if modality is None:
-                strangers.append((folder / name).relative_to(root).as_posix())
+                scan.strange(folder / name)
                 continue
-            clip = composed(f"{folder.relative_to(root).as_posix()}/{stem}")
-            facts[clip] = {"label": label} | ({"split": split} if split else {})
-            path = str(folder / name)
-            if (first := found[modality].setdefault(clip, path)) != path:
-                twice[clip] = f"{modality} found twice: {Path(first).name} and {name}"
-    labels = {clip: known["label"] for clip, known in facts.items()}
-    classes = {name: name for name in sorted(set(labels.values()), key=natural)}
-    name = root.resolve().name
-    return make_index(root, found, labels, classes, name=name, facts=facts, known=twice, strangers=strangers)
+            clip = composed(f"{relative(folder, scan.root)}/{stem}")
+            scan.add(clip, modality, str(folder / name))
+            scan.clips[clip].facts = {"label": composed(folder.name)} | ({"split": split} if split else {})
+    return make_index(scan, scan.root.resolve().name)
 
 
 def class_folders(root: Path) -> tuple[list[tuple[Path, str]], list[str]]:
@@ -388,41 +428,35 @@ def index_table(path: str | os.PathLike) -> Index:
     Raises LabError when the file is no table, lacks a column, or says neither true nor false where it must.
     """
     path = Path(path)
-    root = path.parent
-    found: dict[str, dict[str, str]] = {modality: {} for modality in (*REQUIRED, *OPTIONAL)}
-    facts: dict[str, dict[str, str]] = {}
-    known, strangers, registered = {}, [], {}
+    scan = Scan(path.parent)
     for number, row, surplus in _rows(path):
         clip, label = composed(row.pop("clip")), composed(row.pop("label"))
-        split, told = row.pop("split", ""), row.pop("registered", "")
+        split, registered = row.pop("split", ""), row.pop("registered", "")
         if not clip:
-            strangers.append(f"{path.name} line {number}: no clip id")
+            scan.strangers.append(f"{path.name} line {number}: no clip id")
             continue
-        if clip in facts:
-            known[clip] = f"listed twice in {path.name}"
+        if clip in scan.clips:
+            scan.leave_out(clip, "found twice", f"listed twice in {path.name}")
             continue
+        found = scan.clips[clip]
         part = SPLITS.get(split.lower(), "") if label or split else UNLABELLED_PART
         part = UNLABELLED_PART if not label and part == "train" else part
-        problems = [f"{surplus} more cells than columns"] * bool(surplus)
-        problems += ["no label, and not in train"] * (not label and part != UNLABELLED_PART)
-        problems += [f"split {split!r}, not train, validation or test"] * (bool(split) and split.lower() not in SPLITS)
-        for modality in found:
+        if surplus:
+            scan.leave_out(clip, "wrong row", f"{surplus} more cells than columns")
+        if not label and part != UNLABELLED_PART:
+            scan.leave_out(clip, "wrong row", "no label, and not in train")
+        if split and split.lower() not in SPLITS:
+            scan.leave_out(clip, "no such split", f"split {split!r}, not train, validation or test")
+        for modality in (*REQUIRED, *OPTIONAL):
             value = row.pop(modality, "")
-            if value and (there := _there(root, value)):
-                found[modality][clip] = str(there)
+            if value and (there := _there(scan.root, value)):
+                found.files[modality] = str(there)
             elif value:
-                problems.append(f"no {modality}: {value} is not there")
-        facts[clip] = {"label": label} if label else {}
-        facts[clip] |= {key: value for key, value in row.items() if key and value} | ({"split": part} if part else {})
-        registered |= {clip: _truth(path, number, told)} if told else {}
-        known |= {clip: "; ".join(problems)} if problems else {}
-    optional = {modality: found.pop(modality) for modality in OPTIONAL}
-    labels = {clip: told.get("label") for clip, told in facts.items()}
-    classes = {name: name for name in sorted(set(filter(None, labels.values())), key=natural)}
-    return make_index(
-        root, found, labels, classes, name=root.resolve().name, facts=facts, known=known, strangers=strangers,
-        optional=optional, registered=registered,
-    )  # fmt: skip
+                scan.leave_out(clip, "missing", f"no {modality}: {value} is not there", modality, value)
+        facts = {"label": label, **row, "split": part}
+        found.facts = {key: value for key, value in facts.items() if key and value}
+        found.registered = _truth(path, number, registered) if registered else None
+    return make_index(scan, scan.root.resolve().name)
 
 
 def _truth(path: Path, number: int, value: str) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import LabError
-from .index import NO_CLIP, ClipName, Index, listed, make_index
+from .index import NO_CLIP, REQUIRED, ClipName, Index, Scan, listed, make_index
 
 NTU_ACTIONS = (
     "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop", "pickup", "throw",
@@ -71,8 +71,6 @@ UWA_MISMATCHED = frozenset((  # RGB and depth show different recordings; ActionM
     "a21_s02_v04_e01", "a06_s06_v04_e01", "a02_s06_v03_e01", "a07_s02_v02_e01", "a16_s06_v02_e01",
 ))  # fmt: skip
 
-Found = dict[str, dict[str, str]]  # file by clip id, by modality
-
 
 @dataclass(frozen=True)
 class NumberedSet:
@@ -82,8 +80,8 @@ class NumberedSet:
     ids: re.Pattern[str]  # groups named as in ClipName; "action" among them
     classes: Mapping[int, str]
     lies_at: Callable[[Path], bool]  # whether a folder looks like a root of this set
-    scan: Callable[[Path, list[str], dict[str, str]], Found]  # strange names go to the list, reasons to the dict
-    excluded: Mapping[str, str] = field(default_factory=dict)  # reason by clip id, known beforehand
+    scan: Callable[[Scan], None]  # which it fills with files by clip id
+    needs: tuple[str, ...] = REQUIRED  # modalities, without which a clip is left out
     limits: Mapping[str, int] = field(default_factory=dict)  # largest number, by group; the least is 1
 
     def parse(self, clip_id: str) -> ClipName | None:
@@ -101,16 +99,16 @@ class NumberedSet:
         Clips that lack a modality, occur twice, stand on a published list of clips to leave out or in
         labkit.json are excluded with the reason. Raises LabError when the root or a modality of NTU has no folder.
         """
-        root, strangers, known = Path(root), [], dict(self.excluded)
-        found = self.scan(root, strangers, known)
-        names = {clip: self.parse(clip) for files in found.values() for clip in files}
-        strange = [file for files in found.values() for clip, file in files.items() if names[clip] is None]
-        strangers += [os.path.relpath(file, root).replace(os.sep, "/") for file in strange]
-        names = {clip: name for clip, name in names.items() if name is not None}
-        found = {m: {clip: file for clip, file in files.items() if clip in names} for m, files in found.items()}
-        name = "puppets" if (root / "puppets.json").is_file() else self.name
-        actions = {clip: numbers.action for clip, numbers in names.items()}
-        return make_index(root, found, actions, self.classes, name=name, known=known, strangers=strangers, names=names)
+        scan = Scan(Path(root))
+        self.scan(scan)
+        for clip in [*scan.clips]:
+            if name := self.parse(clip):
+                scan.clips[clip].name = name
+            else:
+                for file in scan.clips.pop(clip).files.values():
+                    scan.strange(file)
+        name = "puppets" if (scan.root / "puppets.json").is_file() else self.name
+        return make_index(scan, name, self.classes, self.needs)
 
 
 # -- NTU RGB+D -----------------------------------------------------------------------------------
@@ -126,37 +124,31 @@ _NTU_ID = r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<subject>\d{3})R(?P<replicati
 _LISTED_ID = re.compile("[^A-Z0-9]?".join(rf"{letter}(\d{{3}})" for letter in "SCPRA"), re.IGNORECASE | re.ASCII)
 
 
-def _scan_ntu(root: Path, strangers: list[str], known: dict[str, str]) -> Found:
+def _scan_ntu(scan: Scan) -> None:
     """Each modality lies in one folder, nturgb+d_rgb/, or in one per archive, nturgbd_rgb_s001/nturgb+d_rgb/."""
-    found = {modality: ntu_files(root, modality, strangers, known) for modality in NTU_FILES}
-    for folder in (root, *_ntu_folders(root, NTU_FILES["skeleton"][0])):
+    for modality in NTU_FILES:
+        for clip, file in ntu_files(scan.root, modality):
+            if clip:
+                scan.add(clip, modality, file)
+            else:
+                scan.strange(file)
+    for folder in (scan.root, *_ntu_folders(scan.root, NTU_FILES["skeleton"][0])):
         for name in filter(MISSING_LIST.fullmatch, listed(folder)):
             text = (folder / name).read_bytes().replace(b"\0", b"").decode("latin-1")  # UTF-16, too
-            ids = {f"S{s}C{c}P{p}R{r}A{a}" for s, c, p, r, a in _LISTED_ID.findall(text)}
+            ids = {f"S{s}C{c}P{p}R{r}A{a}" for s, c, p, r, a in _LISTED_ID.findall(text)} & scan.clips.keys()
             for clip in ids:
-                _add_reason(known, clip, "on the published list of missing skeletons")
-            if ids.isdisjoint(set().union(*found.values())):
-                strangers.append(f"{name}: {NO_CLIP}")
-    return found
+                scan.leave_out(clip, "on the missing list", "on the published list of missing skeletons")
+            if not ids:
+                scan.strangers.append(f"{name}: {NO_CLIP}")
 
 
-def _add_reason(known: dict[str, str], clip: str, reason: str) -> None:
-    if reason not in known.setdefault(clip, reason):
-        known[clip] += f"; {reason}"
-
-
-def ntu_files(root: Path, modality: str, strangers: list[str], known: dict[str, str]) -> dict[str, str]:
-    """Files of one modality by clip id; other names go to `strangers`, and of second files `known` tells."""
+def ntu_files(root: Path, modality: str) -> Iterator[tuple[str, str]]:
+    """Clip id and path of each file of one modality; "" for the id where the name has another ending."""
     stem, suffix = NTU_FILES[modality]
-    found: dict[str, str] = {}
     for folder in _ntu_folders(root, stem):
         for name in listed(folder):
-            clip, path = name.removesuffix(suffix), os.path.join(folder, name)
-            if suffix and clip == name:
-                strangers.append(f"{folder.relative_to(root).as_posix()}/{name}")
-            elif found.setdefault(clip, path) != path:
-                _add_reason(known, clip, f"{modality} found twice")
-    return found
+            clip = name.removesuffix(suffix)
+            yield "" if suffix and clip == name else clip, os.path.join(folder, name)
 
 
 def _ntu_folders(root: Path, stem: str) -> list[Path]:
@@ -180,7 +172,7 @@ def _ntu_folders(root: Path, stem: str) -> list[Path]:
 
 NTU60 = NumberedSet(
     "NTU60", re.compile(_NTU_ID, re.ASCII), dict(enumerate(NTU_ACTIONS, start=1)),
-    lambda root: any(re.match(r"nturgb[+]?d_", name) for name in listed(root)), _scan_ntu,
+    lambda root: any(re.match(r"nturgb[+]?d_", name) for name in listed(root)), _scan_ntu, tuple(NTU_FILES),
     limits={"setup": 17, "camera": 3, "subject": 40, "replication": 2, "action": 60},
 )  # fmt: skip
 NTU120 = replace(
@@ -192,20 +184,16 @@ NTU120 = replace(
 # -- the others ----------------------------------------------------------------------------------
 
 
-def _scan_ucla(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
+def _scan_ucla(scan: Scan) -> None:
     """view_V/aAA_sSS_eEE/frame_N_tc_T_{rgb.jpg,depth.png}; the id of a clip is vV_aAA_sSS_eEE."""
-    found: Found = {"rgb": {}, "depth": {}}
-    for folder in (view / name for view in _ucla_views(root) for name in listed(view)):
+    for folder in (view / name for view in _ucla_views(scan.root) for name in listed(view)):
         if not (folder.is_dir() and re.fullmatch(r"a\d+_s\d+_e\d+", folder.name, re.ASCII)):
-            strangers.append(folder.relative_to(root).as_posix())
+            scan.strange(folder)
             continue
-        clip, names = f"v{folder.parent.name[-1]}_{folder.name}", listed(folder)
+        found, names = scan.clips[f"v{folder.parent.name[-1]}_{folder.name}"], listed(folder)
         for modality, ending in (("rgb", "_rgb.jpg"), ("depth", "_depth.png")):
             if any(name.startswith("frame_") and name.endswith(ending) for name in names):
-                found[modality][clip] = str(folder / f"frame_*{ending}")
-        if not names:
-            found["rgb"][clip] = str(folder / "frame_*_rgb.jpg")  # found, and excluded for want of depth
-    return found
+                found.files[modality] = str(folder / f"frame_*{ending}")
 
 
 def _ucla_views(root: Path) -> list[Path]:
@@ -224,24 +212,27 @@ UCLA = NumberedSet(
 _UWA_CLIP = re.compile(r"a\d\d_s\d\d_v\d\d_e\d\d", re.ASCII)
 
 
-def _scan_uwa(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
+def _scan_uwa(scan: Scan) -> None:
     """Folders aAA_sSS_vVV_eEE of RGB ("001,.jpg") and of depth ("001.png"), up to three levels down.
 
     Depth decides which clips there are; their RGB lies under the same id or, as the paper's code has
     it, under the one whose last digit is 1.
     """
-    places: Found = {"rgb": {}, "depth": {}}
-    for parent in _parents(root, _UWA_CLIP):
-        kind = "depth" if "depth" in parent.relative_to(root.parent).as_posix().lower() else "rgb"
+    rgb, depth = {}, {}
+    for parent in _parents(scan.root, _UWA_CLIP):
+        is_depth = "depth" in parent.relative_to(scan.root.parent).as_posix().lower()
+        found, pattern = (depth, "*.png") if is_depth else (rgb, "*,.jpg")
         for folder in map(parent.joinpath, listed(parent)):
-            files = str(folder / ("*.png" if kind == "depth" else "*,.jpg"))
+            files = str(folder / pattern)
             clip = folder.is_dir() and _UWA_CLIP.fullmatch(folder.name)
-            if not clip or places[kind].setdefault(folder.name, files) != files:
-                strangers.append(folder.relative_to(root).as_posix())
-    rgb = places["rgb"]
-    source = {clip: clip if clip in rgb else f"{clip[:-1]}1" for clip in places["depth"]}
-    unused = {clip: file for clip, file in rgb.items() if clip not in source.values()}
-    return {"rgb": {clip: rgb[name] for clip, name in source.items() if name in rgb} | unused, "depth": places["depth"]}
+            if not clip or found.setdefault(folder.name, files) != files:
+                scan.strange(folder)
+    source = {clip: clip if clip in rgb else f"{clip[:-1]}1" for clip in depth}
+    for clip in depth.keys() | (rgb.keys() - source.values()):
+        places = {"rgb": rgb.get(source.get(clip, clip)), "depth": depth.get(clip)}
+        scan.clips[clip].files = {modality: files for modality, files in places.items() if files}
+    for clip in UWA_MISMATCHED & scan.clips.keys():
+        scan.leave_out(clip, "left out", "RGB and depth are known to show different recordings")
 
 
 def _parents(root: Path, names: re.Pattern[str], depth: int = 3) -> Iterator[Path]:
@@ -263,19 +254,16 @@ UWA = NumberedSet(
     UWA_CLASSES,
     lambda root: any(True for _ in _parents(root, _UWA_CLIP)),
     _scan_uwa,
-    dict.fromkeys(UWA_MISMATCHED, "RGB and depth are known to show different recordings"),
 )
 
 
-def _scan_utd(root: Path, strangers: list[str], _: dict[str, str]) -> Found:
+def _scan_utd(scan: Scan) -> None:
     """RGB/aA_sS_tT_color.avi and Depth/aA_sS_tT_depth.mat; of two files of one clip the second is a stranger."""
-    found: Found = {"rgb": {}, "depth": {}}
     for modality, stem, ending in (("rgb", "RGB", "_color.avi"), ("depth", "Depth", "_depth.mat")):
-        for path in (folder / name for folder in _utd_folders(root, stem) for name in listed(folder)):
+        for path in (folder / name for folder in _utd_folders(scan.root, stem) for name in listed(folder)):
             clip = path.name.removesuffix(ending)
-            if clip == path.name or found[modality].setdefault(clip, str(path)) != str(path):
-                strangers.append(path.relative_to(root).as_posix())
-    return found
+            if clip == path.name or scan.clips[clip].files.setdefault(modality, str(path)) != str(path):
+                scan.strange(path)
 
 
 def _utd_folders(root: Path, stem: str) -> list[Path]:
@@ -284,10 +272,15 @@ def _utd_folders(root: Path, stem: str) -> list[Path]:
     return [root / name / name if (root / name / name).is_dir() else root / name for name in names]
 
 
+def _lies_utd_at(root: Path) -> bool:
+    names = (name for folder in _utd_folders(root, "RGB") for name in listed(folder))
+    return any(name.endswith("_color.avi") for name in names) and bool(_utd_folders(root, "Depth"))
+
+
 UTD = NumberedSet(
     "UTD-MHAD",
     re.compile(r"a(?P<action>\d{1,2})_s(?P<subject>[1-8])_t(?P<replication>[1-4])", re.ASCII),
     UTD_CLASSES,
-    lambda root: bool(_scan_utd(root, [], {})["rgb"] and _utd_folders(root, "Depth")),
+    _lies_utd_at,
     _scan_utd,
 )

@@ -424,5 +424,5 @@ def _which_ntu(root: Path) -> DataSet:
     """NTU60 unless a clip's name is one of NTU120 alone."""
     if (root / "puppets.json").is_file():
         return PUPPETS
-    clips = ntu_files(root, "rgb", [], {})
+    clips = [clip for clip, _ in ntu_files(root, "rgb")]
     return DATA_SETS["NTU120" if any(NTU120.parse(clip) and not NTU60.parse(clip) for clip in clips) else "NTU60"]
