@@ -379,15 +379,16 @@ def test_pictures_are_refused_with_their_name(tmp_path, change):
     assert_mendable(caught.value, path)
 
 
-@pytest.mark.parametrize(("side", "found"), [(5000, "5000x5000"), (12_000, "12000x12000"), (40_000, "1600000000")])
-def test_a_picture_too_large_is_judged_by_the_lab_s_own_limit(tmp_path, recwarn, side, found):
-    """From the header, whose checksum is right; Pillow has limits and words of its own."""
+@pytest.mark.parametrize("side", [5000, 12_000, 40_000])
+def test_a_picture_too_large_is_refused_from_its_header(tmp_path, recwarn, side):
+    """By the lab's own limit, and from 180 million pixels on in Pillow's words; the header's checksum is right."""
     for read, most, mode in ((read_picture, MAX_VIDEO_PIXELS, "RGB"), (read_depth, MAX_DEPTH_PIXELS, "I;16")):
         Image.new(mode, (16, 12)).save(tmp_path / "p.png")
         raw = (tmp_path / "p.png").read_bytes()
         head = b"IHDR" + side.to_bytes(4) * 2 + raw[24:29]
         (tmp_path / "p.png").write_bytes(raw[:12] + head + zlib.crc32(head).to_bytes(4) + raw[33:])
-        with pytest.raises(LabError, match=f"at most {most} pixels, found {found}"):
+        told = f"at most {most} pixels, found {side}x{side}" if side < 40_000 else f"found Image size .{side**2} pixels"
+        with pytest.raises(LabError, match=told):
             read(tmp_path / "p.png")
     assert not recwarn.list
 
@@ -402,7 +403,7 @@ def test_webm_is_a_video_and_kinds_without_a_length_are_refused(tmp_path):
 
 def test_what_is_no_picture_is_told_in_words(tmp_path):
     (tmp_path / "p.png").write_bytes(b"no picture")
-    with pytest.raises(LabError, match="found no PNG, JPEG or BMP, or one whose head is damaged"):
+    with pytest.raises(LabError, match="found no PNG or JPEG or BMP, or one whose head is damaged"):
         read_picture(tmp_path / "p.png")
     write_depth(tmp_path / "d.png", DEPTH[0])
     raw = (tmp_path / "d.png").read_bytes()

@@ -71,12 +71,7 @@ def read_video(path: str | os.PathLike, indices: Sequence[int] | None = None, *,
     order the whole file is decoded all the same. Raises LabError when the file is cut or damaged, when it
     declares another number of frames than it holds, or when an index lies outside.
     """
-    return _read(path, indices, seek, "rgb24")
-
-
-def read_depth_video(path: str | os.PathLike, indices: Sequence[int] | None = None) -> np.ndarray:
-    """Frames of a lossless 16-bit grey video (FFV1 in Matroska): uint16 (n,H,W), counts as they stand."""
-    return _read(path, indices, False, DEPTH_FORMAT)
+    return _read(path, indices, "rgb24", seek)
 
 
 def count_frames(path: str | os.PathLike) -> int:
@@ -192,7 +187,7 @@ def _check_indices(path: str | os.PathLike, wanted: Sequence[int] | np.ndarray, 
         raise LabError.mismatch(path, expected, found, "choose them with sample_frames")
 
 
-def _read(path: str | os.PathLike, indices: Sequence[int] | None, seek: bool, pixels: str) -> np.ndarray:
+def _read(path: str | os.PathLike, indices: Sequence[int] | None, pixels: str, seek: bool = True) -> np.ndarray:
     kept: dict[int, np.ndarray] = {}
     with open_video(path) as (container, stream):
         packets, shown = _packets(path, container, stream)
@@ -212,7 +207,11 @@ def _read(path: str | os.PathLike, indices: Sequence[int] | None, seek: bool, pi
 
         in_order = seek and not context.has_b_frames and not any(packet.is_discard for packet in packets)
         if not in_order or not _decode_groups(context, packets, wanted_places, keep):
-            _decode_all(context, packets, shown[-1] + 1, keep)
+            total, count = shown[-1] + 1, 0
+            for count, frame in enumerate(_decode(context, packets), start=1):
+                keep(count - 1, frame)
+            if count != total:
+                raise ValueError(f"{count} of {total} frames can be decoded")
     return stack([kept[place] for place in places], path)
 
 
@@ -239,15 +238,6 @@ def _decode_groups(context: av.VideoCodecContext, packets: list, wanted: set[int
     return True
 
 
-def _decode_all(context: av.VideoCodecContext, packets: list, total: int, keep: Callable) -> None:
-    count = 0
-    for frame in _decode(context, packets):
-        keep(count, frame)
-        count += 1
-    if count != total:
-        raise ValueError(f"{count} of {total} frames can be decoded")
-
-
 def _decode(context: av.VideoCodecContext, packets: list) -> Iterator[av.VideoFrame]:
     context.flush_buffers()
     late = 0
@@ -263,36 +253,60 @@ def _decode(context: av.VideoCodecContext, packets: list) -> Iterator[av.VideoFr
 
 
 def read_depth(path: str | os.PathLike) -> np.ndarray:
-    """A 16-bit grey PNG of millimetres: uint16 (H,W).
+    """A 16-bit grey PNG of millimetres: uint16 (H,W). Raises LabError for any other and for a damaged one."""
+    fix = "export depth as 16-bit PNG, not as a picture"
+    return np.asarray(_read_image(path, ["PNG"], ["I;16"], MAX_DEPTH_PIXELS, "16-bit grey (millimetres)", fix))
 
-    The header is judged before anything is decoded, and every chunk's checksum is verified.
+
+def read_picture(path: str | os.PathLike) -> np.ndarray:
+    """An 8-bit JPEG, PNG or BMP: uint8 (H,W,3), RGB; grey becomes grey RGB. Raises LabError as `read_depth` does."""
+    formats, modes = ["PNG", "JPEG", "BMP"], ["RGB", "L", "P"]
+    image = _read_image(path, formats, modes, MAX_VIDEO_PIXELS, "an 8-bit RGB picture", FETCH)
+    return np.asarray(image.convert("RGB"))
+
+
+def _read_image(path: str | os.PathLike, formats: list[str], modes: list[str], most: int, expected: str,
+                fix: str) -> Image.Image:  # fmt: skip
+    """An upright picture in one of the modes, of at most so many pixels.
+
+    The header is judged before anything is decoded, and the checksum of each chunk of a PNG is verified.
     """
     try:
         check_plain(path)
         data = Path(path).read_bytes()
-        with _opened(path, data, ["PNG"], MAX_DEPTH_PIXELS) as image:
-            if image.mode != "I;16":
-                found, fix = MODES.get(image.mode, image.mode), "export depth as 16-bit PNG, not as a picture"
-                raise LabError.mismatch(path, "16-bit grey (millimetres)", found, fix)
-            image.verify()
-        if _PNG_END not in data:
-            raise ValueError("the end is missing")
-        _check_amount(data)
-        with _opened(path, data, ["PNG"], MAX_DEPTH_PIXELS) as image:
-            return np.asarray(ImageOps.exif_transpose(image))
+        with _opened(data, formats) as image:
+            mode, size = image.mode, f"{image.width}x{image.height}"
+            if not 0 < image.width * image.height <= most:
+                raise LabError.mismatch(path, f"a picture of at most {most} pixels", size, FETCH)
+            if mode not in modes:
+                raise LabError.mismatch(path, expected, MODES.get(mode, mode), fix)
+            if image.format == "PNG":
+                image.verify()
+        if mode == "I;16":
+            _check_amount(data)
+        with _opened(data, formats) as image:
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        found = f"no {' or '.join(formats)}, or one whose head is damaged"
+        raise LabError.mismatch(path, "a readable picture", found, FETCH) from error
     except PILLOW_ERRORS as error:
-        raise LabError.mismatch(path, "a readable 16-bit PNG", _told_by_pillow(error, "PNG"), FETCH) from error
+        found = getattr(error, "strerror", None) or str(error)
+        raise LabError.mismatch(path, "a readable picture", found, FETCH) from error
 
 
-def _told_by_pillow(error: Exception, formats: str) -> str:
-    """What Pillow says of a file, without the object that it was handed in place of a name."""
-    if isinstance(error, UnidentifiedImageError):
-        return f"no {formats}, or one whose head is damaged"
-    return getattr(error, "strerror", None) or str(error)
+def _opened(data: bytes, formats: list[str]) -> Image.Image:
+    """A picture of which only the header is read, without Pillow's warning of a size that the lab judges itself."""
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        return Image.open(io.BytesIO(data), formats=formats)
 
 
 def _check_amount(data: bytes) -> None:
-    """ValueError unless the pixels, unpacked, are as many as the header says: Pillow takes fewer or more."""
+    """ValueError unless a 16-bit grey PNG has its end, and, unpacked, as many pixels as the header says.
+
+    Pillow takes fewer or more.
+    """
+    if _PNG_END not in data:
+        raise ValueError("the end is missing")
     width, height, interlaced = *struct.unpack(">II", data[16:24]), data[28]
     place, packed = 8, []
     while place + 8 <= len(data):
@@ -303,37 +317,6 @@ def _check_amount(data: bytes) -> None:
     found = len(zlib.decompressobj().decompress(b"".join(packed), expected + 1))
     if not interlaced and found != expected:
         raise ValueError(f"{expected} bytes of pixels declared, {found} there")
-
-
-def read_picture(path: str | os.PathLike) -> np.ndarray:
-    """An 8-bit JPEG, PNG or BMP: uint8 (H,W,3), RGB; grey becomes grey RGB. The header is judged first."""
-    try:
-        check_plain(path)
-        data = Path(path).read_bytes()
-        with _opened(path, data, ["PNG", "JPEG", "BMP"], MAX_VIDEO_PIXELS) as image:
-            if image.mode not in ("RGB", "L", "P"):
-                raise LabError.mismatch(path, "an 8-bit RGB picture", MODES.get(image.mode, image.mode), FETCH)
-            if image.format == "PNG":
-                image.verify()
-        with _opened(path, data, ["PNG", "JPEG", "BMP"], MAX_VIDEO_PIXELS) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except PILLOW_ERRORS as error:
-        found = _told_by_pillow(error, "PNG, JPEG or BMP")
-        raise LabError.mismatch(path, "a readable picture", found, FETCH) from error
-
-
-def _opened(path: str | os.PathLike, data: bytes, formats: list[str], most: int) -> Image.Image:
-    """A picture of which only the header was read, of at most so many pixels; Pillow's own limits are others."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=formats)
-        found = f"{image.width}x{image.height}" if not 0 < image.width * image.height <= most else ""
-    except Image.DecompressionBombError as error:
-        found = re.findall(r"\d+", str(error))[0]
-    if found:
-        raise LabError.mismatch(path, f"a picture of at most {most} pixels", found, FETCH)
-    return image
 
 
 # -- the frames of a modality --------------------------------------------------------------------
@@ -447,7 +430,7 @@ class Frames:
         `unit` is millimetres per count of the file. LabError when a distance exceeds 65.5 m.
         """
         if self.kind == "video":
-            counts = read_depth_video(self.path, indices)
+            counts = _read(self.path, indices, DEPTH_FORMAT)
         elif self.kind == "mat":
             counts = self._mat[list(indices)]
         else:
