@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 
@@ -213,10 +214,9 @@ class _View:
     """What the maps of one clip are drawn from."""
 
     entry: Entry
-    frames: list[int]  # T, the stored ones of those that RGB and depth share
-    num_frames: int  # that they share
-    places: dict[str, list[int]]  # of the stored ones among all of the "color" and the "depth" image
-    video: dict[int, np.ndarray]  # colour frames by number, whole
+    places: dict[str, list[int]]  # of the T stored frames among all of the "color" and the "depth" image
+    pairs: list[tuple[int, int]]  # T, of frames whose flow stands for each of these
+    video: dict[int, np.ndarray]  # whole colour frames by number among those that RGB and depth share
     skeleton: Skeleton | None
     depth_box: tuple
     color_box: tuple
@@ -250,27 +250,25 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     skeleton = read_skeleton(paths["skeleton"], allow_nan=True) if "skeleton" in paths else None
     sources = {modality: Frames(paths[modality]) for modality in ("rgb", "depth")}
     rgb_at, depth_at, remark = pair_frames(sources["rgb"], sources["depth"])
-    shorter = len(rgb_at)
-    frames = sample_frames(shorter, config.stored_frames)
-    wanted = frames = frames.tolist()
-    if "flow" in config.modalities:
-        wanted = [number for frame in frames for number in (frame, *flow_pair(frame, shorter))]
-    wanted = sorted(set(wanted))
+    frames = sample_frames(len(rgb_at), config.stored_frames).tolist()
+    places = {"color": [rgb_at[frame] for frame in frames], "depth": [depth_at[frame] for frame in frames]}
+    pairs = [flow_pair(frame, len(rgb_at)) for frame in frames if "flow" in config.modalities]
+    wanted = sorted({*frames, *chain(*pairs)})
     pictures = sources["rgb"].rgb([rgb_at[number] for number in wanted])
     video = dict(zip(wanted, pictures, strict=True))
-    depth = sources["depth"].depth([depth_at[number] for number in frames], entry.recording.depth_unit)
+    depth = sources["depth"].depth(places["depth"], entry.recording.depth_unit)
     sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
     if skeleton is not None:
         check_sizes(skeleton, sizes, paths)
-    alignment = _align(entry, skeleton, config.alignment, **sizes, stand_in=stand_in)
-    pairs = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
-    rgb, depth = (np.stack(images) for images in zip(*pairs, strict=True))
+    if entry.recording.registered:
+        _check_registered(paths["depth"], **sizes)
+    joints = None if entry.recording.registered else skeleton
+    alignment = align_clip(joints, config.alignment, **sizes, stand_in=stand_in)
+    both = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
+    rgb, depth = map(np.stack, zip(*both, strict=True))
+    view = _View(entry, places, pairs, video, skeleton, *alignment.crop_boxes(**sizes), config.size)
     pixels = {"rgb": rgb, "depth": depth}
-    places = {"color": [rgb_at[frame] for frame in frames], "depth": [depth_at[frame] for frame in frames]}
-    view = _View(entry, frames, shorter, places, video, skeleton, *alignment.crop_boxes(**sizes), config.size)
-    for modality in config.modalities:
-        if modality not in pixels:
-            pixels[modality] = _MAPS[modality](view)
+    pixels |= {modality: _MAPS[modality](view) for modality in config.modalities if modality in _MAPS}
     counts = {modality: source.count for modality, source in sources.items()}
     crop = {"box": list(view.color_box), "of": list(sizes["color_size"])}  # colour pixels; width, height
     remarks = [remark, *(source.tracks for source in sources.values())]
@@ -278,37 +276,15 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     return {m: pixels[m] for m in config.modalities}, {**found, "crop": crop}
 
 
-def _align(entry: Entry, skeleton: Skeleton | None, method: str, *, depth_size: Size, color_size: Size,
-                stand_in: Callable[[Size, Size], Alignment]) -> Alignment:  # fmt: skip
-    """`align_clip` where there is a skeleton, unless the images are registered already: then they are resized.
-
-    Raises LabError for registered images that differ in shape.
-    """
-    (width, height), (color_width, color_height) = depth_size, color_size
-    if skeleton is not None and not entry.recording.registered:
-        return align_clip(skeleton, method, depth_size=depth_size, color_size=color_size, stand_in=stand_in)
-    if entry.recording.registered and abs(width * color_height - height * color_width) > max(color_width, color_height):
-        found = f"depth {width}x{height}, RGB {color_width}x{color_height}"
-        fix = f'set "registered" to false in {SETTINGS}, or in the line of a table that says true'
-        raise LabError.mismatch(entry.paths["depth"], "registered images of one shape", found, fix)
-    return plain_alignment(depth_size, color_size)
-
-
-def align_clip(
-    skeleton: Skeleton,
-    method: str,
-    *,
-    depth_size: Size,
-    color_size: Size,
-    stand_in: Callable[[Size, Size], Alignment] = kinect_alignment,
-) -> Alignment:
+def align_clip(skeleton: Skeleton | None, method: str, depth_size: Size, color_size: Size,
+               stand_in: StandIn = kinect_alignment) -> Alignment:  # fmt: skip
     """The alignment of one clip, from all bodies of all its frames, for images (width, height) of these sizes.
 
-    "ratio" and "affine": see `alignment.fit_alignment`. "none": both images are resized as they are. Joints
-    of state 2 are used, those of state 1 too where the former are too few. Where these are too few as well, the
-    result is `stand_in` of the sizes, with `fallback` set. Raises LabError for another method.
+    "ratio" and "affine": see `alignment.fit_alignment`. "none", or without a skeleton: both images are resized as
+    they are. Joints of state 2 are used, those of state 1 too where the former are too few. Where these are too few
+    as well, the result is `stand_in` of the sizes, with `fallback` set. Raises LabError for another method.
     """
-    if method == "none":
+    if skeleton is None or method == "none":
         return plain_alignment(depth_size, color_size)
     if method not in ("ratio", "affine"):
         raise LabError.mismatch(skeleton.path, 'method "ratio", "affine" or "none"', repr(method), "use one of those")
@@ -320,6 +296,15 @@ def align_clip(
     return replace(stand_in(depth_size, color_size), method=method)
 
 
+def _check_registered(path: Path, depth_size: Size, color_size: Size) -> None:
+    """LabError where images of which one pixel is to show one point, differ in shape."""
+    (width, height), (color_width, color_height) = depth_size, color_size
+    if abs(width * color_height - height * color_width) > max(color_width, color_height):
+        found = f"depth {width}x{height}, RGB {color_width}x{color_height}"
+        fix = f'set "registered" to false in {SETTINGS}, or in the line of a table that says true'
+        raise LabError.mismatch(path, "registered images of one shape", found, fix)
+
+
 def check_sizes(skeleton: Skeleton, sizes: dict[str, Size], paths: dict[str, Path]) -> None:
     """LabError where joints were mapped to images (width, height) of another size than these.
 
@@ -328,27 +313,25 @@ def check_sizes(skeleton: Skeleton, sizes: dict[str, Size], paths: dict[str, Pat
     for modality, image in (("depth", "depth"), ("RGB", "color")):
         size, mapped = sizes[f"{image}_size"], skeleton.mapped_size(image)
         if mapped is not None and np.abs(np.divide(mapped, size) - 1).max() > SAME_SIZE:
-            expected = (
-                f"images that were not {RESIZED}, {modality} of about {mapped[0]:.0f}x{mapped[1]:.0f} for these joints"
-            )
-            fix = "take the images as they were recorded"
+            about, fix = "{:.0f}x{:.0f}".format(*mapped), "take the images as they were recorded"
+            expected = f"images that were not {RESIZED}, {modality} of about {about} for these joints"
             raise LabError.mismatch(paths[modality.lower()], expected, f"{modality} {size[0]}x{size[1]}", fix)
 
 
 def _flow(view: _View) -> np.ndarray:
     """From the crop at FLOW_SIDE pixels, where that is more than its size."""
     side = max(view.size, FLOW_SIDE)
-    pairs = [flow_pair(frame, view.num_frames) for frame in view.frames]
-    crops = {frame: crop_color(view.video[frame], view.color_box, side) for pair in pairs for frame in pair}
-    return np.stack([flow_map(crops[before], crops[after], view.size) for before, after in pairs])
+    crops = {frame: crop_color(view.video[frame], view.color_box, side) for frame in chain(*view.pairs)}
+    return np.stack([flow_map(crops[before], crops[after], view.size) for before, after in view.pairs])
 
 
 def _skeleton(view: _View) -> np.ndarray:
     if view.skeleton is None:
         fix = "leave skeleton out of ClipConfig.modalities"
         raise LabError.mismatch(None, f"a skeleton of {view.entry.id}", "none", fix)
-    joints, drawn = view.skeleton, np.zeros((len(view.frames), view.size, view.size, 3), np.uint8)
-    for place, frame in enumerate(np.minimum(view.places["depth"], joints.num_frames - 1)):
+    joints, places = view.skeleton, view.places["depth"]
+    drawn = np.zeros((len(places), view.size, view.size, 3), np.uint8)
+    for place, frame in enumerate(np.minimum(places, joints.num_frames - 1)):
         if frame >= 0:  # a recording may hold no frame of the skeleton at all
             drawn[place] = skeleton_map(joints.depth_xy[frame], joints.state[frame], view.depth_box, view.size)
     return drawn
