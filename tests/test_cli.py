@@ -395,8 +395,8 @@ def test_prepare_builds_the_store_beside_or_elsewhere(puppets, tmp_path, capsys)
     assert len((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()) == 73
     assert b"puppets" in (tmp_path / "a.svg").read_bytes()
     assert cli.main([*report, "--figure", str(tmp_path / "a.bmp")]) == 2
-    prepare = ["data", "prepare", str(puppets), "--profile", "smoke"]
-    assert cli.main([*prepare, "--frames", "3"]) == 2 and "5 frames" in capsys.readouterr().err
+    assert cli.main(["data", "prepare", str(puppets), "--profile", "smoke+clips.stored_frames=1"]) == 2
+    assert "clips.num_frames" in capsys.readouterr().err
 
 
 def test_doctor_tells_versions_and_data(tmp_path, puppets, capsys):

@@ -244,7 +244,8 @@ def test_the_alignment_of_what_is_no_data_set_is_refused_as_such_and_else_a_comm
         assert told in line and "labkit data prepare" not in line
     root = tmp_path / "some data"
     pairs(root)
-    command = ["data", "alignment", str(root), "--profile", "smoke", "--frames", "9", "--store", str(tmp_path / "s t")]
+    profile = "smoke+clips.stored_frames=9"
+    command = ["data", "alignment", str(root), "--profile", profile, "--store", str(tmp_path / "s t")]
     assert cli.main(command) == 2
     fix = shlex.split(capsys.readouterr().err.partition("Fix: labkit ")[2])
     assert cli.main(fix) == 0 and cli.main(command) == 0

@@ -8,7 +8,6 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ from ..tools.settings import at_least_one
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..config import Profile
     from ..data.check import CheckResult
 
 data = SubcommandApp()
@@ -154,7 +152,7 @@ def _print_no_clips(strangers: Sequence[str]) -> None:
 @data.command
 def prepare(root: Positional[Path], /, profile: str = "mini", store: Path | None = None,
             depth_unit: str | None = None, registered: bool | None = None, depth_is: str | None = None,
-            frames: int | None = None, workers: int | None = None) -> None:  # fmt: skip
+            workers: int | None = None) -> None:  # fmt: skip
     """Build the store of aligned clips from a data root.
 
     Killed at any time, the same command goes on; later it reads only what has changed. A clip whose joints
@@ -164,12 +162,12 @@ def prepare(root: Positional[Path], /, profile: str = "mini", store: Path | None
 
     Args:
         root: A data root that the lab knows, or a CSV file of clips.
-        profile: How clips are prepared: smoke, mini or paper.
+        profile: How clips are prepared: smoke, mini or paper, or one that keeps more frames of each clip for random
+            sampling, as mini+clips.stored_frames=9.
         store: Folder of the store; by default beside ROOT.
         depth_unit: What a count of the depth images stands for, as 1mm or 0.001m; kept in ROOT/labkit.json.
         registered: Whether RGB and depth show the same point at the same pixel; kept in ROOT/labkit.json.
         depth_is: What the second image shows, if not depth, such as "thermal"; told on model cards; kept likewise.
-        frames: Frames a clip keeps; more than 5 leave room for random sampling (9 hold the even 5, too).
         workers: Processes that share the work; by default one per core.
     """
     from ..data import prepare as preparation
@@ -183,7 +181,7 @@ def prepare(root: Positional[Path], /, profile: str = "mini", store: Path | None
     unit = None if depth_unit is None else millimetres(depth_unit)
     given = {"depth_unit": unit, "registered": registered, "depth_is": depth_is}
     changes = {key: value for key, value in given.items() if value is not None}
-    chosen = _with_frames(get_profile(profile), frames)
+    chosen = get_profile(profile)
     known = find_dataset(root)  # a wrong root is told before anything is written
     if store is not None:
         _check_apart(*(Path(os.path.realpath(path)) for path in (store, root)))
@@ -206,7 +204,7 @@ def _check_apart(store: Path, root: Path) -> None:
 
 @data.command
 def alignment(root: Positional[Path], /, profile: str = "mini", store: Path | None = None, csv: Path | None = None,
-              figure: Path | None = None, frames: int | None = None) -> None:  # fmt: skip
+              figure: Path | None = None) -> None:  # fmt: skip
     """How RGB and depth lie to each other in a prepared set: a table per set-up and camera, and who departs.
 
     Clips, ratio (colour pixels per depth pixel), offset and residual (depth pixels), each the median over the
@@ -219,7 +217,6 @@ def alignment(root: Positional[Path], /, profile: str = "mini", store: Path | No
         store: Folder of the store; by default beside ROOT.
         csv: File for one row a clip; by default ROOT-alignment.csv beside ROOT.
         figure: File for a picture of the table, .svg, .pdf or .png.
-        frames: Frames a clip keeps, where it is not the profile's number.
     """
     from .. import files
     from ..data import check as checks
@@ -228,12 +225,11 @@ def alignment(root: Positional[Path], /, profile: str = "mini", store: Path | No
     from ..puppets import opening
     from ..tools.settings import get_profile
 
-    folder = store or opening.store_path(root, _with_frames(get_profile(profile), frames))
+    folder = store or opening.store_path(root, get_profile(profile))
     if not (folder / INDEX).is_file():
         find_dataset(root)  # what is none cannot be prepared
-        given = {"profile": profile, "store": store, "frames": frames}
-        options = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-        fix = f"labkit data prepare {shlex.join([str(root), *options])}"
+        words = [root, "--profile", profile, *(["--store", store] if store else [])]
+        fix = f"labkit data prepare {shlex.join(map(str, words))}"
         raise LabError.mismatch(folder, "a finished store", "none", fix)
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
         raise LabError.mismatch(figure, "a name that ends in .svg, .pdf or .png", figure.name, "name it so")
@@ -249,15 +245,6 @@ def alignment(root: Positional[Path], /, profile: str = "mini", store: Path | No
 
         caption = f"Alignment of RGB and depth per set-up and camera, {clips.config['data_name']}"
         files.write_bytes(figure, picture_bytes(alignment_overview(rows), figure.suffix[1:], caption))
-
-
-def _with_frames(profile: Profile, frames: int | None) -> Profile:
-    if frames is None:
-        return profile
-    if frames < profile.clips.num_frames:
-        expected = f"at least the {profile.clips.num_frames} frames that a stream sees"
-        raise LabError.mismatch(None, expected, frames, "leave --frames out, or name more")
-    return replace(profile, clips=replace(profile.clips, stored_frames=frames))
 
 
 def _show_alignment(rows: pd.DataFrame, clips: int, *, all_outliers: bool = False) -> None:

@@ -122,7 +122,7 @@ class CheckResult:
         ]
 
 
-def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = None, *, mode: Mode = "full",
+def check_clips(data: DataSet, root: str | Path, config: ClipConfig, *, mode: Mode = "full",
                 workers: int | None = None, progress: bool = True) -> CheckResult:  # fmt: skip
     """Look at every clip of a data root.
 
@@ -130,8 +130,7 @@ def check_clips(data: DataSet, root: str | Path, config: ClipConfig | None = Non
     with `config`, decodes every other frame too, judges the skeletons and compares contents. Raises
     LabError only when the root holds no such data set, or when a worker process dies.
     """
-    root, config = Path(root), config or ClipConfig(size=32)
-    index = data.index(root)
+    root, index = Path(root), data.index(root)
     config = replace(config, modalities=index.possible(config.modalities))  # as `prepare` and `open_lab` do
     jobs = [Job(entry, root, config, mode, data.two_people(entry)) for entry in index.entries]
     findings = {
@@ -343,12 +342,16 @@ def _read_all(job: Job) -> Iterator[Finding]:
         yield Finding(entry.id, "remark", "joints and depth disagree", "depth", detail=detail)
 
 
+NOTES = {  # kind and modality of a note of `read_aligned`, by words in it
+    "repeated": ("short", ""), "counts differ": ("frame counts differ", ""), "paired by": (PAIRING, ""),
+    "tracks": ("several tracks", ""), "not numbers": ("NaN joints", "skeleton"),
+    "too few": ("too few joints", "skeleton"),
+}  # fmt: skip
+
+
 def _notes(entry: Entry, found: dict) -> Iterator[Finding]:
-    kinds = {"some frames are repeated": "short", "frame counts differ": "frame counts differ"}
     for note in found["notes"]:
-        joints = "NaN joints" if "not numbers" in note else "too few joints"
-        kind = kinds.get(note) or (PAIRING if "paired by" in note else "several tracks" if "tracks" in note else joints)
-        modality = "skeleton" if kind == joints else ""
+        kind, modality = next(told for words, told in NOTES.items() if words in note)
         yield Finding(entry.id, "remark", kind, modality, detail=f"{note} ({_told(found['counts'])})")
 
 
@@ -363,13 +366,12 @@ def _shapes(entry: Entry, found: dict) -> Iterator[Finding]:
 
 def _decode_rest(entry: Entry, skeleton: Skeleton | None) -> float:
     """Decode all frames, one at a time; the share of joints that lie where the depth image says, or NaN."""
-    if Frames(entry.paths["rgb"]).kind == "video":
-        read_video(entry.paths["rgb"], [0], seek=False)
+    rgb, depth, agreeing = Frames(entry.paths["rgb"]), Frames(entry.paths["depth"]), []
+    if rgb.kind == "video":
+        read_video(rgb.path, [0], seek=False)
     else:
-        rgb = Frames(entry.paths["rgb"])
         for number in range(rgb.count):
             rgb.rgb([number])
-    depth, agreeing = Frames(entry.paths["depth"]), []
     whole = depth.depth(range(depth.count)) if depth.kind != "images" else None  # these cannot be read in part
     for number in range(depth.count):
         image = depth.depth([number])[0] if whole is None else whole[number]

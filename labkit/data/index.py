@@ -100,14 +100,14 @@ class Recording:
     registered: bool = False  # one pixel of RGB and of depth show one point: images of one shape
 
 
-@dataclass(frozen=True)
+@dataclass
 class Entry:
     """One clip: its class, or UNLABELLED, and where each modality lies (what `video.Frames` reads)."""
 
     id: str
-    name: ClipName | None  # of sets whose names are numbers
-    label: int
-    files: dict[str, str]  # by modality; plain strings, since a full index holds 170,000 of them
+    name: ClipName | None = None  # of sets whose names are numbers
+    label: int = UNLABELLED
+    files: dict[str, str] = field(default_factory=dict)  # by modality; strings, since a full index holds 170,000 clips
     facts: dict[str, str | int] = field(default_factory=dict)  # what the index knows beside the name
     recording: Recording = Recording()
 
@@ -163,13 +163,9 @@ class Index:
         return {clip: "; ".join(fault.reason for fault in faults) for clip, faults in self.faults.items()}
 
     def about(self, ids: Iterable[str]) -> list[dict[str, str | int]]:
-        """`Entry.about` of each id. Raises LabError for an id that is not among the entries."""
-        by_id, wanted = {entry.id: entry for entry in self.entries}, list(ids)
-        missing = [clip for clip in wanted if clip not in by_id]
-        if missing:
-            reason = self.excluded.get(missing[0], "not in the data root")
-            raise LabError.mismatch(self.root, "indexed clips", f"{missing[0]}: {reason}", "ask for ids of this index")
-        return [by_id[clip].about for clip in wanted]
+        """`Entry.about` of each id, which must be one of `ids`."""
+        by_id = {entry.id: entry for entry in self.entries}
+        return [by_id[clip].about for clip in ids]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -188,36 +184,31 @@ class Index:
         return tuple(m for m, need in needs.items() if all(need in entry.files for entry in self.entries))
 
 
-@dataclass
-class Found:
-    """What is found of one clip."""
-
-    files: dict[str, str] = field(default_factory=dict)  # by modality
-    faults: list[Fault] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)  # "label" among them, where the name has no number of the class
-    name: ClipName | None = None
-    registered: bool | None = None  # None: as labkit.json says
-
-
-@dataclass
 class Scan:
-    """What is found in a data root: clips by id, and the names of what belongs to none."""
+    """What is found in a data root: clips by id, why some are left out, and the names of what is no clip."""
 
-    root: Path
-    clips: dict[str, Found] = field(default_factory=lambda: defaultdict(Found))
-    strangers: list[str] = field(default_factory=list)
+    def __init__(self, root: Path):
+        self.root, self.settings = root, read_settings(root)
+        self.recording = self.settings.recording
+        self.entries: dict[str, Entry] = {}
+        self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
+        self.strangers: list[str] = []
+
+    def entry(self, clip: str) -> Entry:
+        """That of a clip, made where it is the first time that something of it is found."""
+        return self.entries.setdefault(clip, Entry(clip, recording=self.recording))
 
     def add(self, clip: str, modality: str, file: str) -> None:
         """A file of a clip; a second one of the same modality leaves the clip out."""
-        first = self.clips[clip].files.setdefault(modality, file)
+        first = self.entry(clip).files.setdefault(modality, file)
         if first != file:
             both = " and ".join(relative(path, self.root) for path in (first, file))
             self.leave_out(clip, "found twice", f"{modality} found twice: {both}")
 
     def leave_out(self, clip: str, *fault: str) -> None:
         """See `Fault` for what is told; twice the same is told once."""
-        if (told := Fault(*fault)) not in self.clips[clip].faults:
-            self.clips[clip].faults.append(told)
+        if (told := Fault(*fault)) not in self.faults[clip]:
+            self.faults[clip].append(told)
 
     def strange(self, file: str | os.PathLike) -> None:
         self.strangers.append(relative(file, self.root))
@@ -238,43 +229,35 @@ def make_index(scan: Scan, name: str, classes: Mapping[int, str] | None = None,
     Labels count the classes that have clips, in the order of `classes` (by number), or else of their names. `name` is
     what the data set is called, if labkit.json does not say.
     """
-    settings = read_settings(scan.root)
-    _leave_out(scan, settings.exclude)
+    _leave_out(scan, scan.settings.exclude)
     for clip, file in _sidecars(scan.root).items():
-        if clip in scan.clips:
-            scan.clips[clip].files["boxes"] = file
+        if clip in scan.entries:
+            scan.entries[clip].files["boxes"] = file
         else:
             scan.strangers.append(f"{relative(file, scan.root)}: {NO_CLIP}")
-    faults, used = {}, {}
-    for clip, found in sorted(scan.clips.items()):
-        lacking = [Fault("missing", f"no {modality}", modality) for modality in needs if modality not in found.files]
-        if told := found.faults or lacking:
-            faults[clip] = told
-        else:
-            used[clip] = found
-    class_of = {clip: found.name.action if found.name else found.facts.get("label") for clip, found in used.items()}
-    there, recording = set(class_of.values()) - {None}, settings.recording
+    for clip, entry in scan.entries.items():
+        lacking = [] if clip in scan.faults else [modality for modality in needs if modality not in entry.files]
+        for modality in lacking:
+            scan.leave_out(clip, "missing", f"no {modality}", modality)
+    used = tuple(entry for clip, entry in sorted(scan.entries.items()) if clip not in scan.faults)
+    class_of = {entry.id: entry.name.action if entry.name else entry.facts.get("label") for entry in used}
+    there = set(class_of.values()) - {None}
     classes = classes or {label: label for label in sorted(there, key=natural)}
     label_of = {key: label for label, key in enumerate(key for key in classes if key in there)}
-    entries = tuple(
-        Entry(
-            clip, found.name, label_of.get(class_of[clip], UNLABELLED), found.files, found.facts,
-            recording if found.registered is None else replace(recording, registered=found.registered),
-        )
-        for clip, found in used.items()
-    )  # fmt: skip
-    class_names = tuple(classes[key] for key in label_of)
-    strangers = tuple(sorted(scan.strangers))
-    return Index(scan.root, entries, faults, class_names, strangers, settings.name or name, recording)
+    for entry in used:
+        entry.label = label_of.get(class_of[entry.id], UNLABELLED)
+    class_names, strangers = tuple(classes[key] for key in label_of), tuple(sorted(scan.strangers))
+    name = scan.settings.name or name
+    return Index(scan.root, used, dict(scan.faults), class_names, strangers, name, scan.recording)
 
 
 def _leave_out(scan: Scan, reasons: Mapping[str, str]) -> None:
     """Of the clips that labkit.json excludes, each named in any common form of its id."""
-    numbered = {_numbers(clip): clip for clip, found in scan.clips.items() if reasons and found.name}
+    numbered = {_numbers(clip): clip for clip, entry in scan.entries.items() if reasons and entry.name}
     for written, reason in reasons.items():
         bare = composed(written).replace("\\", "/")
         forms = (written, bare, _FILE_ENDING.sub("", bare), numbered.get(_numbers(bare)))
-        if clip := next((form for form in forms if form in scan.clips), None):
+        if clip := next((form for form in forms if form in scan.entries), None):
             scan.leave_out(clip, "left out", reason)
         else:
             scan.strangers.append(f"{SETTINGS}, exclude, {written}: {NO_CLIP}")
@@ -378,7 +361,7 @@ def index_folders(root: str | os.PathLike) -> Index:
                 continue
             clip = composed(f"{relative(folder, scan.root)}/{stem}")
             scan.add(clip, modality, str(folder / name))
-            scan.clips[clip].facts = {"label": composed(folder.name)} | ({"split": split} if split else {})
+            scan.entry(clip).facts = {"label": composed(folder.name)} | ({"split": split} if split else {})
     return make_index(scan, scan.root.resolve().name)
 
 
@@ -435,10 +418,10 @@ def index_table(path: str | os.PathLike) -> Index:
         if not clip:
             scan.strangers.append(f"{path.name} line {number}: no clip id")
             continue
-        if clip in scan.clips:
+        if clip in scan.entries:
             scan.leave_out(clip, "found twice", f"listed twice in {path.name}")
             continue
-        found = scan.clips[clip]
+        entry = scan.entry(clip)
         part = SPLITS.get(split.lower(), "") if label or split else UNLABELLED_PART
         part = UNLABELLED_PART if not label and part == "train" else part
         if surplus:
@@ -450,12 +433,13 @@ def index_table(path: str | os.PathLike) -> Index:
         for modality in (*REQUIRED, *OPTIONAL):
             value = row.pop(modality, "")
             if value and (there := _there(scan.root, value)):
-                found.files[modality] = str(there)
+                entry.files[modality] = str(there)
             elif value:
                 scan.leave_out(clip, "missing", f"no {modality}: {value} is not there", modality, value)
         facts = {"label": label, **row, "split": part}
-        found.facts = {key: value for key, value in facts.items() if key and value}
-        found.registered = _truth(path, number, registered) if registered else None
+        entry.facts = {key: value for key, value in facts.items() if key and value}
+        if registered:
+            entry.recording = replace(entry.recording, registered=_truth(path, number, registered))
     return make_index(scan, scan.root.resolve().name)
 
 

@@ -82,8 +82,8 @@ class _Waits(Exception):
     """A clip whose joints are too few, before it is known what is usual for its camera."""
 
 
-def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, clips: ClipConfig | None = None,
-            *, workers: int | None = None, progress: bool = True) -> ClipStore:  # fmt: skip
+def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, clips: ClipConfig, *,
+            workers: int | None = None, progress: bool = True) -> ClipStore:  # fmt: skip
     """The store of all usable clips of an index, or of a data root, made or brought up to date.
 
     Per clip: `clips.stored_frames` evenly spaced frames over the shorter of RGB and depth, cropped to
@@ -93,7 +93,6 @@ def prepare(source: Index | str | os.PathLike, store_dir: str | os.PathLike, cli
     counts those whose pixels this call made.
     Raises LabError for an unknown modality, when no clip is left, or when a worker process dies.
     """
-    clips = clips or ClipConfig()
     _check_modalities(clips.modalities)
     index = source if isinstance(source, Index) else find_dataset(source).index(source)
     folder = Path(store_dir)

@@ -101,11 +101,12 @@ class NumberedSet:
         """
         scan = Scan(Path(root))
         self.scan(scan)
-        for clip in [*scan.clips]:
-            if name := self.parse(clip):
-                scan.clips[clip].name = name
-            else:
-                for file in scan.clips.pop(clip).files.values():
+        for clip, entry in [*scan.entries.items()]:
+            entry.name = self.parse(clip)
+            if entry.name is None:
+                del scan.entries[clip]
+                scan.faults.pop(clip, None)
+                for file in entry.files.values():
                     scan.strange(file)
         name = "puppets" if (scan.root / "puppets.json").is_file() else self.name
         return make_index(scan, name, self.classes, self.needs)
@@ -135,7 +136,7 @@ def _scan_ntu(scan: Scan) -> None:
     for folder in (scan.root, *_ntu_folders(scan.root, NTU_FILES["skeleton"][0])):
         for name in filter(MISSING_LIST.fullmatch, listed(folder)):
             text = (folder / name).read_bytes().replace(b"\0", b"").decode("latin-1")  # UTF-16, too
-            ids = {f"S{s}C{c}P{p}R{r}A{a}" for s, c, p, r, a in _LISTED_ID.findall(text)} & scan.clips.keys()
+            ids = {f"S{s}C{c}P{p}R{r}A{a}" for s, c, p, r, a in _LISTED_ID.findall(text)} & scan.entries.keys()
             for clip in ids:
                 scan.leave_out(clip, "on the missing list", "on the published list of missing skeletons")
             if not ids:
@@ -190,10 +191,10 @@ def _scan_ucla(scan: Scan) -> None:
         if not (folder.is_dir() and re.fullmatch(r"a\d+_s\d+_e\d+", folder.name, re.ASCII)):
             scan.strange(folder)
             continue
-        found, names = scan.clips[f"v{folder.parent.name[-1]}_{folder.name}"], listed(folder)
+        entry, names = scan.entry(f"v{folder.parent.name[-1]}_{folder.name}"), listed(folder)
         for modality, ending in (("rgb", "_rgb.jpg"), ("depth", "_depth.png")):
             if any(name.startswith("frame_") and name.endswith(ending) for name in names):
-                found.files[modality] = str(folder / f"frame_*{ending}")
+                entry.files[modality] = str(folder / f"frame_*{ending}")
 
 
 def _ucla_views(root: Path) -> list[Path]:
@@ -230,8 +231,8 @@ def _scan_uwa(scan: Scan) -> None:
     source = {clip: clip if clip in rgb else f"{clip[:-1]}1" for clip in depth}
     for clip in depth.keys() | (rgb.keys() - source.values()):
         places = {"rgb": rgb.get(source.get(clip, clip)), "depth": depth.get(clip)}
-        scan.clips[clip].files = {modality: files for modality, files in places.items() if files}
-    for clip in UWA_MISMATCHED & scan.clips.keys():
+        scan.entry(clip).files = {modality: files for modality, files in places.items() if files}
+    for clip in UWA_MISMATCHED & scan.entries.keys():
         scan.leave_out(clip, "left out", "RGB and depth are known to show different recordings")
 
 
@@ -262,7 +263,7 @@ def _scan_utd(scan: Scan) -> None:
     for modality, stem, ending in (("rgb", "RGB", "_color.avi"), ("depth", "Depth", "_depth.mat")):
         for path in (folder / name for folder in _utd_folders(scan.root, stem) for name in listed(folder)):
             clip = path.name.removesuffix(ending)
-            if clip == path.name or scan.clips[clip].files.setdefault(modality, str(path)) != str(path):
+            if clip == path.name or scan.entry(clip).files.setdefault(modality, str(path)) != str(path):
                 scan.strange(path)
 
 
