@@ -422,8 +422,9 @@ def index_table(path: str | os.PathLike) -> Index:
             scan.leave_out(clip, "found twice", f"listed twice in {path.name}")
             continue
         entry = scan.entry(clip)
-        part = SPLITS.get(split.lower(), "") if label or split else UNLABELLED_PART
-        part = UNLABELLED_PART if not label and part == "train" else part
+        part = SPLITS.get(split.lower(), "")
+        if not label and (part == "train" or not split):
+            part = UNLABELLED_PART
         if surplus:
             scan.leave_out(clip, "wrong row", f"{surplus} more cells than columns")
         if not label and part != UNLABELLED_PART:

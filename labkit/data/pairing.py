@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from ..errors import LabError
-from .video import FETCH, NUMBER, Frames, frame_times
+from .video import FETCH, NUMBER, Frames
 
 SAME_RATE = 0.03  # share by which rates, and counts, of two videos may differ, and be paired by position
 SAME_DURATION = 0.1  # share by which the durations of two videos may differ without a remark
@@ -27,7 +27,7 @@ def pair_frames(rgb: Frames, depth: Frames) -> Pairs:
     where two names with a `*` have nothing in common.
     """
     if rgb.kind == depth.kind == "video":
-        return _pair_videos(frame_times(rgb.path), frame_times(depth.path))
+        return _pair_videos(rgb.times, depth.times)
     if rgb.names is not None and depth.names is not None:
         return _pair_names(rgb, depth)
     if rgb.names is not None:

@@ -74,14 +74,11 @@ def read_video(path: str | os.PathLike, indices: Sequence[int] | None = None, *,
     return _read(path, indices, "rgb24", seek)
 
 
-def count_frames(path: str | os.PathLike) -> int:
-    """Number of frames of a video, counted in the file and compared with what its header declares."""
-    with open_video(path) as (container, stream):
-        return len(_packets(path, container, stream)[1])
-
-
 def frame_times(path: str | os.PathLike) -> np.ndarray:
-    """When each frame of a video is shown: seconds after the first, float64 (n,)."""
+    """When each frame of a video is shown: seconds after the first, float64 (n,).
+
+    Nothing is decoded; LabError where the file holds another number of frames than its header declares.
+    """
     with open_video(path) as (container, stream):
         packets, shown = _packets(path, container, stream)
         ticks = [packet.pts for packet in packets if not packet.is_discard]
@@ -401,11 +398,14 @@ class Frames:
         return stems
 
     @cached_property
+    def times(self) -> np.ndarray:
+        """`frame_times` of a video."""
+        return frame_times(self.path)
+
+    @property
     def count(self) -> int:
         """How many frames there are, as far as it can be told without decoding one."""
-        if self.kind == "video":
-            return count_frames(self.path)
-        return len(self._mat) if self.kind == "mat" else len(self.files)
+        return len(self.times if self.kind == "video" else self._mat if self.kind == "mat" else self.files)
 
     @property
     def tracks(self) -> str:
@@ -420,8 +420,6 @@ class Frames:
         """Frames `indices` in colour: uint8 (n,H,W,3)."""
         if self.kind == "video":
             return read_video(self.path, indices)
-        if self.kind == "mat":
-            raise LabError.mismatch(self.path, "colour frames: a video or images", "a MATLAB file", FETCH)
         return self._stack(read_picture, indices)
 
     def depth(self, indices: Sequence[int], unit: float = 1.0) -> np.ndarray:

@@ -31,7 +31,7 @@ from labkit.data.check import check_clips
 from labkit.data.prepare import prepare
 from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
-from labkit.data.video import count_frames, read_video
+from labkit.data.video import frame_times, read_video
 from labkit.files import sha256_json
 from labkit.lab import Lab
 from labkit.puppets.make import make_puppets
@@ -86,7 +86,7 @@ def seek_ratio(what: str, paths: list[Path], num_frames: int) -> None:
     """CPU time of decoding whole files over that of seeking the frames that a store keeps; pixels first."""
     ratios, milliseconds = [], []
     for path in paths:
-        chosen = sample_frames(count_frames(path), num_frames).tolist()
+        chosen = sample_frames(len(frame_times(path)), num_frames).tolist()
         assert np.array_equal(read_video(path, chosen), read_video(path, chosen, seek=False)), path.name
         best = {True: np.inf, False: np.inf}  # by whether it seeks
         for _ in range(SEEK_ROUNDS):
