@@ -404,13 +404,18 @@ def looks_paired(root: Path) -> bool:
 # -- a table of clips ----------------------------------------------------------------------------
 
 
-def index_table(path: str | os.PathLike) -> Index:
-    """The clips of a CSV file; a row that cannot be used is excluded with the reason.
+def lies_table_at(root: Path) -> bool:
+    """Whether the root is a CSV file, or has one that is named as such tables are."""
+    return (root.suffix.lower() == ".csv" and root.is_file()) or (root / CLIPS_TABLE).is_file()
+
+
+def index_table(root: str | os.PathLike) -> Index:
+    """The clips of a CSV file, or of ROOT/clips.csv; a row that cannot be used is excluded with the reason.
 
     A row without a label, and without a split or in "train", is a pair of which only a teacher can speak.
     Raises LabError when the file is no table, lacks a column, or says neither true nor false where it must.
     """
-    path = Path(path)
+    path = Path(root, CLIPS_TABLE) if os.path.isdir(root) else Path(root)
     scan = Scan(path.parent)
     for number, row, surplus in _rows(path):
         clip, label = composed(row.pop("clip")), composed(row.pop("label"))

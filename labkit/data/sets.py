@@ -178,6 +178,8 @@ NTU60 = NumberedSet(
 )  # fmt: skip
 NTU120 = replace(
     NTU60, name="NTU120", classes=dict(enumerate(NTU120_ACTIONS, start=1)),
+    lies_at=lambda root: NTU60.lies_at(root) and any(
+        NTU120.parse(clip) and not NTU60.parse(clip) for clip, _ in ntu_files(root, "rgb")),
     limits={"setup": 32, "camera": 3, "subject": 106, "replication": 2, "action": 120},
 )  # fmt: skip
 

@@ -25,7 +25,6 @@ import numpy as np
 from ..errors import LabError
 from ..files import read_json, sha256_json
 from .index import (
-    CLIPS_TABLE,
     SIDECARS,
     UNLABELLED_PART,
     ClipName,
@@ -33,10 +32,11 @@ from .index import (
     Index,
     index_folders,
     index_table,
+    lies_table_at,
     listed,
     looks_paired,
 )
-from .sets import NTU60, NTU120, TWO_PEOPLE, UCLA, UTD, UWA, NumberedSet, ntu_files
+from .sets import NTU60, NTU120, TWO_PEOPLE, UCLA, UTD, UWA, NumberedSet
 
 # Cross-subject trains on these 20 of the 40 people, cross-view on these two of the three cameras.
 CS_TRAIN_SUBJECTS = frozenset((1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38))
@@ -285,9 +285,10 @@ def make_split(name: str, train: Sequence[str], validation: Sequence[str], test:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A way to index a root, the protocols of its clips, and what was published about their number."""
+    """A way to know a root and to index it, the protocols of its clips, and what was published about their number."""
 
     name: str
+    lies_at: Callable[[Path], bool]  # told by names alone; not asked where a set before it in `DATA_SETS` lies
     index: Callable[[str | os.PathLike], Index]
     protocols: Mapping[str, Division]
     # "clips": found and usable; a protocol: training (with validation) and test clips that are usable
@@ -354,22 +355,19 @@ def index_puppets(root: str | os.PathLike) -> Index:
 
 
 PUPPET_FILES = replace(NTU60, limits=NTU60.limits | {"subject": NTU120.limits["subject"]})
-PUPPETS = DataSet("puppets", index_puppets, _NTU_PROTOCOLS, actions_of_two=TWO_PEOPLE)
-TABLE = DataSet("table", index_table, _PAIRS)
-FOLDERS = DataSet("paired folders", index_folders, _PAIRS)
+PUPPETS = DataSet(
+    "puppets", lambda root: NTU60.lies_at(root) and (root / "puppets.json").is_file(), index_puppets, _NTU_PROTOCOLS,
+    actions_of_two=TWO_PEOPLE,
+)  # fmt: skip
 # The paper's code trains on views 1 to 3 and tests on 4; others use pairs of views, 12 in all.
 _UWA_PROTOCOLS = _views("cross-view", (1, 2, 3), 4)
 for _one, _two in combinations(range(1, 5), 2):
     for _test in {1, 2, 3, 4} - {_one, _two}:
         _UWA_PROTOCOLS |= _views(f"views-{_one}{_two}-{_test}", (_one, _two), _test)
-DATA_SETS = {known.name: known for known in (
+DATA_SETS = {known.name: known for known in (  # in the order in which a root is held against them
+    PUPPETS,
     DataSet(
-        "NTU60", NTU60.index, _NTU_PROTOCOLS,
-        {"clips": (56_880, 56_578), "cross-subject": (40_091, 16_487), "cross-view": (37_646, 18_932)},
-        TWO_PEOPLE,
-    ),
-    DataSet(
-        "NTU120", NTU120.index,
+        "NTU120", NTU120.lies_at, NTU120.index,
         _protocol("cross-subject", NTU120, lambda n: n.subject in CS_TRAIN_SUBJECTS_120)
         | _protocol("cross-setup", NTU120, lambda n: n.setup % 2 == 0)
         | {"cross-view": partial(cross_view, dataset=NTU120)},
@@ -377,17 +375,25 @@ DATA_SETS = {known.name: known for known in (
         TWO_PEOPLE,
     ),
     DataSet(
-        "N-UCLA", UCLA.index,
+        "NTU60", NTU60.lies_at, NTU60.index, _NTU_PROTOCOLS,
+        {"clips": (56_880, 56_578), "cross-subject": (40_091, 16_487), "cross-view": (37_646, 18_932)},
+        TWO_PEOPLE,
+    ),
+    DataSet("table", lies_table_at, index_table, _PAIRS),
+    DataSet(
+        "N-UCLA", UCLA.lies_at, UCLA.index,
         _protocol("cross-view", UCLA, lambda n: n.camera != 3)  # Wang et al., CVPR 2014
         | _protocol("cross-view-1", UCLA, lambda n: n.camera != 1)
         | _protocol("cross-view-2", UCLA, lambda n: n.camera != 2),
         {"clips": (1494, 1494)},
     ),
     DataSet(
-        "UTD-MHAD", UTD.index, _protocol("cross-subject", UTD, lambda n: n.subject in UTD_TRAIN_SUBJECTS),
+        "UTD-MHAD", UTD.lies_at, UTD.index,
+        _protocol("cross-subject", UTD, lambda n: n.subject in UTD_TRAIN_SUBJECTS),
         {"clips": (861, 861), "cross-subject": (431, 430)},
     ),
-    DataSet("UWA3DII", UWA.index, _UWA_PROTOCOLS),
+    DataSet("UWA3DII", UWA.lies_at, UWA.index, _UWA_PROTOCOLS),  # which is looked for three levels deep
+    DataSet("paired folders", looks_paired, index_folders, _PAIRS),
 )}  # fmt: skip
 
 
@@ -397,20 +403,11 @@ def find_dataset(root: str | os.PathLike) -> DataSet:
     Raises LabError when there is nothing, or nothing that the lab knows.
     """
     root = Path(root)
-    if root.is_file() and root.suffix.lower() == ".csv":
-        return TABLE
+    if found := next((known for known in DATA_SETS.values() if known.lies_at(root)), None):
+        return found
     if not root.is_dir():
         fix = "give the folder of a data set, or a CSV file of clips"
         raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "nothing", fix)
-    if NTU60.lies_at(root):
-        return _which_ntu(root)
-    if (root / CLIPS_TABLE).is_file():
-        return replace(TABLE, index=lambda root: index_table(Path(root, CLIPS_TABLE)))
-    for known in (UCLA, UTD, UWA):  # in this order: UWA3DII is looked for three levels deep
-        if known.lies_at(root):
-            return DATA_SETS[known.name]
-    if looks_paired(root):
-        return FOLDERS
     expected = (
         "a data set: nturgb+d_rgb/, view_1/a01_s01_e00/, RGB/a1_s1_t1_color.avi, a01_s01_v01_e00/, clips.csv, "
         "or <class>/<stem>_color.* beside <stem>_depth.*"
@@ -418,11 +415,3 @@ def find_dataset(root: str | os.PathLike) -> DataSet:
     shown = ", ".join(listed(root)[:8]) or "an empty folder"
     fix = "give the folder that holds these, or list the clips in clips.csv (clip, label, rgb, depth)"
     raise LabError.mismatch(root, expected, shown, fix)
-
-
-def _which_ntu(root: Path) -> DataSet:
-    """NTU60 unless a clip's name is one of NTU120 alone."""
-    if (root / "puppets.json").is_file():
-        return PUPPETS
-    clips = [clip for clip, _ in ntu_files(root, "rgb")]
-    return DATA_SETS["NTU120" if any(NTU120.parse(clip) and not NTU60.parse(clip) for clip in clips) else "NTU60"]
