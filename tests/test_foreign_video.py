@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 
 import av
@@ -123,16 +122,6 @@ def test_names_that_are_no_utf8_with_spaces_and_dashes(tmp_path):
         os.rename(next(tmp_path.iterdir()), path)
         assert sample_video(path, 5, 32).total == 20
     assert printable(os.fsdecode(b"caf\xe9\x1b[31m\n")) == r"caf\udce9\x1b[31m\n"
-
-
-def test_a_turned_recording_is_set_upright(tmp_path):
-    """The matrix in an MP4's track header, as phones write it: a quarter turn clockwise for the player."""
-    data = bytearray(write_video(tmp_path / "a.mp4", "libx264").read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 40
-    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
-    (tmp_path / "b.mp4").write_bytes(data)
-    frames = sample_video(tmp_path / "b.mp4", 5, 30).frames
-    assert (frames[:, :8] > 200).all() and (frames[:2, 12:] < 100).all()  # what was left is on top
 
 
 def test_the_crop_is_that_of_training_or_has_its_proportions():

@@ -269,27 +269,6 @@ def test_split_folders_give_the_split(tmp_path):
     assert all(clip.startswith("train/") for clip in split.validation)
 
 
-def test_what_is_no_clip_does_not_count(tmp_path):
-    """Companions of another kind, other systems' files; folders by the split's; letters taken apart are one name."""
-    for part, label in (("Training", "t\u00eate"), ("Training", "b"), ("testing", "te\u0302te"), ("testing", "b")):
-        for stem in "12":
-            write_pair(tmp_path / part / label, stem)
-    base = tmp_path / "testing" / "b"
-    for name in ("1_color.json", "1_depth.npy", "._1_color.png", ".DS_Store"):
-        (base / name).touch()
-    shutil.copy(base / "2_color.png", base / "2_color.jpg")
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "labkit.json").write_bytes(b'\xef\xbb\xbf{"registered": false}')
-    data = find_dataset(tmp_path)
-    index = data.index(tmp_path)
-    assert index.class_names == ("b", "t\u00eate") and len(data.split("given", index).test) == 3
-    assert index.excluded == {"testing/b/2": "rgb found twice: testing/b/2_color.jpg and testing/b/2_color.png"}
-    assert index.strangers == ("docs", "testing/b/1_color.json", "testing/b/1_depth.npy")
-    (tmp_path / "labkit.json").write_text("{", encoding="utf-8")
-    with pytest.raises(LabError, match="Fix: correct this file"):
-        data.index(tmp_path)
-
-
 def table(rows: list[dict], newline="\n", bom="") -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, rows[0], lineterminator=newline)

@@ -275,15 +275,6 @@ def test_frames_are_paired_by_name_where_names_tell_and_else_by_position(tmp_pat
         pair_frames(Frames(tmp_path / "3_*.png"), Frames(tmp_path / "4_*.png"))
 
 
-def test_ntu_folders_keep_their_rule_of_no_gap(tmp_path):
-    depth = write_depth_frames(tmp_path / "clip", 5)
-    frames = Frames(tmp_path / "clip")
-    assert np.array_equal(frames.depth(range(5)), depth)
-    frames.files[2].unlink()
-    with pytest.raises(LabError, match="number 3 missing"):
-        _ = Frames(tmp_path / "clip").count
-
-
 def test_depth_units_are_converted_and_checked(tmp_path):
     write_depth(tmp_path / "d.png", DEPTH[0])
     frames = Frames(tmp_path / "d.png")
