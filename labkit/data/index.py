@@ -25,7 +25,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -170,14 +170,6 @@ class Index:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def without_labels(self, chosen: Callable[[Entry], bool]) -> Index:
-        """The same clips, of which the chosen ones have no label."""
-        entries = tuple(
-            replace(entry, label=UNLABELLED, facts=entry.facts | {"split": UNLABELLED_PART}) if chosen(entry) else entry
-            for entry in self.entries
-        )
-        return replace(self, entries=entries)
-
     def possible(self, modalities: Iterable[str]) -> tuple[str, ...]:
         """Those of the modalities that every clip has the files for."""
         needs = {modality: DRAWN_FROM.get(modality, "rgb") for modality in modalities}
@@ -308,9 +300,9 @@ def changed_settings(root: str | os.PathLike, **changes: object) -> Iterator[Non
     try:
         yield
     except LabError:
-        if changes and before is None:
+        if before is None:
             path.unlink(missing_ok=True)
-        elif changes:
+        else:
             write_bytes(path, before)
         raise
 

@@ -113,12 +113,7 @@ def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progre
     """Bring the shards and the index of a store up to date; returns how many clips were made."""
     size = sum(path.stat().st_size for path in folder.glob("*.npy"))
     shards = find_shards(folder, verify=size <= VERIFY_BYTES)
-    pixels = {
-        (record["id"], modality, sha256): (old, number)
-        for old in shards.values()
-        for number, record in enumerate(old.records)
-        for modality, sha256 in record["sha256"].items()
-    }
+    homes = {_content(record): (old, row) for old in shards.values() for row, record in enumerate(old.records)}
     outcomes = _outcomes(_tasks(index, config, shards), workers, progress)
     names, labels, excluded, built = [], [], dict(index.excluded), 0
     while chunk := list(islice(outcomes, _clips_per_shard(config))):
@@ -127,7 +122,7 @@ def _update(index: Index, folder: Path, config: ClipConfig, workers: int, progre
         labels += [entry.label for entry, _ in used]
         built += sum(outcome.pixels is not None for _, outcome in used)
         if used:
-            names.append(_keep(folder, [outcome for _, outcome in used], pixels, shards))
+            names.append(_keep(folder, [outcome for _, outcome in used], homes, shards))
     if not names:
         found = "; ".join(f"{clip}: {reason}" for clip, reason in list(excluded.items())[:3]) or "none"
         raise LabError.mismatch(index.root, "at least one usable clip", found, "mend the files named here")
@@ -167,21 +162,25 @@ def _recipe(config: ClipConfig, recording: Recording) -> str:
     ])  # fmt: skip
 
 
-def _with_pixels(outcome: _Outcome, known: dict[tuple[str, str, str], tuple[Shard, int]]) -> tuple[dict, Pixels]:
+def _content(record: dict) -> tuple:
+    return (record["id"], *sorted(record["sha256"].items()))
+
+
+def _with_pixels(outcome: _Outcome, homes: dict[tuple, tuple[Shard, int]]) -> tuple[dict, Pixels]:
     record = outcome.record
     if outcome.pixels is not None:
         return record, outcome.pixels
-    homes = {m: known[record["id"], m, sha256] for m, sha256 in record["sha256"].items()}
-    return record, {m: shard.array(m)[number] for m, (shard, number) in homes.items()}
+    shard, row = homes[_content(record)]
+    return record, {modality: shard.array(modality)[row] for modality in record["sha256"]}
 
 
-def _keep(folder: Path, clips: list[_Outcome], known: dict[tuple[str, str, str], tuple[Shard, int]],
+def _keep(folder: Path, clips: list[_Outcome], homes: dict[tuple, tuple[Shard, int]],
           shards: dict[str, Shard]) -> str:  # fmt: skip
     """The name of a shard of these clips: an old one, its records renewed where they differ, or a new one."""
     records = [outcome.record for outcome in clips]
     old = shards.get(shard_name(records))
     if old is None:
-        return write_shard(folder, [_with_pixels(outcome, known) for outcome in clips])
+        return write_shard(folder, [_with_pixels(outcome, homes) for outcome in clips])
     if old.records != records:
         write_sealed(folder / f"{old.name}.json", {**old.manifest, "clips": records})
     return old.name

@@ -18,10 +18,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 
+from ..clips import UNLABELLED
 from ..errors import LabError
 from ..files import read_json, sha256_json
 from .index import (
@@ -74,17 +76,6 @@ class Clips(Protocol):
     ids: Sequence[str]
 
     def about(self, ids: Iterable[str]) -> list[dict[str, Any]]: ...
-
-
-@dataclass(frozen=True)
-class _Some:
-    """Some of the clips."""
-
-    clips: Clips
-    ids: Sequence[str]
-
-    def about(self, ids: Iterable[str]) -> list[dict[str, Any]]:
-        return self.clips.about(ids)
 
 
 Division = Callable[[Clips], Split]
@@ -308,7 +299,8 @@ class DataSet:
         unlabelled = [clip for clip, about in facts.items() if about.get("split") == UNLABELLED_PART]
         if not unlabelled:
             return divide(clips)
-        split = divide(_Some(clips, [clip for clip in facts if facts[clip].get("split") != UNLABELLED_PART]))
+        labelled = [clip for clip, about in facts.items() if about.get("split") != UNLABELLED_PART]
+        split = divide(SimpleNamespace(ids=labelled, about=clips.about))
         for key in ("subject", "camera"):
             trained = {facts[clip].get(key) for clip in (*split.train, *split.validation)}
             kept = {facts[clip].get(key) for clip in split.test}
@@ -351,7 +343,11 @@ def index_puppets(root: str | os.PathLike) -> Index:
     except KeyError as error:
         fix = "delete this folder: labkit makes the set anew"
         raise LabError.mismatch(path, "the set of this labkit", f"that of another one, without {error}", fix) from None
-    return PUPPET_FILES.index(root).without_labels(lambda entry: entry.name.subject in unlabelled)
+    index = PUPPET_FILES.index(root)
+    for entry in index.entries:
+        if entry.name.subject in unlabelled:
+            entry.label, entry.facts = UNLABELLED, {"split": UNLABELLED_PART}
+    return index
 
 
 PUPPET_FILES = replace(NTU60, limits=NTU60.limits | {"subject": NTU120.limits["subject"]})
