@@ -208,7 +208,7 @@ def _expected(index: Index, clip: str, modality: str) -> str:
 
 
 def _same_content(entry: Entry, hashes: dict[str, str], seen: dict[tuple[str, str], str]) -> Iterator[Finding]:
-    """A remark where the same bytes stand for two clips, or for two modalities of one."""
+    """A remark where the same bytes stand for two clips."""
     for modality, content in hashes.items():
         first = seen.setdefault((modality, content), entry.id)
         if first != entry.id:
