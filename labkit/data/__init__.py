@@ -1,7 +1,7 @@
 """Any RGB-D recording, to a store of aligned clips.
 
 Imports the front room alone. Start with `prepare`, which makes the store: `splits` tells which data set lies in a
-folder and how its clips are divided, `index` and `sets` list the clips, `video` and `skeletons` read their files,
-`modalities` makes aligned pixels of them, `store` keeps these. `check` looks at every clip of a folder
-before that.
+folder and how its clips are divided, `sets` and `own_sets` fill an `index` of them, `video` and `skeletons` read
+their files, `modalities` makes aligned pixels of these, `store` keeps them. `check` looks at every clip of a
+folder before that.
 """

@@ -26,18 +26,8 @@ import numpy as np
 from ..clips import UNLABELLED
 from ..errors import LabError
 from ..files import read_json, sha256_json
-from .index import (
-    SIDECARS,
-    UNLABELLED_PART,
-    ClipName,
-    Entry,
-    Index,
-    index_folders,
-    index_table,
-    lies_table_at,
-    listed,
-    looks_paired,
-)
+from .index import SIDECARS, UNLABELLED_PART, ClipName, Entry, Index, listed
+from .own_sets import index_folders, index_table, lies_table_at, looks_paired
 from .sets import NTU60, NTU120, TWO_PEOPLE, UCLA, UTD, UWA, NumberedSet
 
 # Cross-subject trains on these 20 of the 40 people, cross-view on these two of the three cameras.
