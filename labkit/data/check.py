@@ -292,7 +292,7 @@ def _kind(path: str | None, modality: str) -> str:
 def _glance(job: Job) -> Iterator[Finding]:
     """Frame counts and the first and last depth image; nothing else is decoded."""
     entry = job.entry
-    sources = {modality: Frames(Path(entry.files[modality])) for modality in ("rgb", "depth")}
+    sources = {modality: Frames(entry.paths[modality]) for modality in ("rgb", "depth")}
     counts = {modality: frames.count for modality, frames in sources.items()}
     sources["depth"].depth([0, counts["depth"] - 1])
     if remark := pair_frames(sources["rgb"], sources["depth"])[2]:

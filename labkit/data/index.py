@@ -103,7 +103,11 @@ class Entry:
 
         Raises LabError when the sidecar is damaged.
         """
-        return self.known | (_sidecar_facts(self.files["boxes"]) if "boxes" in self.files else {})
+        path = self.files.get("boxes")
+        told = read_written(path) if path else {}
+        if not isinstance(told, dict):
+            raise LabError.mismatch(path, "a JSON object", type(told).__name__, "correct this file")
+        return self.known | {key: told[key] for key in ABOUT if isinstance(told.get(key), (str, int))}
 
     @property
     def known(self) -> dict[str, str | int]:
@@ -302,13 +306,6 @@ def _numbers(clip: str) -> frozenset[tuple[str, int]]:
     """The numbers of a clip's name by their letters, in any order and behind any separator."""
     found = _LETTERED.findall(_FILE_ENDING.sub("", clip).replace("/", "_"))
     return frozenset((letter.lower(), int(number)) for letter, number in found)
-
-
-def _sidecar_facts(path: str) -> dict[str, Any]:
-    facts = read_written(path)
-    if not isinstance(facts, dict):
-        raise LabError.mismatch(path, "a JSON object", type(facts).__name__, "correct this file")
-    return {key: facts[key] for key in ABOUT if isinstance(facts.get(key), (str, int))}
 
 
 def composed(name: str) -> str:

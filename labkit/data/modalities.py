@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -258,10 +257,7 @@ def read_aligned(entry: Entry, config: ClipConfig, stand_in: StandIn = kinect_al
     video = dict(zip(wanted, pictures, strict=True))
     depth = sources["depth"].depth(places["depth"], entry.recording.depth_unit)
     sizes = {"depth_size": depth.shape[2:0:-1], "color_size": pictures.shape[2:0:-1]}  # (width, height)
-    if skeleton is not None:
-        check_sizes(skeleton, sizes, paths)
-    if entry.recording.registered:
-        _check_registered(paths["depth"], **sizes)
+    _check_sizes(entry, skeleton, **sizes)
     joints = None if entry.recording.registered else skeleton
     alignment = align_clip(joints, config.alignment, **sizes, stand_in=stand_in)
     both = [align_pair(video[frame], mm, alignment, config.size) for frame, mm in zip(frames, depth, strict=True)]
@@ -296,26 +292,22 @@ def align_clip(skeleton: Skeleton | None, method: str, depth_size: Size, color_s
     return replace(stand_in(depth_size, color_size), method=method)
 
 
-def _check_registered(path: Path, depth_size: Size, color_size: Size) -> None:
-    """LabError where images of which one pixel is to show one point, differ in shape."""
+def _check_sizes(entry: Entry, skeleton: Skeleton | None, depth_size: Size, color_size: Size) -> None:
+    """LabError where registered images differ in shape, or joints were mapped to images of another size.
+
+    See `Skeleton.mapped_size`.
+    """
     (width, height), (color_width, color_height) = depth_size, color_size
-    if abs(width * color_height - height * color_width) > max(color_width, color_height):
+    if entry.recording.registered and abs(width * color_height - height * color_width) > max(color_width, color_height):
         found = f"depth {width}x{height}, RGB {color_width}x{color_height}"
         fix = f'set "registered" to false in {SETTINGS}, or in the line of a table that says true'
-        raise LabError.mismatch(path, "registered images of one shape", found, fix)
-
-
-def check_sizes(skeleton: Skeleton, sizes: dict[str, Size], paths: dict[str, Path]) -> None:
-    """LabError where joints were mapped to images (width, height) of another size than these.
-
-    `sizes` by "depth_size" and "color_size"; see `Skeleton.mapped_size`.
-    """
-    for modality, image in (("depth", "depth"), ("RGB", "color")):
-        size, mapped = sizes[f"{image}_size"], skeleton.mapped_size(image)
+        raise LabError.mismatch(entry.paths["depth"], "registered images of one shape", found, fix)
+    for modality, image, size in (("depth", "depth", depth_size), ("RGB", "color", color_size)):
+        mapped = None if skeleton is None else skeleton.mapped_size(image)
         if mapped is not None and np.abs(np.divide(mapped, size) - 1).max() > SAME_SIZE:
             about, fix = "{:.0f}x{:.0f}".format(*mapped), "take the images as they were recorded"
             expected = f"images that were not {RESIZED}, {modality} of about {about} for these joints"
-            raise LabError.mismatch(paths[modality.lower()], expected, f"{modality} {size[0]}x{size[1]}", fix)
+            raise LabError.mismatch(entry.paths[modality.lower()], expected, f"{modality} {size[0]}x{size[1]}", fix)
 
 
 def _flow(view: _View) -> np.ndarray:

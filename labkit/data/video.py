@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -222,15 +223,14 @@ def stack(images: list[np.ndarray], path: str | os.PathLike) -> np.ndarray:
 def _decode_groups(context: av.VideoCodecContext, packets: list, wanted: set[int], keep: Callable) -> bool:
     """Decode the groups of pictures that hold a wanted frame; False where packets and frames do not go one to one."""
     starts = [index for index, packet in enumerate(packets) if packet.is_keyframe]
-    for start, after in zip(starts, [*starts[1:], len(packets)], strict=True):
-        last = max((index for index in wanted if start <= index < after), default=start - 1)
-        count = start
-        for frame in _decode(context, packets[start : last + 1]):
+    for start, after in pairwise([*starts, len(packets)]):
+        end = max((index + 1 for index in wanted if start <= index < after), default=start)
+        place = start
+        for place, frame in enumerate(_decode(context, packets[start:end]), start=start + 1):
             if frame.pict_type == PictureType.B:
                 return False
-            keep(count, frame)
-            count += 1
-        if count != last + 1:
+            keep(place - 1, frame)
+        if place != end:
             return False
     return True
 
