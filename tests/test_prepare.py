@@ -162,7 +162,7 @@ def test_every_clip_found_is_used_or_excluded_with_a_reason(root):
 
 def test_a_root_without_a_modality_is_refused(root):
     shutil.rmtree(root / "nturgb+d_depth_masked")
-    for place, expected in ((root, "nturgb\\+d_depth_masked"), (root / "none", "data root")):
+    for place, expected in ((root, "nturgb\\+d_depth_masked"), (root / "none", "nturgb\\+d_rgb")):
         with pytest.raises(LabError, match=expected) as caught:
             NTU60.index(place)
         assert caught.value.path == str(place) and caught.value.fix

@@ -159,9 +159,6 @@ def _ntu_folders(root: Path, stem: str) -> list[Path]:
     nturgb+d_depth_masked_s001, with and without the +; some hold several set-ups (_s001_to_s017), and widespread
     scripts want those of NTU 120 in nturgb+d_skeletons120.
     """
-    if not root.is_dir():
-        fix = "give the folder that holds nturgb+d_rgb and its siblings"
-        raise LabError.mismatch(root, "a data root", "something else" if root.exists() else "none", fix)
     names = [name for name in listed(root) if (root / name).is_dir()]
     spelled = re.compile(stem.replace("+", "[+]?") + "(120|_s.*)?")
     chosen = [root / name for name in names if spelled.fullmatch(name)]
