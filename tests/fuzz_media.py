@@ -25,7 +25,7 @@ from fuzz_counts import count_and_show
 from ntu_files import assert_mendable, write_video
 from PIL import Image
 
-from labkit.data.video import read_depth, read_video
+from labkit.data.media.video import read_depth, read_video
 from labkit.errors import LabError
 from labkit.files import sha256_bytes, sha256_file
 

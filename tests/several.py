@@ -9,7 +9,7 @@ from accelerate import PartialState
 from test_trainers import four_steps
 from tiny import tiny_lab
 
-from labkit.experiments.noise import measure_noise
+from labkit.experiments.studies.noise import measure_noise
 from labkit.model import Stream
 from labkit.tools.parallel import join_launch
 

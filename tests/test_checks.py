@@ -18,7 +18,7 @@ from labkit.analysis.claims import Claim
 from labkit.errors import LabError
 from labkit.experiments import statistics
 from labkit.notebook import checks
-from labkit.notebook.exercises import Advice, Blank
+from labkit.notebook.checking.exercises import Advice, Blank
 
 
 def verdict(over_rgb, over_control):

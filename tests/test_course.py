@@ -25,9 +25,9 @@ from labkit.course.forms import (
 )
 from labkit.course.notebooks import Source, read_notebook
 from labkit.errors import LabError
-from labkit.notebook import exercises
-from labkit.notebook.exercises import Blank
-from labkit.notebook.grading import GIVEN, grade
+from labkit.notebook.checking import exercises
+from labkit.notebook.checking.exercises import Blank
+from labkit.notebook.checking.grading import GIVEN, grade
 
 SOURCES = [read_notebook(path) for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))]
 CHECKED = [(source, exercise) for source in SOURCES for exercise in read_exercises(source) if exercise.checked]

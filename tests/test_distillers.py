@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from labkit import losses
 from labkit.config import DistillConfig
 from labkit.errors import LabError
-from labkit.experiments import system_losses
-from labkit.experiments.system_losses import SYSTEM_OBJECTIVES
+from labkit.experiments.studies import system_losses
+from labkit.experiments.studies.system_losses import SYSTEM_OBJECTIVES
 from labkit.losses import OBJECTIVES, distillation_loss, generalized_distillation_loss, hallucination_loss
 from labkit.model import Stream, TwoStream, freeze
 

@@ -21,7 +21,7 @@ from labkit.clips import colorize_depth
 from labkit.data.skeletons import NUM_JOINTS, single_body
 from labkit.errors import LabError
 from labkit.experiments import committed
-from labkit.experiments.noise import Corruption
+from labkit.experiments.studies.noise import Corruption
 from labkit.figures import style
 from labkit.files import read_json
 from labkit.notebook import display, explorers, panels

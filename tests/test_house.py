@@ -74,6 +74,11 @@ def test_imports_between_rooms_run_one_way(path):
     assert imported_rooms(path) <= {room, *ROOMS[room], *asked}
 
 
+def test_a_folder_is_taken_in_at_a_glance():
+    for folder in {path.parent for path in MODULES} - {ROOT / "labkit"}:
+        assert len([path for path in MODULES if path.parent == folder and path.name != "__init__.py"]) <= 9, folder
+
+
 @pytest.mark.parametrize("room", [room for room in ROOMS if room])
 def test_a_room_says_what_it_is_for(room):
     docstring = ast.get_docstring(ast.parse((ROOT / "labkit" / room / "__init__.py").read_text(encoding="utf-8")))

@@ -16,9 +16,9 @@ from labkit.analysis.verdicts import claims_table, judge, on_more_people
 from labkit.config import SMOKE
 from labkit.course.published import Numbers
 from labkit.errors import LabError
-from labkit.experiments import more_people
-from labkit.experiments.more_people import answer_more_people, with_more_people
 from labkit.experiments.statistics import paired_difference
+from labkit.experiments.studies import more_people
+from labkit.experiments.studies.more_people import answer_more_people, with_more_people
 from labkit.experiments.target_table import ON_MORE_PEOPLE, TARGETS, get_targets
 from labkit.experiments.trainings import make
 from labkit.runs import PREDICTIONS

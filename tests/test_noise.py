@@ -17,8 +17,9 @@ from labkit.analysis import noise_curves
 from labkit.clips import clip_rng, colorize_depth, normalize, saturate, to_clip
 from labkit.config import ClipConfig
 from labkit.errors import LabError
-from labkit.experiments import noise
-from labkit.experiments.noise import (
+from labkit.experiments.statistics import paired_difference
+from labkit.experiments.studies import noise
+from labkit.experiments.studies.noise import (
     CORRUPTIONS,
     Corruption,
     add_speckle,
@@ -30,7 +31,6 @@ from labkit.experiments.noise import (
     shift,
     speckle_depth,
 )
-from labkit.experiments.statistics import paired_difference
 from labkit.experiments.targets import TARGETS, get_targets, results_table
 from labkit.experiments.trainings import TRAININGS
 from labkit.figures import gallery as figures

@@ -11,7 +11,13 @@ from tiny import tiny_lab
 from labkit import fit as fitting
 from labkit.clips import Batches
 from labkit.errors import LabError
-from labkit.experiments.systems import HOFFMAN_FACTOR, read_ladder, read_target_alone, renew_batch_norm, train_jointly
+from labkit.experiments.studies.systems import (
+    HOFFMAN_FACTOR,
+    read_ladder,
+    read_target_alone,
+    renew_batch_norm,
+    train_jointly,
+)
 from labkit.experiments.trainings import make
 from labkit.model import TwoStream
 from labkit.trainers import distill_hallucination, load_stream, train_stream, train_two_stream

@@ -16,10 +16,10 @@ from labkit import trainers
 from labkit.cli import main as cli
 from labkit.config import ClipConfig
 from labkit.data import splits
+from labkit.data.media.video import Frames
 from labkit.data.prepare import prepare
 from labkit.data.skeletons import single_body, write_skeleton
 from labkit.data.splits import find_dataset
-from labkit.data.video import Frames
 from labkit.errors import LabError
 from labkit.experiments.targets import get_targets, results_table
 from labkit.export.card import OF_ACTIONS, model_card

@@ -13,8 +13,8 @@ from ntu_files import assert_mendable
 from PIL import Image
 
 from labkit.cli.main import main
-from labkit.data.pairing import pair_frames
-from labkit.data.video import Frames
+from labkit.data.media.pairing import pair_frames
+from labkit.data.media.video import Frames
 from labkit.errors import LabError
 
 

@@ -12,7 +12,7 @@ import pytest
 from ntu_files import assert_mendable, write_video
 from PIL import Image
 
-from labkit.data.video import Frames, frame_times, read_depth, read_video, tracks_told
+from labkit.data.media.video import Frames, frame_times, read_depth, read_video, tracks_told
 from labkit.errors import LabError
 from labkit.export.predict import sample_video
 

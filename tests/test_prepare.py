@@ -27,6 +27,7 @@ from labkit.config import MINI, ClipConfig, PuppetsConfig
 from labkit.data import prepare as preparation
 from labkit.data import store
 from labkit.data.index import ClipName
+from labkit.data.media.video import read_video
 from labkit.data.prepare import prepare
 from labkit.data.sets import NTU60, NTU_ACTIONS
 from labkit.data.skeletons import read_skeleton, single_body, write_skeleton
@@ -41,7 +42,6 @@ from labkit.data.splits import (
     held_out_pairs,
 )
 from labkit.data.store import ClipStore
-from labkit.data.video import read_video
 from labkit.errors import LabError
 from labkit.puppets import opening
 from labkit.puppets.actions import ACTIONS, SHAPES

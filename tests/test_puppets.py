@@ -21,8 +21,8 @@ from PIL import Image
 
 from labkit.alignment import fit_alignment
 from labkit.config import PuppetNuisance, PuppetsConfig
+from labkit.data.media.video import read_video
 from labkit.data.skeletons import read_skeleton
-from labkit.data.video import read_video
 from labkit.errors import LabError
 from labkit.files import read_json, sha256_file
 from labkit.puppets.actions import ACTIONS, BY_NUMBER, OBJECT_COLORS, SHAPES, perform

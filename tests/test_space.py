@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from labkit.config import PuppetsConfig
+from labkit.data.media.video import read_depth_frames, read_video
 from labkit.data.skeletons import read_skeleton
-from labkit.data.video import read_depth_frames, read_video
-from labkit.figures import space
+from labkit.notebook import space
 from labkit.puppets.clips import clip_files
 from labkit.puppets.make import make_puppets, read_record
 from labkit.puppets.rendering import Camera

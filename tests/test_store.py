@@ -16,12 +16,12 @@ from labkit.alignment import crop_color, fit_alignment
 from labkit.clips import STILL, UNLABELLED
 from labkit.config import PROFILES, ClipConfig
 from labkit.data import prepare as preparation
+from labkit.data.media.video import read_video
 from labkit.data.modalities import FLOW_SIDE, flow_map, layout_map, read_boxes, skeleton_map
 from labkit.data.prepare import prepare
 from labkit.data.sets import NTU60
 from labkit.data.skeletons import read_skeleton
 from labkit.data.store import ARRAYS, ClipStore
-from labkit.data.video import read_video
 from labkit.errors import LabError
 
 ALL = ("rgb", "depth", "flow", "skeleton", "layout")

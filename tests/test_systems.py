@@ -12,8 +12,9 @@ from labkit import fit as fitting
 from labkit.clips import Batches
 from labkit.config import DistillConfig
 from labkit.errors import LabError
-from labkit.experiments import systems, trainings
-from labkit.experiments.systems import distill_stream, fuse_predictions, teacher_weights, train_jointly
+from labkit.experiments import trainings
+from labkit.experiments.studies import systems
+from labkit.experiments.studies.systems import distill_stream, fuse_predictions, teacher_weights, train_jointly
 from labkit.trainers import load_stream, train_stream
 
 

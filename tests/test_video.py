@@ -17,9 +17,9 @@ from PIL import Image
 from replicas import write_depth_video
 from scipy.io import savemat
 
-from labkit.data import video as video_files
-from labkit.data.pairing import pair_frames
-from labkit.data.video import (
+from labkit.data.media import video as video_files
+from labkit.data.media.pairing import pair_frames
+from labkit.data.media.video import (
     MAX_DEPTH_PIXELS,
     MAX_VIDEO_PIXELS,
     Frames,

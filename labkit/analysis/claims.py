@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ..experiments.comparisons import what_differs
-from ..experiments.noise import CORRUPTIONS
+from ..experiments.studies.noise import CORRUPTIONS
 from ..experiments.targets import TARGETS
 from .noise_curves import find_crossing, targets_of
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabError
-from ..experiments.noise import CORRUPTIONS, Corruption
 from ..experiments.statistics import paired_difference
+from ..experiments.studies.noise import CORRUPTIONS, Corruption
 from ..experiments.targets import TARGETS, Target, paired_answers, results_table
 from ..lab import Lab
 

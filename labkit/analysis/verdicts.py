@@ -23,8 +23,8 @@ import pandas as pd
 
 from ..experiments import committed
 from ..experiments.comparisons import what_differs
-from ..experiments.more_people import with_more_people
 from ..experiments.statistics import clip_spread, gap_closed, holm, paired_difference, seed_interval, seeds_needed
+from ..experiments.studies.more_people import with_more_people
 from ..experiments.targets import (
     ON_MORE_PEOPLE,
     answers_of_seeds,

@@ -167,9 +167,9 @@ def solution_form(source: Source) -> NotebookNode:
 def nbgrader_form(source: Source) -> NotebookNode:
     """The source of an nbgrader assignment: `nbgrader generate_assignment` makes the students' form of it.
 
-    Checked exercises are graded by a hidden test, which hands the text of the answer to `labkit.notebook.grading`,
-    open ones by hand; points are the difficulty. Parameters, the set-up and the tasks are locked. Cell metadata
-    follow nbgrader's schema 3.
+    Checked exercises are graded by a hidden test, which hands the text of the answer to
+    `labkit.notebook.checking.grading`, open ones by hand; points are the difficulty. Parameters, the set-up and the
+    tasks are locked. Cell metadata follow nbgrader's schema 3.
     """
     notebook = _form(source, _graded_cells)
     set_up = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
@@ -249,7 +249,7 @@ import subprocess
 import sys
 
 graded = subprocess.run(
-    [sys.executable, "-IX", "utf8", "-m", "labkit.notebook.grading", "{check}", "{name}"],
+    [sys.executable, "-IX", "utf8", "-m", "labkit.notebook.checking.grading", "{check}", "{name}"],
     input=inspect.getsource({name}), encoding="utf-8",
     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 assert graded.returncode == 0, graded.stdout

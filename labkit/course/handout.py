@@ -23,8 +23,8 @@ import pandas as pd
 from ..alignment import Alignment, align_points, fit_alignment, pair_ratios, registration_error
 from ..clips import colorize_depth
 from ..config import PuppetsConfig
+from ..data.media.video import read_depth_frames, read_video
 from ..data.skeletons import read_skeleton
-from ..data.video import read_depth_frames, read_video
 from ..figures.pictures import marked_frames
 from ..figures.style import picture_bytes
 from ..files import write_text

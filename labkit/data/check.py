@@ -30,12 +30,12 @@ from ..tools.machine import available_cores
 from ..tools.parallel import ordered_map
 from ..tools.progress import Progress
 from .index import Entry, Index, relative
+from .media.pairing import pair_frames
+from .media.video import Frames, read_video
 from .modalities import RESIZED, read_aligned
-from .pairing import pair_frames
 from .prepare import ENOUGH, OFFSET_STEP, RATIO_STEP, View
 from .skeletons import Skeleton, read_skeleton, tracking_faults
 from .splits import PARTS, DataSet, Split, known_from_training
-from .video import Frames, read_video
 
 if TYPE_CHECKING:
     import pandas as pd

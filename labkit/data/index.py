@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from ..clips import UNLABELLED
 from ..errors import LabError
 from ..files import write_bytes, write_json
-from .video import natural
+from .media.video import natural
 
 ABOUT = ("object", "object_color", "handedness")  # keys of a sidecar that describe the clip
 SIDECARS = ("puppets", "boxes")  # folders of the root; where both tell of a clip, the second counts

@@ -38,10 +38,10 @@ from ..clips import STILL, sample_frames
 from ..config import ClipConfig
 from ..errors import LabError
 from .index import SETTINGS, SIDECARS, Entry, read_written
-from .pairing import pair_frames
+from .media.pairing import pair_frames
+from .media.video import Frames
 from .skeletons import Skeleton, read_skeleton
 from .store import Pixels
-from .video import Frames
 
 # Chosen against the joints of the embedded set, whose faster ones move by 6 % of the side per frame: from
 # a frame to its neighbour DIS finds 64 % of that; from there to the third, 8 %, since limbs are lost.

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ..errors import LabError
 from .index import REQUIRED, SETTINGS, SIDECARS, UNLABELLED_PART, Index, Scan, composed, listed, make_index, relative
-from .video import MATLAB, OTHER_VIDEOS, PICTURES, VIDEOS
+from .media.video import MATLAB, OTHER_VIDEOS, PICTURES, VIDEOS
 
 CLIPS_TABLE = "clips.csv"
 ENDINGS = {"color": "rgb", "rgb": "rgb", "depth": "depth"}  # what follows the last _ of a stem

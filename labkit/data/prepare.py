@@ -32,6 +32,7 @@ from ..tools.machine import available_cores
 from ..tools.parallel import ordered_map
 from ..tools.progress import Progress
 from .index import Entry, Index, Recording
+from .media.video import Frames
 from .modalities import NOMINAL, kinect_alignment, read_aligned, read_boxes, too_few
 from .splits import find_dataset
 from .store import (
@@ -47,7 +48,6 @@ from .store import (
     write_sealed,
     write_shard,
 )
-from .video import Frames
 
 PIXELS_VERSION = 5  # raise it when a change to this code alters what is stored for the same files
 MAX_SHARD_CLIPS = 256

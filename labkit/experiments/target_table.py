@@ -13,7 +13,7 @@ from ..errors import LabError
 from ..lab import Lab
 from ..runs import Run
 from .discrepancies import DISCREPANCIES
-from .noise import CORRUPTIONS
+from .studies.noise import CORRUPTIONS
 from .trainings import MORE_PEOPLE, make
 
 BRACKETS = {"oracle": "oracle", "reading": "other reading"}  # what stands behind the titles of a group

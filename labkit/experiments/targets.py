@@ -22,8 +22,8 @@ from ..runs import LOCK, PREDICTIONS, RECORD, TRAINING_VERSION, Run
 from . import committed
 from .comparisons import what_differs
 from .graph import run_graph
-from .more_people import with_more_people
 from .statistics import paired_difference, seed_interval, wilson_interval
+from .studies.more_people import with_more_people
 from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, ON_MORE_PEOPLE, TABLE3, TARGETS, Target, get_targets
 from .trainings import make
 

@@ -22,9 +22,9 @@ from ..puppets.opening import store_path
 from ..runs import Run, RunSpec
 from ..trainers import distill_hallucination, finetune_rgb_only, train_stream, train_two_stream
 from .discrepancies import DISCREPANCIES, Discrepancy
-from .more_people import answer_more_people
-from .noise import measure_noise
-from .systems import distill_stream, fuse_predictions, read_ladder, read_target_alone, train_jointly
+from .studies.more_people import answer_more_people
+from .studies.noise import measure_noise
+from .studies.systems import distill_stream, fuse_predictions, read_ladder, read_target_alone, train_jointly
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from scipy.special import softmax
 
 from ..alignment import Box, crop_color
 from ..clips import sample_frames
-from ..data.video import CONTAINERS, FETCH, PICTURES, VIDEOS, Frames, open_video, tracks_told, upright
+from ..data.media.video import CONTAINERS, FETCH, PICTURES, VIDEOS, Frames, open_video, tracks_told, upright
 from ..errors import LabError, printable
 from .onnx_model import Model
 

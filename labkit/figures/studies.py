@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..experiments.noise import CORRUPTIONS, Corruption
+from ..experiments.studies.noise import CORRUPTIONS, Corruption
 from ..experiments.targets import TARGETS
 from .pictures import in_grey, tile
 from .style import COLUMN, INK, MARKERS, PAGE, ROLES, bare, new_figure, styled

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck
 
 from .. import clips, model
-from .exercises import Case, exercise
-from .step_checks import *  # noqa: F403
-from .study_checks import *  # noqa: F403
+from .checking.exercises import Case, exercise
+from .checking.step_checks import *  # noqa: F403
+from .checking.study_checks import *  # noqa: F403
 
 # -- 00 The question -------------------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ from ..alignment import Alignment, registration_error
 from ..analysis.probes import through_connection
 from ..clips import colorize_depth
 from ..data.skeletons import Skeleton
-from ..experiments.noise import CORRUPTIONS, corrupt
 from ..experiments.statistics import confusion
+from ..experiments.studies.noise import CORRUPTIONS, corrupt
 from ..figures.pictures import Answered, answered_clips
 from . import panels
 from .widgets import Cell, Choice, Range, Setting, View

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torchvision.models import get_model
 
 from labkit.config import MINI, PAPER, Profile
-from labkit.data.video import read_video
+from labkit.data.media.video import read_video
 from labkit.fit import Training, train_step
 from labkit.model import Backbone, Stream, TwoStream, build_stream, freeze
 

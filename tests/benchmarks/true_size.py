@@ -28,10 +28,10 @@ import numpy as np
 from labkit.clips import sample_frames
 from labkit.config import PAPER, Profile, PuppetsConfig
 from labkit.data.check import check_clips
+from labkit.data.media.video import frame_times, read_video
 from labkit.data.prepare import prepare
 from labkit.data.splits import find_dataset
 from labkit.data.store import ClipStore
-from labkit.data.video import frame_times, read_video
 from labkit.files import sha256_json
 from labkit.lab import Lab
 from labkit.puppets.make import make_puppets

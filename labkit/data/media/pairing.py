@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from ..errors import LabError
+from ...errors import LabError
 from .video import FETCH, NUMBER, Frames
 
 SAME_RATE = 0.03  # share by which rates, and counts, of two videos may differ, and be paired by position

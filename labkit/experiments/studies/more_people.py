@@ -13,17 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..clips import Batch
-from ..config import Profile, PuppetsConfig
-from ..data.prepare import prepare
-from ..data.splits import PUPPETS, Split
-from ..data.store import ClipStore
-from ..errors import LabError
-from ..lab import EMBEDDED, Lab
-from ..puppets.make import make_puppets
-from ..puppets.opening import puppets_root, store_path
-from ..runs import Run
-from ..trainers import load_network, load_stream, read_both, role_of_single
+from ...clips import Batch
+from ...config import Profile, PuppetsConfig
+from ...data.prepare import prepare
+from ...data.splits import PUPPETS, Split
+from ...data.store import ClipStore
+from ...errors import LabError
+from ...lab import EMBEDDED, Lab
+from ...puppets.make import make_puppets
+from ...puppets.opening import puppets_root, store_path
+from ...runs import Run
+from ...trainers import load_network, load_stream, read_both, role_of_single
 from .systems import answer, read_jointly
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..config import DistillConfig
-from ..errors import LabError
-from ..losses import Objective, Terms, learn_soft_labels
-from ..model import Features, Labels, Logits, Scalar, StreamOutput
+from ...config import DistillConfig
+from ...errors import LabError
+from ...losses import Objective, Terms, learn_soft_labels
+from ...model import Features, Labels, Logits, Scalar, StreamOutput
 
 TeacherLogits = Float[Tensor, "teachers batch classes"]
 Vectors = Float[Tensor, "batch channel"]

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from ..figures.pictures import skeleton_line
+from ..figures.style import PAGE, ROLES, new_figure, styled
 from ..lab import watched
 from ..puppets.rendering import Camera
-from .pictures import skeleton_line
-from .style import PAGE, ROLES, new_figure, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Turnable

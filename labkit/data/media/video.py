@@ -34,8 +34,8 @@ from av.stream import Disposition
 from av.video.frame import PictureType
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import LabError
-from ..files import check_plain
+from ...errors import LabError
+from ...files import check_plain
 from .matlab import FETCH, read_mat_depth
 
 MAX_VIDEO_PIXELS = 4096 * 2304  # larger than any sensor named in the lab

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..analysis import verdicts
-from ..analysis.cka import cka
-from ..analysis.claims import Claim
-from ..clips import saturate
-from ..experiments import statistics
+from ...analysis import verdicts
+from ...analysis.cka import cka
+from ...analysis.claims import Claim
+from ...clips import saturate
+from ...experiments import statistics
 from .exercises import Case, exercise, gradient
 
 # -- 10 Ablations ----------------------------------------------------------------------------------

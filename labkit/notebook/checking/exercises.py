@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import LabError
+from ...errors import LabError
 
 Function = Callable[..., Any]
 

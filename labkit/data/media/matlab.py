@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import LabError
-from ..files import check_plain
+from ...errors import LabError
+from ...files import check_plain
 
 MAT_DEPTH = "d_depth"  # UTD-MHAD: 240x320xT
 MAT_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}

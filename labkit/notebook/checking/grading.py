@@ -1,6 +1,6 @@
 """The grader of a checked exercise: the text of its answer, in a process of its own.
 
-    python -IX utf8 -m labkit.notebook.grading check_soft_targets my_soft_targets < TEXT
+    python -IX utf8 -m labkit.notebook.checking.grading check_soft_targets my_soft_targets < TEXT
 
 A student's kernel may hold another `checks` or another NumPy, so nothing of it is used but the text of the function.
 Its syntax tree is judged first: an answer uses its arguments, Python, NumPy, PyTorch, einops and what is defined inside
@@ -25,8 +25,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import LabError
-from . import checks
+from ...errors import LabError
+from .. import checks
 
 GIVEN = {"np": np, "torch": torch, "nn": nn, "F": F, "rearrange": einops.rearrange, "reduce": einops.reduce}
 LIBRARIES = {"collections", "copy", "einops", "functools", "itertools", "math", "numpy", "torch"}

@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
-from ..clips import Batch, Batches
-from ..config import DistillConfig, TrainConfig
-from ..errors import LabError
-from ..lab import Lab
-from ..runs import PREDICTIONS, RESULT, Run, making
-from ..trainers import load_stream, modality_of, new_stream
+from ...clips import Batch, Batches
+from ...config import DistillConfig, TrainConfig
+from ...errors import LabError
+from ...lab import Lab
+from ...runs import PREDICTIONS, RESULT, Run, making
+from ...trainers import load_stream, modality_of, new_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module, ModuleDict
 
-    from ..model import Stream, StreamOutput
+    from ...model import Stream, StreamOutput
 
 HOFFMAN_FACTOR = 10.0  # of the feature term over the largest cross-entropy; Hoffman et al. (CVPR 2016)
 BALANCED_ON = 64  # training clips
@@ -71,9 +71,9 @@ def _fit_jointly(
 ) -> Run:  # fmt: skip
     from torch.nn import ModuleDict
 
-    from ..fit import fit
-    from ..losses import OBJECTIVES
-    from ..model import freeze
+    from ...fit import fit
+    from ...losses import OBJECTIVES
+    from ...model import freeze
     from .system_losses import joint_terms
 
     streams = ModuleDict(trained)
@@ -113,7 +113,7 @@ def _with_their_weights(lab: Lab, streams, forward: Callable, loss: Callable) ->
     """The plain loss with its terms summed as Hoffman et al. do, balanced on training clips before the first step."""
     import torch
 
-    from ..fit import testing
+    from ...fit import testing
 
     ids = list(lab.split.train)[:: max(1, len(lab.split.train) // BALANCED_ON)][:BALANCED_ON]
     batch = Batches(lab, lab.split.train).view(ids)
@@ -153,8 +153,8 @@ def distill_stream(lab: Lab, teachers: Sequence[Run], *, distill: DistillConfig)
         return run
     from torch.nn import ModuleList
 
-    from ..fit import fit
-    from ..model import freeze
+    from ...fit import fit
+    from ...model import freeze
     from .system_losses import SYSTEM_OBJECTIVES
 
     scales = (teacher_weights(lab, teachers, distill) * len(teachers)).tolist()
@@ -246,7 +246,7 @@ def read_ladder(lab: Lab, hallucination: Run, unconnected: Run) -> Run:
         return run
     from torch.nn import ModuleDict
 
-    from ..model import TwoStream
+    from ...model import TwoStream
 
     stream, other, renewed = (load_stream(one, "hallucination") for one in (hallucination, unconnected, hallucination))
     how = model["connection"], model["connect_at"]
@@ -265,7 +265,7 @@ def renew_batch_norm(lab: Lab, stream: Stream, modality: str) -> None:
     """Running batch statistics become the mean over batches of all training clips, seen in that modality."""
     import torch
 
-    from ..fit import TEST_BATCH
+    from ...fit import TEST_BATCH
 
     for part in stream.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
@@ -283,8 +283,8 @@ def answer(run: Run, lab: Lab, network: Module, read: Callable[[Batch], dict[str
     """A run for which nothing is trained: what a network that is there answers to clips."""
     import torch
 
-    from ..fit import evaluate
-    from ..processes import meet
+    from ...fit import evaluate
+    from ...processes import meet
 
     with making(run) as missing:
         if missing:
@@ -301,8 +301,8 @@ def answer(run: Run, lab: Lab, network: Module, read: Callable[[Batch], dict[str
 
 def _keep(run: Run, lab: Lab, logits: dict[str, dict[str, Tensor]]) -> None:
     """Write logits (clips, classes) by part and reading into a run, and their accuracy."""
-    from ..fit import check_finite, summary
-    from ..processes import meet
+    from ...fit import check_finite, summary
+    from ...processes import meet
 
     outputs, kept, ids = {}, {}, {part: list(getattr(lab.split, part)) for part in logits}
     for part, readings in logits.items():

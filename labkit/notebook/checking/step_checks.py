@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import losses, model
+from ... import losses, model
 from .exercises import Case, exercise, gradient
 
 # -- 06 Step 2 -------------------------------------------------------------------------------------

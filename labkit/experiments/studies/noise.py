@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..clips import Batch, clip_rng, colorize_depth, normalize, sample_frames, saturate
-from ..config import ClipConfig
-from ..errors import LabError
-from ..lab import Lab
-from ..runs import Run
-from ..trainers import load_network, modality_of
+from ...clips import Batch, clip_rng, colorize_depth, normalize, sample_frames, saturate
+from ...config import ClipConfig
+from ...errors import LabError
+from ...lab import Lab
+from ...runs import Run
+from ...trainers import load_network, modality_of
 from .systems import answer
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def measure_noise(lab: Lab, two_stream: Run, corruptions: Sequence[Corruption] =
     run = lab.run("noise", config, (two_stream,))
     if not lab.needs(run):
         return run
-    from ..model import at_connections
+    from ...model import at_connections
 
     pair = load_network(two_stream)
 
