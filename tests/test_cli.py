@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -314,6 +315,13 @@ def test_only_the_embedded_set_at_mini_is_published(home, monkeypatch, capsys):
     assert cli.main(["publish", "--home", str(home)]) == 2
     assert "expected the embedded set and profile mini, found mini-mine" in capsys.readouterr().err
     assert "notebooks" not in stage.asked and not (home / "figures").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes a file of the shell")
+def test_a_closed_stdout_is_no_fault(tmp_path):
+    command = f"{shlex.quote(sys.executable)} -m labkit.cli settings >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.quick

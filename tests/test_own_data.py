@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +292,39 @@ def test_a_person_in_training_and_in_test_is_remarked_on(tmp_path, capsys):
         checked(write_table(root, split=split, **options), capsys)
         open_lab(PROFILE, None, home=tmp_path, data=root)
         assert "subjects" not in capsys.readouterr().err
+
+
+def test_rows_without_a_split_beside_others_are_left_out_and_told(tmp_path, capsys):
+    split = ["train", "train", "test", "test", "", "train", "", "train"]
+    root = write_table(tmp_path / "mine", "ababab--", split=split)
+    status, out, table = checked(root, capsys)
+    assert status == 1 and "7 used" in out and "1 excluded" in out
+    assert "4,excluded,no such split" in table and "no split, where other rows have one" in table
+    index = find_dataset(root).index(root)
+    assert list(index.excluded) == ["4"] and {"6", "7"} <= {*index.ids}, "a pair without a label needs none"
+
+
+def test_classes_that_differ_in_capital_letters_alone_are_refused(tmp_path, capsys):
+    root = write_table(tmp_path / "mine", "aAabbb", skeleton=[""] * 6)
+    assert cli.main(["data", "check", str(root)]) == 2
+    assert "expected classes that differ in more than capital letters, found 'a' and 'A'" in capsys.readouterr().err
+
+
+def test_at_random_a_person_stays_on_one_side_where_not_everybody_is_known(tmp_path, capsys):
+    people = ["x", "x", "y", "y", "", "", "z", "z", "", "w"]
+    root = write_table(tmp_path / "mine", "ababababab", subject=people)
+    lab = open_lab(PROFILE, None, home=tmp_path, data=root, progress=False)
+    assert lab.split.name == "random" and "subjects are both" not in checked(root, capsys)[1]
+    tested = {people[int(clip)] for clip in lab.split.test} - {""}
+    assert tested.isdisjoint({people[int(clip)] for clip in (*lab.split.train, *lab.split.validation)})
+
+
+def test_names_of_a_pair_may_be_composed_in_two_ways(tmp_path):
+    root = shapes(tmp_path / "mine")
+    for path in root.rglob("*.png"):
+        form = "NFD" if "depth" in path.name else "NFC"
+        path.rename(path.with_name(unicodedata.normalize(form, f"geh\u00f6rt{path.name}")))
+    assert len(find_dataset(root).index(root)) == 6
 
 
 @pytest.mark.parametrize("kind", ["image", "folder", "video"])

@@ -139,6 +139,18 @@ def test_beside_a_video_images_with_gaps_are_taken_by_their_numbers(tmp_path, fi
     assert moments(rgb, far)[1] == "numbers of depth images have gaps: paired by position"
 
 
+@pytest.mark.parametrize("count", [5, 10, 12])
+def test_beside_a_video_images_of_another_rate_are_refused(tmp_path, count):
+    depth = write_depth(tmp_path / "depth", {f"{number:03}": number for number in range(count)})
+    film = write_film(tmp_path / "rgb.avi", range(12) if count == 12 else [number % 20 for number in range(30)])
+    if count == 12:
+        assert moments(film, depth) == (alike(range(12)), "")
+        return
+    with pytest.raises(LabError, match=f"about 30 depth images, as many as frames, found {count}") as caught:
+        pair_frames(film, depth)
+    assert_mendable(caught.value, tmp_path / "depth")
+
+
 def test_videos_pair_by_the_times_of_their_frames(tmp_path):
     """Frames that were lost on the way leave a gap in the times; a rate that differs, many."""
     rgb = write_film(tmp_path / "c.mkv", range(20))

@@ -33,9 +33,9 @@ def export(
         data: The data root it was trained on, unless that is the embedded set.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
+    base = homes.find_home(home)  # a wrong one is told before torch is loaded
     from ..export import convert, describe, onnx_model
 
-    base = homes.find_home(home)
     found = describe.find_run(run, base)
     folder = out or base / onnx_model.EXPORTS / found.id
     about = convert.export_onnx(found, describe.find_lab(found, base, data), folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json as json_form
 import os
 import re
@@ -103,11 +104,14 @@ def publish(names: Positional[tuple[str, ...]] = (), jobs: int | None = None, ho
         home: Folder of README, notebooks/, figures/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(jobs=jobs)
+    base = homes.find_home(home)
+    if not (base / "README.md").is_file():
+        fix = "name it with --home, or go there"
+        raise LabError.mismatch(base, "a copy of the project, whose README.md is filled", "none", fix)
     from ..course import published
     from ..experiments import committed
     from ..puppets import opening
 
-    base = homes.find_home(home)
     labs = opening.open_labs(committed.SHOWN, "all", home=base, dry=True)
     notebooks = _chosen(homes.find_notebooks(base), names)
     published.check(labs[0])
@@ -223,6 +227,7 @@ def _settings_in_the_profile(arguments: Sequence[str]) -> list[str]:
 
 
 def _terminated(number: int, frame) -> None:
+    os.write(2, b"labkit: stopping; the same command goes on from here\n")
     raise SystemExit(128 + number)  # so that kernels and locks are released on the way out
 
 
@@ -254,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background may ignore it
         signal.signal(signal.SIGINT, _interrupted)
     os.environ["MPLBACKEND"] = "agg"  # a name that another program set may be none that matplotlib knows
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`
+            setattr(sys, name, io.StringIO())
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a kernel's streams have UTF-8 anyway
             stream.reconfigure(errors="backslashreplace")  # where the locale's letters are few, a name is escaped

@@ -181,7 +181,7 @@ def _count(data: DataSet, name: str, used: Index, class_of: dict[str, str]) -> d
         row |= {"unlabelled": len(split.unlabelled)} if split.unlabelled else {}
         row |= _lacking(split, class_of, used)
     except LabError as error:
-        row["problem"] = error.reason
+        row["problem"] = f"{error.reason}; {error.fix}"
     if name in data.published:
         row |= dict(zip(("published train", "published test"), data.published[name], strict=True))
     return row
@@ -240,16 +240,20 @@ def examine(job: Job) -> tuple[list[Finding], dict[str, str]]:
     return findings, content_hashes(job.entry) if job.mode == "full" else {}
 
 
+REFUSED = {  # kind of a fault, by words of what the reader says
+    RESIZED: RESIZED, "16-bit grey": "wrong content", "as many as frames": "frame counts differ",
+    "images of one size": "images of several sizes",
+}  # fmt: skip
+
+
 def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded") -> Finding:
     path = error.path if isinstance(error, LabError) else error.filename
     reason = error.reason if isinstance(error, LabError) else error.strerror or str(error)
     modality = next((m for m, file in job.entry.files.items() if path and _inside(path, file)), "")
     where = relative(path, job.root) if path else ""
-    kind = RESIZED if RESIZED in reason else _kind(path, modality)
+    kind = next((kind for words, kind in REFUSED.items() if words in reason), None) or _kind(path, modality)
     if _reads_swapped(job.entry):
         kind, modality, where = "RGB and depth swapped", "", ""
-    elif "16-bit grey" in reason:
-        kind = "wrong content"
     return Finding(job.entry.id, verdict, kind, modality, where, reason)
 
 

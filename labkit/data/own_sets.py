@@ -49,9 +49,20 @@ def index_folders(root: str | os.PathLike) -> Index:
             if modality is None:
                 scan.strange(folder / name)
                 continue
-            clip = composed(f"{relative(folder, scan.root)}/{stem}")
+            clip = f"{composed(relative(folder, scan.root))}/{stem}"
             scan.add(clip, modality, str(folder / name))
             scan.entry(clip).facts = {"label": composed(folder.name)} | ({"split": split} if split else {})
+    return _made(scan)
+
+
+def _made(scan: Scan) -> Index:
+    """The index of a scan; LabError where two classes differ in nothing but capital letters."""
+    known: dict[str, str] = {}
+    for entry in scan.entries.values():
+        label = str(entry.facts.get("label", ""))
+        if (other := known.setdefault(label.casefold(), label)) != label:
+            expected, found = "classes that differ in more than capital letters", f"{other!r} and {label!r}"
+            raise LabError.mismatch(scan.root, expected, found, "write them alike, or give one another name")
     return make_index(scan, scan.root.resolve().name)
 
 
@@ -77,7 +88,7 @@ def _pair_files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
         folded = path.is_dir()
         stem, _, ending = (name if folded else path.stem).rpartition("_")
         readable = folded or path.suffix.lower() in KINDS
-        yield name, stem, ENDINGS.get(ending.lower()) if stem and readable else None
+        yield name, composed(stem), ENDINGS.get(ending.lower()) if stem and readable else None
 
 
 def _holds_pair(folder: Path) -> bool:
@@ -106,7 +117,7 @@ def index_table(root: str | os.PathLike) -> Index:
     Raises LabError when the file is no table, lacks a column, or says neither true nor false where it must.
     """
     path = Path(root, CLIPS_TABLE) if os.path.isdir(root) else Path(root)
-    scan = Scan(path.parent)
+    scan, parts, bare = Scan(path.parent), set(), []
     for number, row, surplus in _rows(path):
         clip, label = composed(row.pop("clip")), composed(row.pop("label"))
         split, registered = row.pop("split", ""), row.pop("registered", "")
@@ -120,6 +131,9 @@ def index_table(root: str | os.PathLike) -> Index:
         part = SPLITS.get(split.lower(), "")
         if not label and (part == "train" or not split):
             part = UNLABELLED_PART
+        parts.add(part)
+        if label and not split:
+            bare.append(clip)
         if surplus:
             scan.leave_out(clip, "wrong row", f"{surplus} more cells than columns")
         if not label and part != UNLABELLED_PART:
@@ -136,7 +150,9 @@ def index_table(root: str | os.PathLike) -> Index:
         entry.facts = {key: value for key, value in facts.items() if key and value}
         if registered:
             entry.recording = replace(entry.recording, registered=_truth(path, number, registered))
-    return make_index(scan, scan.root.resolve().name)
+    for clip in bare if parts & set(SPLITS.values()) else ():
+        scan.leave_out(clip, "no such split", "no split, where other rows have one")
+    return _made(scan)
 
 
 def _truth(path: Path, number: int, value: str) -> bool:
@@ -165,7 +181,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], int]]:
     Columns are in lower case, cells without outer blanks.
     """
     needed = ("clip", "label", *REQUIRED)
-    fix = f"write a CSV in UTF-8 whose first line names {', '.join(needed)} and, where known, split and subject"
+    names = f"{', '.join(needed)} and, where known, split and subject"
+    fix = f"write a CSV in UTF-8, with commas, whose first line names {names}"
     try:
         reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]

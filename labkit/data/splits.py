@@ -200,14 +200,15 @@ def given_split(clips: Clips) -> Split:
 def random_split(clips: Clips) -> Split:
     """30 % of the clips of each class test, drawn by a hash of their ids; all others train.
 
-    Where subjects are known, 30 % of the subjects test instead, so that nobody is in both parts. Clips
-    of one scene may well be: a split that somebody thought about is worth more than this one.
+    Where subjects are known, 30 % of the subjects test instead, so that nobody is in both parts; a clip of whom nobody
+    knows stands for a subject then. Clips of one scene may well be in both: a split that somebody thought about is
+    worth more than this one.
     """
     about = dict(zip(clips.ids, clips.about(clips.ids), strict=True))
-    by_subject = all(facts.get("subject") for facts in about.values())
+    by_subject = any(facts.get("subject") for facts in about.values())
     groups: dict[str, dict[str, list[str]]] = {}
     for clip, facts in about.items():
-        stratum, unit = ("", str(facts["subject"])) if by_subject else (_label(facts), clip)
+        stratum, unit = ("", str(facts.get("subject") or clip)) if by_subject else (_label(facts), clip)
         groups.setdefault(stratum, {}).setdefault(unit, []).append(clip)
     test = [clip for units in groups.values() for unit in _drawn(units) for clip in units[unit]]
     train = sorted(set(about) - set(test))

@@ -13,6 +13,7 @@ from .video import FETCH, NUMBER, Frames
 
 SAME_RATE = 0.03  # share by which rates, and counts, of two videos may differ, and be paired by position
 SAME_DURATION = 0.1  # share by which the durations of two videos may differ without a remark
+UNLIKE = 1.2  # times as many images as frames of a video: without numbers or times these are not of one rate
 GAP = 1.5  # usual steps between two frames: one is missing
 
 Pairs = tuple[list[int], list[int], str]
@@ -24,18 +25,22 @@ def pair_frames(rgb: Frames, depth: Frames) -> Pairs:
     Images of two folders, or of two names with a `*`, belong together by the numbers or times in their names, or by
     whole names; frames of two videos of different rates by time. Beside a video, images with a gap in their numbers
     are taken for frames of these numbers. All others do by position, as many as the shorter has. Raises LabError
-    where two names with a `*` have nothing in common.
+    where two names with a `*` have nothing in common, and where images beside a video are far more, or fewer, than it
+    has frames: nothing tells their rate.
     """
     if rgb.kind == depth.kind == "video":
         return _pair_videos(rgb.times, depth.times)
     if rgb.names is not None and depth.names is not None:
         return _pair_names(rgb, depth)
-    if rgb.names is not None:
-        return _pair_with_film(rgb.names, depth.count, "RGB")
-    if depth.names is not None:
-        images, film, remark = _pair_with_film(depth.names, rgb.count, "depth")
-        return film, images, remark
-    return _by_position(rgb.count, depth.count)
+    if rgb.names is None and depth.names is None:
+        return _by_position(rgb.count, depth.count)
+    images, film, what = (depth, rgb, "depth") if rgb.names is None else (rgb, depth, "RGB")
+    of_images, of_film, remark = _pair_with_film(images.names, film.count, what)
+    counts = len(images.names), film.count
+    if not remark and max(counts) > UNLIKE * min(counts):
+        fix = "write both as videos, or both as images whose names share numbers or times"
+        raise LabError.mismatch(images.path, f"about {film.count} {what} images, as many as frames", counts[0], fix)
+    return (of_film, of_images, remark) if rgb.names is None else (of_images, of_film, remark)
 
 
 def _by_position(rgb: int, depth: int, remark: str = "") -> Pairs:

@@ -215,8 +215,8 @@ def _read(path: str | os.PathLike, indices: Sequence[int] | None, pixels: str, s
 
 def stack(images: list[np.ndarray], path: str | os.PathLike) -> np.ndarray:
     """The images of one clip as one array (n,...); LabError where they differ in size."""
-    if shapes := sorted({image.shape for image in images})[1:]:
-        raise LabError.mismatch(path, f"images of one size, {images[0].shape}", shapes, FETCH)
+    if others := sorted({image.shape for image in images} - {images[0].shape}):
+        raise LabError.mismatch(path, f"images of one size, {images[0].shape}", others[0], FETCH)
     return np.stack(images)
 
 
