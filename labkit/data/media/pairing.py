@@ -87,20 +87,18 @@ def _nearest(rgb: np.ndarray, depth: np.ndarray) -> tuple[list[int], list[int]]:
 
 def _rows(*names: Sequence[str]) -> list[list[tuple[Decimal, ...]]] | None:
     """The numbers in the names of each modality that vary; None unless all names have as many of these."""
-    rows = [[tuple(map(Decimal, re.findall(NUMBER, name))) for name in of_one] for of_one in names]
-    widths = [{len(row) for row in of_one} for of_one in rows]
-    if {0} in widths or max(map(len, widths)) > 1:
+    tables = []
+    for of_one in names:
+        rows = [list(map(Decimal, re.findall(NUMBER, name))) for name in of_one]
+        if not rows[0] or len(set(map(len, rows))) > 1:
+            return None
+        tables.append(np.array(rows, object))
+    varying = [(table != table[0]).any(axis=0) for table in tables]
+    if len(set(map(len, varying))) == 1:  # one form: what varies in one modality counts in both
+        varying = [np.any(varying, axis=0)] * len(tables)
+    if len({which.sum() for which in varying}) > 1:
         return None
-    varying = [
-        {n for n in range(*width) if len({row[n] for row in of_one}) > 1}
-        for of_one, width in zip(rows, widths, strict=True)
-    ]
-    if len(set().union(*widths)) == 1:  # one form: what varies in one modality counts in both
-        varying = [set().union(*varying)] * len(rows)
-    rows = [
-        [tuple(row[n] for n in sorted(which)) for row in of_one] for of_one, which in zip(rows, varying, strict=True)
-    ]
-    return rows if len({len(row) for of_one in rows for row in of_one}) == 1 else None
+    return [list(map(tuple, table[:, which])) for table, which in zip(tables, varying, strict=True)]
 
 
 def _line(*rows: list[tuple[Decimal, ...]]) -> list[np.ndarray] | None:
