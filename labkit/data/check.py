@@ -246,7 +246,7 @@ REFUSED = {  # kind of a fault, by words of what the reader says
 }  # fmt: skip
 
 
-def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded") -> Finding:
+def _refusal(job: Job, error: LabError | OSError) -> Finding:
     path = error.path if isinstance(error, LabError) else error.filename
     reason = error.reason if isinstance(error, LabError) else error.strerror or str(error)
     modality = next((m for m, file in job.entry.files.items() if path and _inside(path, file)), "")
@@ -254,7 +254,7 @@ def _refusal(job: Job, error: LabError | OSError, verdict: Verdict = "excluded")
     kind = next((kind for words, kind in REFUSED.items() if words in reason), None) or _kind(path, modality)
     if _reads_swapped(job.entry):
         kind, modality, where = "RGB and depth swapped", "", ""
-    return Finding(job.entry.id, verdict, kind, modality, where, reason)
+    return Finding(job.entry.id, "excluded", kind, modality, where, reason)
 
 
 def _reads_swapped(entry: Entry) -> bool:
@@ -337,9 +337,8 @@ def _read_all(job: Job) -> Iterator[Finding]:
     try:
         depth = _decode_rest(entry, skeleton)
     except (LabError, OSError) as error:
-        finding = _refusal(job, error, "remark")
-        detail = f"not among the frames used: {finding.detail}"
-        yield Finding(entry.id, "remark", finding.kind, finding.modality, finding.file, detail)
+        finding = _refusal(job, error)
+        yield replace(finding, verdict="remark", detail=f"not among the frames used: {finding.detail}")
         return
     if depth < DEPTH_AGREES:
         detail = f"{100 * depth:.0f} % of the tracked joints lie on the depth image's surface: swapped?"
