@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -106,7 +105,9 @@ STOPPED = [
 ]
 
 
-@pytest.mark.parametrize(("number", "status", "told"), [(signal.SIGINT, 130, STOPPED), (signal.SIGTERM, 143, [])])
+@pytest.mark.parametrize(
+    ("number", "status", "told"), [(signal.SIGINT, 130, STOPPED), (signal.SIGTERM, 143, STOPPED[:1])]
+)
 def test_signals_end_it_with_their_status(number, status, told):
     code = (
         "import time; from labkit.tools import home; from labkit.cli.main import main\n"
@@ -284,6 +285,9 @@ def test_run_on_a_data_root_leaves_the_embedded_set_s_results_alone(home, monkey
 
 def test_publish_replaces_all_or_nothing(home, monkeypatch, capsys):
     stage, done = Stage(monkeypatch), []
+    assert cli.main(["publish", "--home", str(home)]) == 2
+    assert "expected a copy of the project, whose README.md is filled, found none" in capsys.readouterr().err
+    (home / "README.md").touch()
     monkeypatch.setattr(published, "check", lambda bench: done.append("check"))
     monkeypatch.setattr(published, "draw", lambda labs, base: done.append(committed.publishing()) or {"README.md": ""})
     monkeypatch.setattr(published, "put", lambda bench, base, found, pages: done.append((len(found), *pages)))
@@ -297,6 +301,7 @@ def test_publish_replaces_all_or_nothing(home, monkeypatch, capsys):
 
 def test_publish_may_execute_some_notebooks_and_add_to_what_is_there(home, monkeypatch, capsys):
     stage, done = Stage(monkeypatch), []
+    (home / "README.md").touch()
     monkeypatch.setattr(published, "check", lambda bench: None)
     monkeypatch.setattr(published, "draw", lambda labs, base: done.append(os.environ[committed.PUBLISHING]) or {})
     monkeypatch.setattr(published, "put", lambda bench, base, found, pages: done.append([path.stem for path in found]))
@@ -309,6 +314,7 @@ def test_publish_may_execute_some_notebooks_and_add_to_what_is_there(home, monke
 
 def test_only_the_embedded_set_at_mini_is_published(home, monkeypatch, capsys):
     stage = Stage(monkeypatch)
+    (home / "README.md").touch()
     monkeypatch.setattr(
         opening, "open_labs", lambda *_, home, dry: [stage.open_lab("mini", None, home=home, data="mine")]
     )
@@ -319,8 +325,9 @@ def test_only_the_embedded_set_at_mini_is_published(home, monkeypatch, capsys):
 
 @pytest.mark.skipif(os.name == "nt", reason="closes a file of the shell")
 def test_a_closed_stdout_is_no_fault(tmp_path):
-    command = f"{shlex.quote(sys.executable)} -m labkit.cli settings >&-"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+    command = [sys.executable, "-m", "labkit.cli", "settings"]
+    code = f"import os; os.close(1); os.execv({command[0]!r}, {command!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
 
 

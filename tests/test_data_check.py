@@ -147,7 +147,7 @@ def short(root: Path, clip: str) -> None:
 
 
 def resized(root: Path, clip: str) -> None:
-    write_video(paths_of(root, clip)["rgb"], 14, (256, 256))
+    write_video(paths_of(root, clip)["rgb"], len(list(paths_of(root, clip)["depth"].iterdir())), (256, 256))
 
 
 def no_depth(root: Path, clip: str) -> None:

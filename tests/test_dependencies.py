@@ -90,7 +90,7 @@ def test_what_is_imported_is_declared(path):
     extras = []
     if path.is_relative_to(ROOT / "tests"):
         extras = ["test"]
-    elif path == ROOT / "labkit" / "figures" / "space.py":
+    elif path == ROOT / "labkit" / "notebook" / "space.py":
         extras = ["notebooks", "view3d"]
     elif not path.is_relative_to(ROOT / "labkit") or path.parent.name in BEYOND_THE_CORE:
         extras = ["notebooks"]

@@ -94,7 +94,8 @@ def test_the_same_runs_are_made_once_each(both):
 def test_losses_agree_along_all_four_trainings(both):
     for step in trained(both[0]):
         for mine, theirs in zip(*curves_of(both, step), strict=True):
-            assert theirs == pytest.approx(mine, rel=1e-9, abs=1e-9), step
+            # rounding grows along four trainings with Adam: to 1e-14 on one kind of processor, 3e-9 on another
+            assert theirs == pytest.approx(mine, rel=1e-7, abs=1e-7), step
 
 
 def test_weights_batch_statistics_and_answers_agree(both):

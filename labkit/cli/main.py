@@ -226,14 +226,17 @@ def _settings_in_the_profile(arguments: Sequence[str]) -> list[str]:
     return rest
 
 
+STOPPING = b"labkit: stopping; what is under way is finished and saved first\n"
+
+
 def _terminated(number: int, frame) -> None:
-    os.write(2, b"labkit: stopping; the same command goes on from here\n")
+    os.write(2, STOPPING)
     raise SystemExit(128 + number)  # so that kernels and locks are released on the way out
 
 
 def _interrupted(number: int, frame) -> None:
     """Answers Ctrl-C at once, by a plain write since a print may be under way: what ends in order may take seconds."""
-    os.write(2, b"\n" * sys.stderr.isatty() + b"labkit: stopping; what is under way is finished and saved first\n")
+    os.write(2, b"\n" * sys.stderr.isatty() + STOPPING)
     raise KeyboardInterrupt
 
 

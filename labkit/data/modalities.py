@@ -111,6 +111,8 @@ def dense_flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     The result does not depend on the number of cores.
     """
     side = len(before)
+    if np.array_equal(before, after):  # a still; otherwise found to stand still by much work
+        return np.zeros((side, side, 2), np.float32)
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after)]
     first, second = (cv2.GaussianBlur(picture, (0, 0), side * FLOW_BLUR) for picture in grey)
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
