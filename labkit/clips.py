@@ -284,7 +284,8 @@ class Batches:
             if stored.shape[1] != frames.shape[1]:
                 stored = np.stack([clip[chosen] for clip, chosen in zip(stored, frames, strict=True)])
             flipped = flip_clip(stored, flips, modality)
-            return to_clip(flipped, self.config, modality).to(self.device)
+            with torch.inference_mode(False):  # whoever asks first may want no gradients, and the next one may
+                return to_clip(flipped, self.config, modality).to(self.device)
 
         labels = torch.as_tensor(self.store.labels[rows], device=self.device)
         return Batch(ids, labels, load, torch.from_numpy(flips).long())

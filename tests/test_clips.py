@@ -274,6 +274,9 @@ def test_a_modality_is_read_when_it_is_asked_for_and_once(tmp_path, monkeypatch)
     batch = Batches(lab, lab.split.train).train_batch(list(lab.split.train[:2]), 0)
     assert asked == [] and len(batch.labels) == 2
     assert batch["depth"] is batch["depth"] and asked == ["depth"]
+    with torch.inference_mode():
+        first = batch["rgb"]
+    assert not first.is_inference(), "gradients may be asked for later"
 
 
 def test_means_are_those_of_torchvision_s_weights():
