@@ -327,6 +327,15 @@ def test_names_of_a_pair_may_be_composed_in_two_ways(tmp_path):
     assert len(find_dataset(root).index(root)) == 6
 
 
+def test_a_frame_of_another_size_is_called_that(tmp_path, capsys):
+    for number in range(6):
+        write_pair(tmp_path / "mine" / ("disc", "cross")[number % 2], str(number), "folder")
+    odd = tmp_path / "mine" / "disc" / "0_depth" / "2.png"
+    Image.fromarray(np.full((7, 9), 1500, np.uint16)).save(odd)
+    status, out, table = checked(tmp_path / "mine", capsys)
+    assert status == 1 and "images of several sizes" in out and "(7, 9)" in table
+
+
 @pytest.mark.parametrize("kind", ["image", "folder", "video"])
 def test_swapped_columns_are_called_that(tmp_path, capsys, kind):
     lines = ["clip,label,rgb,depth"]
