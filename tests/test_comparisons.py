@@ -13,6 +13,8 @@ from tiny import MemoryStore, tiny_lab
 
 from labkit.analysis.claims import CLAIMS
 from labkit.analysis.verdicts import GAPS
+from labkit.data.splits import Split
+from labkit.errors import LabError
 from labkit.experiments import comparisons
 from labkit.experiments.comparisons import BY_DIFFERENCE, DIFFERS, what_differs
 from labkit.experiments.discrepancies import DISCREPANCIES
@@ -38,6 +40,7 @@ FIELDS = {  # what stands for each difference in the configurations
     "epochs of step 3": {"step3 train.epochs"},
     "whose soft labels a clip is given": {"step3 shuffled"},
     "unlabelled pairs, in as many steps": {"step3 clips", "step3 train.epochs"},
+    "unlabelled pairs of the test's camera, in as many steps": {"step3 clips", "step3 train.epochs"},
     "a teacher in step 4": {"step4 lesson"},
     "loss of the one stage": {"joint distill.objective"},
     "depth frozen in the one stage": {"joint reading"},
@@ -64,8 +67,9 @@ WITHIN = ("lesson", "step3 lesson", "step4 lesson")  # where one side alone has 
 def specs(tmp_path_factory):
     """(spec by run id, run id by training) of every training on a lab with all modalities; nothing is trained."""
     lab = replace(tiny_lab(tmp_path_factory.mktemp("lab"), epochs=6), dry=True)
-    lab.split.unlabelled = lab.split.train  # any will do
+    lab = replace(lab, split=Split(**{**vars(lab.split), "unlabelled": lab.split.train}))  # any will do
     with pytest.MonkeyPatch.context() as patch:  # a run's data then tell which clips it saw, not what of them
+        patch.setattr(MemoryStore, "about", lambda store, ids: [{"split": "unlabelled"} for _ in ids])
         patch.setattr(MemoryStore, "fingerprint_of", lambda store, modalities, unlabelled=False: str(unlabelled))
         made = {}
         for name in TRAININGS:
@@ -210,3 +214,17 @@ def test_the_check_sees_a_second_difference(specs):
         "step3 distill.start", "step3 lesson distill.objective"}  # fmt: skip
     assert len(differing("table2:15", "control:15", specs)) == 3
     assert comparisons.what_differs("table2:15", "control:15").startswith("several")
+
+
+def test_pairs_of_every_camera_are_all_that_nobody_labelled(tmp_path, monkeypatch):
+    """The lesson sees those of the test's camera, too; where the test has no camera of its own, none are left out."""
+    lab = replace(tiny_lab(tmp_path), dry=True)
+    *_, near, far = lab.clips.ids
+    monkeypatch.setattr(MemoryStore, "about", lambda store, ids: [
+        {"split": "unlabelled"} if clip in (near, far) else {} for clip in ids])  # fmt: skip
+    known, every = (replace(lab, split=Split(**{**vars(lab.split), "unlabelled": pairs}))
+                    for pairs in ((near,), (near, far)))  # fmt: skip
+    assert make("lesson_every_camera", known).id == make("lesson_unlabelled", every).id
+    assert make("lesson_every_camera", known).id != make("lesson_unlabelled", known).id
+    with pytest.raises(LabError, match="unlabelled pairs of a camera kept for the test, found none"):
+        make("lesson_every_camera", every)

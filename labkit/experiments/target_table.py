@@ -235,6 +235,11 @@ TARGETS: dict[str, Target] = {
         Target("lesson:labels-15", "depth's weights, longer on labels, step 4", "control", "RGB",
                "lesson_labels_rgb_only", "fused"),
         Target("lesson:self-15", "taught by itself, step 4", "control", "RGB", "lesson_self_rgb_only", "fused"),
+        # why no gain is seen with an unseen camera: the lesson with unlabelled pairs of that camera, too
+        Target("camera:13", "taught by RGB + depth, pairs of every camera", "rgb_only", "RGB", "lesson_every_camera",
+               "alone"),
+        Target("camera:self", "taught by itself, pairs of every camera", "control", "RGB", "lesson_self_every_camera",
+               "alone"),
         # row 8 as its depth gets worse
         *(_noisy(reading) for kind in CORRUPTIONS.values() for reading in kind.readings),
     )
@@ -263,6 +268,8 @@ IN_NOTEBOOKS = (
 )  # fmt: skip
 
 
+ONE_PROTOCOL = {"people": "cross-subject", "camera": "cross-view"}  # groups that have a meaning in one alone
+
 # Tables and figures made of several targets (`labkit.figures.paper`), named here for those who need not draw.
 FIGURE_NAMES = ("table1", "fig3", "fig4", "claims", "gaps", "discrepancies", "cues", "overview")
 
@@ -281,7 +288,7 @@ def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[T
             expected = (f"a target such as table2:15, one of the groups all, everything, {', '.join(sorted(groups))}, "
                         f"or one of the tables and figures {', '.join(FIGURE_NAMES)}")  # fmt: skip
             raise LabError.mismatch(None, expected, repr(name), fix)
-    every = groups if protocol == "cross-subject" else groups - {"people"}  # see `more_people`
+    every = {group for group in groups if ONE_PROTOCOL.get(group, protocol) == protocol}
     named = set(wanted) | (every if "everything" in wanted else set())
     broad = {*ALL_GROUPS} if "all" in wanted else set()
     return [

@@ -13,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from ..config import ClipConfig, DistillConfig
+from ..data.index import UNLABELLED_PART
 from ..data.prepare import prepare
 from ..data.splits import find_dataset
 from ..data.store import INDEX, ClipStore
@@ -92,6 +93,21 @@ def _lesson(*, unlabelled: bool = False, shuffled: bool = False, **changes) -> C
         train = replace(train, epochs=max(1, round(PATIENCE * train.epochs * clips / (clips + more))))
         return distill_hallucination(lab, two_stream, distill=replace(LESSON, **changes), connection=None, train=train,
                                      teacher=teacher, unlabelled=unlabelled, shuffled=shuffled)  # fmt: skip
+
+    return make
+
+
+def _with_every_camera(lesson: Callable[..., Run]) -> Callable[..., Run]:
+    """A lesson with unlabelled pairs of the test's camera, too. LabError where the test has no camera of its own."""
+
+    def make(lab: Lab, *parents: Run) -> Run:
+        ids = lab.clips.ids
+        pairs = tuple(sorted(clip for clip, facts in zip(ids, lab.clips.about(ids), strict=True)
+                             if facts.get("split") == UNLABELLED_PART))  # fmt: skip
+        if pairs == lab.split.unlabelled:
+            fix = "ask for it by --protocol cross-view"
+            raise LabError.mismatch(lab.root, "unlabelled pairs of a camera kept for the test", "none", fix)
+        return lesson(replace(lab, split=replace(lab.split, unlabelled=pairs)), *parents)
 
     return make
 
@@ -191,6 +207,9 @@ TRAININGS: dict[str, Training] = {
         Training("lesson_shuffled", _lesson(shuffled=True), ("two_stream",)),
         Training("lesson_shuffled_unlabelled", _lesson(unlabelled=True, shuffled=True), ("two_stream",)),
         Training("lesson_seen_start", _lesson(unlabelled=True, start="seen"), ("two_stream",)),
+        Training("lesson_every_camera", _with_every_camera(_lesson(unlabelled=True)), ("two_stream",)),
+        Training("lesson_self_every_camera", _with_every_camera(_lesson(unlabelled=True)),
+                 ("two_stream", "lesson_labels")),
         Training("lesson_labels_rgb_only", finetune_rgb_only, ("lesson_labels", "two_stream")),
         Training("lesson_rgb_only", finetune_rgb_only, ("lesson_unlabelled", "two_stream")),
         Training("lesson_self_rgb_only", finetune_rgb_only, ("lesson_self_unlabelled", "two_stream")),
