@@ -98,7 +98,8 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     interval of `over_seeds`; the state is that of the `seeds` asked for. Nothing is trained; what is missing stays
     empty. `attrs["made on"]` counts the trainings behind it by where they were made, such as "bf16 on AMD EPYC".
     """
-    chosen, theirs, more = list(targets or TARGETS.values()), committed.tests(lab), []
+    chosen = list(targets or get_targets(["everything"], lab.split.name))
+    theirs, more = committed.tests(lab), []
     looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], max(seeds, MAX_SEEDS))]
     found = [{name: state_of(run) for name, run in runs.items()} for runs in looks]
     rows = []

@@ -107,6 +107,7 @@ def _with_every_camera(lesson: Callable[..., Run]) -> Callable[..., Run]:
         if pairs == lab.split.unlabelled:
             fix = "ask for it by --protocol cross-view"
             raise LabError.mismatch(lab.root, "unlabelled pairs of a camera kept for the test", "none", fix)
+        pairs = pairs or lab.split.unlabelled  # clips that are not prepared yet name none
         return lesson(replace(lab, split=replace(lab.split, unlabelled=pairs)), *parents)
 
     return make
