@@ -100,7 +100,7 @@ def test_a_notebook_shows_the_figure_of_more_seeds_and_says_which(tmp_path, monk
 def test_a_committed_table_stands_in_a_notebook_alone(tmp_path, monkeypatch, in_a_notebook):
     (tmp_path / "figures").mkdir()
     rows = {"protocol": "cross-subject", "target": "table2:1", "seed": [0, 1], "accuracy": [50.0, 60.0],
-            "correct": [5, 6], "total": 10}  # fmt: skip
+            "correct": [5, 6], "total": 10, "made on": "fp32"}  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "figures" / "tidy.csv", index=False)
     named = {"protocol": "cross-subject", "name": "15 > 2", "value": 3.0, "seeds": 2, "note": None}
     pd.DataFrame([named]).to_csv(tmp_path / "figures" / "comparisons.csv", index=False)

@@ -103,8 +103,8 @@ def test_counts_of_claims_take_the_verdict_with_more_people_where_it_is_asked_fo
         "protocol": "cross-subject", "name": ["1 > 2", "15 > 5", "fig. 4", "15 > 5 with more people"], "by": "paper",
         "verdict": ["holds", "undecided", "holds", "small"],
     })  # fmt: skip
-    for name in ("comparisons", "tidy"):
-        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    rows.to_csv(tmp_path / "comparisons.csv", index=False)
+    pd.DataFrame(columns=["protocol", "target", "seed", "made on"]).to_csv(tmp_path / "tidy.csv", index=False)
     numbers = Numbers(tmp_path)
     asked = ("claims", "claims holds", "claims undecided", "claims undecided with more people",
              "claims small with more people", "claims holds with more people")  # fmt: skip

@@ -97,13 +97,19 @@ def test_what_rests_on_more_seeds_stays_where_something_is_added(home, monkeypat
 
 
 def test_of_two_tables_the_rows_of_more_seeds_are_taken():
-    def rows(target, seeds, accuracy):
-        return [{"protocol": "cross-subject", "target": target, "seed": seed, "accuracy": accuracy} for seed in seeds]
+    def rows(target, seeds, accuracy, where):
+        return [{"protocol": "cross-subject", "target": target, "seed": seed, "accuracy": accuracy, "made on": where}
+                for seed in seeds]  # fmt: skip
 
-    kept = pd.DataFrame([*rows("a", range(3), 1.0), *rows("b", range(1), 1.0), *rows("c", range(2), 1.0)])
-    made = pd.DataFrame([*rows("a", range(2), 2.0), *rows("b", range(2), 2.0), *rows("c", range(2), 2.0)])
-    both = published.with_more_seeds(made, kept).groupby("target")["accuracy"].agg(["size", "mean"])
-    assert both.loc["a"].tolist() == [3, 1] and both.loc["b"].tolist() == [2, 2] and both.loc["c"].tolist() == [2, 2]
+    kept = pd.DataFrame(
+        [*rows("a", range(3), 1.0, "x"), *rows("b", range(1), 1.0, "x"), *rows("c", range(2), 1.0, "x")]
+    )
+    for where, beside in (("x", [3, 2, 2]), ("y", [5, 3, 4])):  # runs of another machine stand beside
+        made = pd.DataFrame([row for name in "abc" for row in rows(name, range(2), 2.0, where)])
+        table = published.with_more_seeds(made, kept)
+        both = committed.of_most_seeds(table).groupby("target")["accuracy"].agg(["size", "mean"])
+        assert table.groupby("target").size().tolist() == beside
+        assert both.to_numpy().tolist() == [[3, 1], [2, 2], [2, 2]]
 
 
 def test_a_number_that_there_is_not_is_named_and_nothing_is_replaced(home):

@@ -1,9 +1,10 @@
 """What is committed of results, made from the runs there are: figures, two tables, and the numbers that pages say.
 
-`figures/tidy.csv` has a row a protocol, target and seed. `figures/comparisons.csv` has a row a protocol and comparison,
-by name: a difference "table2:15 - control:15", a share of the gap to RGB and depth "gap table2:15 - control:15", a
-claim "15 > twin", a point of `discrepancies` "point 3 on table2:14". On a page a number stands between marks that name
-it, and so do counts of the paper's claims and of points measured ("claims holds", "claims holds with more people"):
+`figures/tidy.csv` has a row a protocol, target, seed and set of runs ("made on"). `figures/comparisons.csv` has a row
+a protocol and comparison, by name: a difference "table2:15 - control:15", a share of the gap to RGB and depth "gap
+table2:15 - control:15", a claim "15 > twin", a point of `discrepancies` "point 3 on table2:14". On a page a number
+stands between marks that name it, and so do counts of the paper's claims and of points measured ("claims holds",
+"claims holds with more people"):
 
     row 15 beats its control by <!--= table2:15 - control:15 -->11.2 points (5.6 to 16.7; 5 seeds)<!--/-->
     it reaches <!--= table2:15 @ cross-view -->87.4 % (84.7 to 90.0; 3 seeds)<!--/-->; <!--= claims holds -->16<!--/-->
@@ -37,6 +38,7 @@ from ..experiments.targets import (
     comparison_table,
     complete_seeds,
     over_seeds,
+    results_table,
     seeds_there,
     tidy,
     trainings_of,
@@ -94,7 +96,9 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
              if PUPPETS.divides(name, clips)]  # fmt: skip
     pairs = dict.fromkeys([*DIFFERS, *(pair for text in pages.values() for pair in _pairs(text))])
     tables = {"tidy": tidy(every), "comparisons": pd.concat(comparisons(lab, pairs) for lab in every)}
+    made_on = " and ".join(sorted({where for lab in every for where in results_table(lab).attrs["made on"]}))
     for name, table in tables.items():
+        table = table.assign(**{"made on": made_on})
         table = table if kept is None else with_more_seeds(table, pd.read_csv(kept / f"{name}.csv"))
         write_table(folder / f"{name}.csv", table)
     for lab in labs:
@@ -105,10 +109,14 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
 
 
 def with_more_seeds(made: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
-    """Each target's or comparison's rows from the table that has more seeds of it, from `made` where as many."""
+    """Each comparison from the table where it has more seeds, from `made` where as many.
+
+    Of targets, what was made elsewhere stays beside: comparisons rest on runs of one home (`committed.of_most_seeds`).
+    """
     best: dict[tuple, tuple[int, pd.DataFrame]] = {}
     for table in (kept, made):
-        for name, rows in table.groupby(["protocol", "target" if "target" in table else "name"], sort=False):
+        for name, rows in table.groupby(["protocol", *(["target", "made on"] if "target" in table else ["name"])],
+                                        sort=False):  # fmt: skip
             seeds = rows["seeds"].max() if "seeds" in rows else len(rows)
             if name not in best or seeds >= best[name][0]:
                 best[name] = seeds, rows
@@ -163,7 +171,8 @@ class Numbers:
     """Numbers by name, from the two tables of a folder, as pages say them."""
 
     def __init__(self, folder: Path):
-        self.tidy, self.comparisons = (pd.read_csv(folder / f"{name}.csv") for name in ("tidy", "comparisons"))
+        tidy, self.comparisons = (pd.read_csv(folder / f"{name}.csv") for name in ("tidy", "comparisons"))
+        self.tidy = committed.of_most_seeds(tidy)
 
     def accuracy(self, target: str, protocol: str = "cross-subject") -> dict:
         """Mean over seeds in %, interval and number of seeds, as `targets.results_table` has them."""

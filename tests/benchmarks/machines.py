@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from labkit.experiments.committed import of_most_seeds
 from labkit.experiments.targets import results_table, tidy
 from labkit.puppets.opening import open_labs
 
@@ -32,7 +33,7 @@ def beside(own: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
 
 def main(home: str, table: str | Path = FIGURES / "tidy.csv") -> None:
     labs = open_labs("mini", "all", home=Path(home), dry=True)
-    found = beside(tidy(labs), pd.read_csv(table))
+    found = beside(tidy(labs), of_most_seeds(pd.read_csv(table)))
     columns = ["protocol", "target", "seed", "accuracy", "accuracy there", "mean", "std", "z"]
     print(found[columns].round(1).to_string(index=False))
     print("made here:", "; ".join(f"{count} {where}" for lab in labs
