@@ -103,7 +103,8 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
         write_table(folder / f"{name}.csv", table)
     for lab in labs:
         for one in paper.TABLES_AND_FIGURES.values():
-            paper.save(one, lab)
+            if kept is None or complete_seeds(lab, one.trainings):  # else what is there already stays
+                paper.save(one, lab)
     numbers = Numbers(folder)
     return {page: fill(text, numbers) for page, text in pages.items()}
 
