@@ -242,7 +242,9 @@ GAPS = (
     ("recipe:best", "untaught:15"),
     ("lesson:13", "lesson:labels"),
     ("lesson:13", "lesson:self"),
+    ("lesson:13", "lesson:control"),
     ("lesson:15", "lesson:labels-15"),
+    ("lesson:15", "lesson:control-15"),
 )
 
 

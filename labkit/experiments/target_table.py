@@ -235,6 +235,9 @@ TARGETS: dict[str, Target] = {
         Target("lesson:labels-15", "depth's weights, longer on labels, step 4", "control", "RGB",
                "lesson_labels_rgb_only", "fused"),
         Target("lesson:self-15", "taught by itself, step 4", "control", "RGB", "lesson_self_rgb_only", "fused"),
+        Target("lesson:control", "RGB stream, longer on labels", "control", "RGB", "lesson_rgb_twin", "alone"),
+        Target("lesson:control-15", "two RGB streams, the first longer on labels", "control", "RGB",
+               "lesson_rgb_twin_rgb_only", "fused"),
         # why no gain is seen with an unseen camera: the lesson with unlabelled pairs of that camera, too
         Target("camera:13", "taught by RGB + depth, pairs of every camera", "rgb_only", "RGB", "lesson_every_camera",
                "alone"),

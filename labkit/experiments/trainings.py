@@ -208,6 +208,8 @@ TRAININGS: dict[str, Training] = {
         Training("lesson_shuffled", _lesson(shuffled=True), ("two_stream",)),
         Training("lesson_shuffled_unlabelled", _lesson(unlabelled=True, shuffled=True), ("two_stream",)),
         Training("lesson_seen_start", _lesson(unlabelled=True, start="seen"), ("two_stream",)),
+        Training("lesson_rgb_twin", _lesson(objective="labels"), ("two_rgb_streams",)),
+        Training("lesson_rgb_twin_rgb_only", finetune_rgb_only, ("lesson_rgb_twin", "two_rgb_streams")),
         Training("lesson_every_camera", _with_every_camera(_lesson(unlabelled=True)), ("two_stream",)),
         Training("lesson_self_every_camera", _with_every_camera(_lesson(unlabelled=True)),
                  ("two_stream", "lesson_labels")),
