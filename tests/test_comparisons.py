@@ -69,7 +69,7 @@ def specs(tmp_path_factory):
     lab = replace(tiny_lab(tmp_path_factory.mktemp("lab"), epochs=6), dry=True)
     lab = replace(lab, split=Split(**{**vars(lab.split), "unlabelled": lab.split.train}))  # any will do
     with pytest.MonkeyPatch.context() as patch:  # a run's data then tell which clips it saw, not what of them
-        patch.setattr(MemoryStore, "about", lambda store, ids: [{"split": "unlabelled"} for _ in ids])
+        patch.setattr(MemoryStore, "about", lambda store, ids: [{"split": "unlabelled", "camera": 1} for _ in ids])
         patch.setattr(MemoryStore, "fingerprint_of", lambda store, modalities, unlabelled=False: str(unlabelled))
         made = {}
         for name in TRAININGS:
@@ -217,11 +217,14 @@ def test_the_check_sees_a_second_difference(specs):
 
 
 def test_pairs_of_every_camera_are_all_that_nobody_labelled(tmp_path, monkeypatch):
-    """The lesson sees those of the test's camera, too; where the test has no camera of its own, none are left out."""
+    """The lesson sees those of the test's camera, too, and nobody of the test; else there are none to add."""
     lab = replace(tiny_lab(tmp_path), dry=True)
-    *_, near, far = lab.clips.ids
-    monkeypatch.setattr(MemoryStore, "about", lambda store, ids: [
-        {"split": "unlabelled"} if clip in (near, far) else {} for clip in ids])  # fmt: skip
+    _, near, far, tested = lab.clips.ids[11:15]
+    facts = {near: {"split": "unlabelled", "camera": 1, "subject": 7},
+             far: {"split": "unlabelled", "camera": 2, "subject": 7},
+             tested: {"split": "unlabelled", "camera": 2, "subject": 9},
+             lab.split.test[0]: {"camera": 2, "subject": 9}}  # fmt: skip
+    monkeypatch.setattr(MemoryStore, "about", lambda store, ids: [facts.get(clip, {}) for clip in ids])
     known, every = (replace(lab, split=Split(**{**vars(lab.split), "unlabelled": pairs}))
                     for pairs in ((near,), (near, far)))  # fmt: skip
     assert make("lesson_every_camera", known).id == make("lesson_unlabelled", every).id

@@ -104,12 +104,26 @@ def test_of_two_tables_the_rows_of_more_seeds_are_taken():
     kept = pd.DataFrame(
         [*rows("a", range(3), 1.0, "x"), *rows("b", range(1), 1.0, "x"), *rows("c", range(2), 1.0, "x")]
     )
-    for where, beside in (("x", [3, 2, 2]), ("y", [5, 3, 4])):  # runs of another machine stand beside
+    for where, beside, of_as_many in (("x", [3, 2, 2], 2), ("y", [5, 3, 4], 1)):  # runs of another machine stand beside
         made = pd.DataFrame([row for name in "abc" for row in rows(name, range(2), 2.0, where)])
         table = published.with_more_seeds(made, kept)
         both = committed.of_most_seeds(table).groupby("target")["accuracy"].agg(["size", "mean"])
         assert table.groupby("target").size().tolist() == beside
-        assert both.to_numpy().tolist() == [[3, 1], [2, 2], [2, 2]]
+        assert both.to_numpy().tolist() == [[3, 1], [2, 2], [2, of_as_many]]
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("", "No columns to parse"), ("protocol,target\na,b\n", "'made on'"), (b"\xff\x00", "codec can't decode"),
+    ("protocol,target,seed,made on\na,b,0,c\na,b,0,c\n", "line 3 is there twice"), (None, "No such file"),
+    ("protocol,target,seed,made on\na,b,0,c,d,e\na,b\na,b,c,d,e,f,g,h\n", "tokenizing"),
+])  # fmt: skip
+def test_a_damaged_table_is_named(tmp_path, text, found):
+    path = tmp_path / "tidy.csv"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(LabError, match=r"tidy\.csv: expected") as error:
+        committed.read_table(tmp_path, "tidy")
+    assert found in str(error.value) and "git checkout figures" in str(error.value)
 
 
 def test_a_number_that_there_is_not_is_named_and_nothing_is_replaced(home):

@@ -99,7 +99,8 @@ def publish(names: Positional[tuple[str, ...]] = (), jobs: int | None = None, ho
 
     Args:
         names: Notebooks to execute, by number or name, where the runs are fewer than those behind what is committed:
-            a number or figure that rests on more seeds stays, and other notebooks stay. By default all, and anew.
+            a number or figure that rests on more seeds stays, and other notebooks stay. Those that they need are
+            executed, too. By default all, and anew.
         jobs: Notebooks executed at the same time; by default one a core, as far as memory goes.
         home: Folder of README, notebooks/, figures/ and runs/; by default the one that holds notebooks/.
     """
@@ -124,12 +125,17 @@ def publish(names: Positional[tuple[str, ...]] = (), jobs: int | None = None, ho
 
 
 def _chosen(notebooks: list[Path], names: Sequence[str]) -> list[Path]:
-    """The notebooks of these numbers or names; all without one."""
+    """The notebooks of these numbers or names, and those that they need; all without one."""
+    from ..course.notebooks import read_notebook
+
     found = {key: path for path in notebooks for key in (path.stem, path.name, path.stem.partition("_")[0])}
     for name in names:
         if name not in found:
             raise LabError.mismatch(None, "a notebook such as 13", repr(name), "give its number or its name")
-    return [path for path in notebooks if path in map(found.get, names)] if names else notebooks
+    chosen = {found[name].stem for name in names or found}
+    for path in reversed(notebooks):  # each needs earlier ones
+        chosen |= {*read_notebook(path).needs} if path.stem in chosen else set()
+    return [path for path in notebooks if path.stem in chosen]
 
 
 def _execute(notebooks: Sequence[Path], one_lab: Lab, seeds: int, jobs: int | None, force: bool,

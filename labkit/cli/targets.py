@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from ..data.splits import USUAL
 from ..errors import LabError
 from ..tools import home as homes
 from ..tools.settings import at_least_one, get_profile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..experiments.graph import Report
+    from ..experiments.targets import Target
     from ..figures.paper import TableOrFigure
     from ..lab import Lab
 
@@ -55,15 +57,19 @@ def reproduce(
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds, workers=workers, threads=threads)
-    if not names:
-        fix = "`labkit targets` lists them"
-        raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
     from ..experiments import graph, targets
     from ..puppets import opening
     from ..tools.parallel import join_launch
 
+    if seeds > targets.MAX_SEEDS:
+        fix = "ask for fewer, or raise MAX_SEEDS in labkit/experiments/targets.py"
+        raise LabError.mismatch(None, f"at most {targets.MAX_SEEDS} seeds", seeds, fix)
+    if not names:
+        fix = "`labkit targets` lists them"
+        raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
     named = [name for name in names if name not in targets.FIGURE_NAMES]
-    targets.get_targets(named)  # a wrong name or option is told before anything is made
+    ask = _possible if protocol == "all" else targets.get_targets
+    ask(named, USUAL if protocol in (None, "all") else protocol)  # a wrong name is told before anything is made
     graph.check_executor(workers, scheduler)
     if scheduler:
         graph.check_scheduler(scheduler)
@@ -71,7 +77,7 @@ def reproduce(
     labs = opening.open_labs(profile, protocol, home=homes.find_home(home), data=data)
     figures = _figures([name for name in names if name not in named])
     needs = [need for lab in labs for need in
-             targets.needs([*targets.get_targets(named, lab.split.name), *figures], [lab], seeds)]  # fmt: skip
+             targets.needs([*ask(named, lab.split.name), *figures], [lab], seeds)]  # fmt: skip
     report = graph.run_graph(needs, workers=workers, scheduler=scheduler, threads=threads)
     if named:
         _show_targets(labs, seeds, named)
@@ -168,6 +174,13 @@ def _draw(one: TableOrFigure, one_lab: Lab) -> bool:
 # -- shown -----------------------------------------------------------------------------------------
 
 
+def _possible(names: Sequence[str], protocol: str) -> list[Target]:
+    """The named targets that have a meaning under this protocol."""
+    from ..experiments import targets
+
+    return targets.get_targets([name for name in names if targets.asked_under(name, protocol)], protocol)
+
+
 def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) -> None:
     """A table a protocol, under its name where there are several; of all targets where none is named."""
     from ..experiments import targets
@@ -175,7 +188,7 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
     for one_lab in labs:
         if len(labs) > 1:
             print(f"\n{one_lab.split.name}")
-        chosen = targets.get_targets(names, one_lab.split.name) if names else None
+        chosen = _possible(names, one_lab.split.name) if names else None
         table = targets.results_table(one_lab, seeds, chosen)
         show_table(table)
         made = table.attrs["made on"]

@@ -32,6 +32,7 @@ from ..experiments.committed import SHOWN
 from ..experiments.comparisons import DIFFERS
 from ..experiments.discrepancies import DISCREPANCIES
 from ..experiments.targets import (
+    ALL_GROUPS,
     IN_NOTEBOOKS,
     TARGETS,
     command_for,
@@ -59,9 +60,9 @@ ROWS = (
     "reading:7", "table2:8", "table2:9", "control:8", "table2:13", "oracle:13", "table2:14", "control:13",
     "untaught:13", "table2:15", "control:15", "untaught:15", "start:flow-15", "recipe:best", "recipe:late-fusion",
     "recipe:self", "recipe:seen-start", "lesson:13", "lesson:13-labelled", "lesson:labels", "lesson:self",
-    "lesson:self-labelled", "lesson:shuffled", "lesson:15", "lesson:labels-15", "system:generalized",
-    "system:generalized-rgb", "system:mars", "system:focal", "system:focal-several", "system:ensemble-depth",
-    "system:ensemble-rgb", "radevski:uniform",
+    "lesson:self-labelled", "lesson:shuffled", "lesson:control", "lesson:15", "lesson:labels-15", "lesson:control-15",
+    "system:generalized", "system:generalized-rgb", "system:mars", "student:mars-rgb", "system:focal",
+    "student:focal-rgb", "system:focal-several", "system:ensemble-depth", "system:ensemble-rgb", "radevski:uniform",
 )  # fmt: skip
 HEAD = "| row | model | sees at test | paper | ours | seeds |\n|---|---|---|---|---|---|\n"
 
@@ -79,7 +80,8 @@ def check(lab: Lab) -> None:
         fix = "leave LABKIT_DATA unset: what is committed shows the embedded set"
         raise LabError.mismatch(lab.root, f"the embedded set and profile {SHOWN}", lab.series_name, fix)
     if not seeds_there(lab, IN_NOTEBOOKS, 0):
-        fix = f"make them: {command_for(('all', *IN_NOTEBOOKS), lab)}"
+        more = [name for name in IN_NOTEBOOKS if name not in ALL_GROUPS]
+        fix = f"make them, in {lab.runs.root.parent}: {command_for(('all', *more), lab)}"
         raise LabError.mismatch(lab.runs.root, "finished runs of all that notebooks read", "some missing", fix)
 
 
@@ -99,7 +101,7 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     made_on = " and ".join(sorted({where for lab in every for where in results_table(lab).attrs["made on"]}))
     for name, table in tables.items():
         table = table.assign(**{"made on": made_on})
-        table = table if kept is None else with_more_seeds(table, pd.read_csv(kept / f"{name}.csv"))
+        table = table if kept is None else with_more_seeds(table, committed.read_table(kept, name))
         write_table(folder / f"{name}.csv", table)
     for lab in labs:
         for one in paper.TABLES_AND_FIGURES.values():
@@ -110,7 +112,7 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
 
 
 def with_more_seeds(made: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
-    """Each comparison from the table where it has more seeds, from `made` where as many.
+    """Each comparison from the table where it has more seeds; of as many, from `made`, if not made elsewhere.
 
     Of targets, what was made elsewhere stays beside: comparisons rest on runs of one home (`committed.of_most_seeds`).
     """
@@ -119,7 +121,8 @@ def with_more_seeds(made: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
         for name, rows in table.groupby(["protocol", *(["target", "made on"] if "target" in table else ["name"])],
                                         sort=False):  # fmt: skip
             seeds = rows["seeds"].max() if "seeds" in rows else len(rows)
-            if name not in best or seeds >= best[name][0]:
+            place = rows["made on"].iloc[0]
+            if name not in best or (seeds, place == best[name][1]["made on"].iloc[0]) >= (best[name][0], True):
                 best[name] = seeds, rows
     return pd.concat([rows for _, rows in best.values()])
 
@@ -172,7 +175,7 @@ class Numbers:
     """Numbers by name, from the two tables of a folder, as pages say them."""
 
     def __init__(self, folder: Path):
-        tidy, self.comparisons = (pd.read_csv(folder / f"{name}.csv") for name in ("tidy", "comparisons"))
+        tidy, self.comparisons = (committed.read_table(folder, name) for name in ("tidy", "comparisons"))
         self.tidy = committed.of_most_seeds(tidy)
 
     def accuracy(self, target: str, protocol: str = "cross-subject") -> dict:

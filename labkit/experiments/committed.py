@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..errors import LabError
 from ..lab import Lab, in_notebook, tell
 
 SHOWN = "mini"  # the profile whose results are committed
+KEYS = {"tidy": ("target", "seed", "made on"), "comparisons": ("name",)}  # what names a row of a table
 PUBLISHING = "LABKIT_PUBLISHING"  # in the environment of notebooks that `labkit publish` executes
 
 
@@ -53,7 +55,7 @@ def tests(lab: Lab) -> dict[str, list[dict]]:
 
 
 def of_most_seeds(tidy: pd.DataFrame) -> pd.DataFrame:
-    """Of each target the rows of one set of runs, the one with most seeds; the later one of two with as many.
+    """Of each target the rows of one set of runs, the one with most seeds; the first one of two with as many.
 
     `labkit publish NOTEBOOK` adds the runs of another home. What its comparisons rest on stands beside what was
     there, told apart by "made on"; no mean and no difference is taken over both.
@@ -61,7 +63,7 @@ def of_most_seeds(tidy: pd.DataFrame) -> pd.DataFrame:
     target, runs = ["protocol", "target"], ["protocol", "target", "made on"]
     seeds = tidy.groupby(runs, sort=False)["seed"].transform("size")
     most = seeds == seeds.groupby([tidy[key] for key in target]).transform("max")
-    return tidy[most].drop_duplicates([*target, "seed"], keep="last")
+    return tidy[most].drop_duplicates([*target, "seed"])
 
 
 def comparison(lab: Lab, name: str, seeds: int) -> dict | None:
@@ -80,9 +82,22 @@ def told(what: str, theirs: int, yours: int, place: str = "") -> None:
         tell(f"{what}: committed, seeds: {theirs}; yours{place}: {yours}")
 
 
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """ "tidy" or "comparisons" of a folder. Raises LabError where it is no such table, or has a row twice."""
+    path, fix = folder / f"{name}.csv", "restore it: git checkout figures"
+    try:
+        table = pd.read_csv(path)
+        doubled = table.duplicated(["protocol", *KEYS[name]])
+    except (OSError, ValueError, KeyError) as error:  # pandas' own are ValueErrors
+        raise LabError.mismatch(path, f"a table of columns protocol, {', '.join(KEYS[name])}", error, fix) from error
+    if doubled.any():
+        raise LabError.mismatch(path, "each row once", f"line {doubled.idxmax() + 2} is there twice", fix)
+    return table
+
+
 def _table(lab: Lab, name: str) -> pd.DataFrame | None:
     where = folder(lab)
     if where is None or not (where / f"{name}.csv").exists():
         return None
-    table = pd.read_csv(where / f"{name}.csv")
+    table = read_table(where, name)
     return table[table["protocol"] == lab.split.name]

@@ -277,11 +277,16 @@ ONE_PROTOCOL = {"people": "cross-subject", "camera": "cross-view"}  # groups tha
 FIGURE_NAMES = ("table1", "fig3", "fig4", "claims", "gaps", "discrepancies", "cues", "overview")
 
 
+def asked_under(name: str, protocol: str) -> bool:
+    """Whether a target or group has a meaning under this protocol."""
+    return ONE_PROTOCOL.get(name.partition(":")[0], protocol) == protocol
+
+
 def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[Target]:
     """Targets by name or group ("table2", "radevski"); "all" is the paper's and their controls, "everything" more.
 
     For cross-view "all" leaves out the rows that the paper gives for cross-subject only; asked for by name
-    or group, they are made all the same. Raises LabError for a name there is not.
+    or group, they are made all the same. Raises LabError for a name there is not, and for one of another protocol.
     """
     wanted = list(names)
     groups = {target.group for target in TARGETS.values()}
@@ -291,7 +296,10 @@ def get_targets(names: Iterable[str], protocol: str = "cross-subject") -> list[T
             expected = (f"a target such as table2:15, one of the groups all, everything, {', '.join(sorted(groups))}, "
                         f"or one of the tables and figures {', '.join(FIGURE_NAMES)}")  # fmt: skip
             raise LabError.mismatch(None, expected, repr(name), fix)
-    every = {group for group in groups if ONE_PROTOCOL.get(group, protocol) == protocol}
+        if not asked_under(name, protocol):
+            only = ONE_PROTOCOL[name.partition(":")[0]]
+            raise LabError.mismatch(None, f"protocol {only} for {name}", protocol, f"ask for it by --protocol {only}")
+    every = {group for group in groups if asked_under(group, protocol)}
     named = set(wanted) | (every if "everything" in wanted else set())
     broad = {*ALL_GROUPS} if "all" in wanted else set()
     return [

@@ -24,14 +24,24 @@ from .comparisons import what_differs
 from .graph import run_graph
 from .statistics import paired_difference, seed_interval, wilson_interval
 from .studies.more_people import with_more_people
-from .target_table import ALL_GROUPS, FIGURE_NAMES, IN_NOTEBOOKS, ON_MORE_PEOPLE, TABLE3, TARGETS, Target, get_targets
+from .target_table import (
+    ALL_GROUPS,
+    FIGURE_NAMES,
+    IN_NOTEBOOKS,
+    ON_MORE_PEOPLE,
+    TABLE3,
+    TARGETS,
+    Target,
+    asked_under,
+    get_targets,
+)
 from .trainings import make
 
 __all__ = [
     "ALL_GROUPS", "COMPARISONS", "FIGURE_NAMES", "IN_NOTEBOOKS", "ON_MORE_PEOPLE", "TABLE3", "TARGETS", "TIDY",
-    "Target", "answers", "answers_of_seeds", "combined", "command_for", "comparison_table", "complete_seeds",
-    "get_targets", "in_words", "look", "make", "needs", "paired_answers", "possible", "predictions", "reproduce",
-    "results_table", "seeds_there", "state_of", "tidy", "trainings_of",
+    "Target", "answers", "answers_of_seeds", "asked_under", "combined", "command_for", "comparison_table",
+    "complete_seeds", "get_targets", "in_words", "look", "make", "needs", "paired_answers", "possible", "predictions",
+    "reproduce", "results_table", "seeds_there", "state_of", "tidy", "trainings_of",
 ]  # fmt: skip
 
 # Differences that carry the paper's claim and their honest twins: (better, than what).
@@ -50,7 +60,7 @@ def reproduce(names: Sequence[str], lab: Lab, seeds: int = 1, **executor: Any) -
     `executor` is what `graph.run_graph` takes beside: workers, scheduler, threads. Raises LabError when
     a training failed, after all that do not depend on it.
     """
-    chosen = get_targets(names)
+    chosen = get_targets(names, lab.split.name)
     run_graph(needs(chosen, [lab], seeds), **executor).check()
     return results_table(lab, seeds, chosen)
 
@@ -63,12 +73,12 @@ def needs(chosen: Iterable[Any], labs: Iterable[Lab], seeds: int = 1) -> list[tu
 
 def possible(lab: Lab, names: Sequence[str]) -> list[Target]:
     """The named targets without those that need a modality which the lab's clips have not."""
-    chosen = get_targets(names)
+    chosen = get_targets(names, lab.split.name)
     found = look(lab, {target.training for target in chosen})
     return [target for target in chosen if not isinstance(found[target.training], LabError)]
 
 
-MAX_SEEDS = 10  # of a target are looked for
+MAX_SEEDS = 10  # of a target are looked for: seeds 0 to 9
 
 
 def complete_seeds(lab: Lab, trainings: Iterable[str]) -> list[int]:
@@ -87,7 +97,7 @@ def trainings_of(names: Iterable[str]) -> tuple[str, ...]:
 
 def seeds_there(lab: Lab, names: Sequence[str], at_least: int = 1) -> int:
     """How many seeds, from 0 on, are complete for the named targets or groups; `at_least`, if fewer are."""
-    have = complete_seeds(lab, trainings_of(target.name for target in get_targets(names)))
+    have = complete_seeds(lab, trainings_of(target.name for target in get_targets(names, lab.split.name)))
     return max(at_least, next(seed for seed in range(MAX_SEEDS + 1) if seed not in have))
 
 

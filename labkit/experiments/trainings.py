@@ -98,17 +98,24 @@ def _lesson(*, unlabelled: bool = False, shuffled: bool = False, **changes) -> C
 
 
 def _with_every_camera(lesson: Callable[..., Run]) -> Callable[..., Run]:
-    """A lesson with unlabelled pairs of the test's camera, too. LabError where the test has no camera of its own."""
+    """A lesson with unlabelled pairs of the test's camera, too, but of nobody in the test.
+
+    Raises LabError where there are none.
+    """
 
     def make(lab: Lab, *parents: Run) -> Run:
-        ids = lab.clips.ids
-        pairs = tuple(sorted(clip for clip, facts in zip(ids, lab.clips.about(ids), strict=True)
-                             if facts.get("split") == UNLABELLED_PART))  # fmt: skip
-        if pairs == lab.split.unlabelled:
+        ids, split = lab.clips.ids, lab.split
+        if not ids:  # not prepared yet
+            return lesson(lab, *parents)
+        facts = dict(zip(ids, lab.clips.about(ids), strict=True))
+        kept = {key: {facts[clip].get(key) for clip in split.test} - {None} for key in ("camera", "subject")}
+        more = [clip for clip, about in facts.items() if about.get("split") == UNLABELLED_PART
+                and about.get("camera") in kept["camera"] and about.get("subject") not in kept["subject"]]  # fmt: skip
+        if {*more} <= {*split.unlabelled}:
             fix = "ask for it by --protocol cross-view"
             raise LabError.mismatch(lab.root, "unlabelled pairs of a camera kept for the test", "none", fix)
-        pairs = pairs or lab.split.unlabelled  # clips that are not prepared yet name none
-        return lesson(replace(lab, split=replace(lab.split, unlabelled=pairs)), *parents)
+        pairs = tuple(sorted({*split.unlabelled, *more}))
+        return lesson(replace(lab, split=replace(split, unlabelled=pairs)), *parents)
 
     return make
 
