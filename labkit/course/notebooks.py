@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +52,10 @@ def read_notebook(path: str | os.PathLike) -> Source:
     return Source(path, nbformat.read(path, as_version=4))
 
 
-def adopt_outputs(source: Source, executed: str | os.PathLike) -> None:
+def adopt_outputs(source: Source, executed: str | os.PathLike, figures: Collection[str] | None = None) -> None:
     """Write the outputs of an executed copy into the notebook itself, cell by cell, so that it reads well
-    without a kernel. Cells are numbered as after "Restart and run all".
+    without a kernel. Cells are numbered as after "Restart and run all". With `figures`, by name, those of the cells
+    that show one of them.
 
     Raises LabError when the copy has other cells.
     """
@@ -61,6 +63,8 @@ def adopt_outputs(source: Source, executed: str | os.PathLike) -> None:
     for number, cell in enumerate((c for c in source.notebook.cells if c.cell_type == "code"), start=1):
         if cell.id not in copy or copy[cell.id].source != cell.source:
             raise LabError.mismatch(executed, f"cell {cell.id} as in {source.path.name}", "another", "execute it again")
+        if figures is not None and not any(f'"{name}"' in cell.source for name in figures):
+            continue
         cell.outputs, cell.execution_count = copy[cell.id].outputs, number
         for output in cell.outputs:
             if "execution_count" in output:

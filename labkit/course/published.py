@@ -130,21 +130,32 @@ def with_more_seeds(made: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
 def put(lab: Lab, home: Path, notebooks: Iterable[Path], pages: dict[str, str]) -> None:
     """Put what was made in the place of what is committed: figures, pages, and the outputs of notebooks.
 
-    Where something is added, figures of more seeds stay, and so do those of other notebooks.
+    Where something is added, a figure stays unless the new one rests on more seeds, and so does the output of a cell
+    that shows no new figure.
     """
     made, kept = records_folder(lab), committed.folder(lab)
+    stay = [] if kept is None else [path.relative_to(kept) for path in kept.rglob("*.png")
+                                    if _seeds(path) >= _seeds(made / "figures" / path.relative_to(kept))]  # fmt: skip
     with atomic_folder(home / "figures") as folder:
         if kept is not None:
             shutil.copytree(kept, folder, dirs_exist_ok=True)
         shutil.copytree(made / "figures", folder, dirs_exist_ok=True)
-        for picture in kept.rglob("*.png") if kept else ():
-            if seeds_in(caption_in(picture)) > seeds_in(caption_in(folder / picture.relative_to(kept))):
-                for path in picture.parent.glob(f"{picture.stem}.*"):
-                    shutil.copy2(path, folder / path.relative_to(kept))
+        for picture in stay:
+            for path in (kept / picture.parent).glob(f"{picture.stem}.*"):
+                shutil.copy2(path, folder / picture.parent)
+    new = {path.stem for path in (made / "figures").glob("*.png") if Path(path.name) not in stay}
     for page, text in pages.items():
         write_text(home / page, text)
     for path in notebooks:
-        adopt_outputs(read_notebook(path), made / path.name)
+        adopt_outputs(read_notebook(path), made / path.name, None if kept is None else new)
+
+
+def _seeds(picture: Path) -> tuple[int, int]:
+    """How many seeds a picture rests on: the most that its caption tells of (so notebooks choose), and of all rows."""
+    table = picture.with_suffix(".csv")
+    rows = pd.read_csv(table) if table.exists() else pd.DataFrame()
+    most = seeds_in(caption_in(picture)) if picture.exists() else -1
+    return most, rows["seeds"].sum() if "seeds" in rows else 0
 
 
 def comparisons(lab: Lab, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
