@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import nbformat
 import pandas as pd
 import pytest
 from replicas import write_pair
@@ -305,9 +306,14 @@ def test_publish_may_execute_some_notebooks_and_add_to_what_is_there(home, monke
     monkeypatch.setattr(published, "check", lambda bench: None)
     monkeypatch.setattr(published, "draw", lambda labs, base: done.append(os.environ[committed.PUBLISHING]) or {})
     monkeypatch.setattr(published, "put", lambda bench, base, found, pages: done.append([path.stem for path in found]))
-    second = sorted((home / "notebooks").glob("*.ipynb"))[1].stem
-    assert cli.main(["publish", second[:2], second, "--home", str(home)]) == 0
-    assert done == ["adding", [second]] and [path.stem for path in stage.asked["notebooks"]] == [second]
+    paths = sorted((home / "notebooks").glob("*.ipynb"))
+    first, second = (path.stem for path in paths)
+    for path, needs in zip(paths, ([], [first]), strict=True):
+        nbformat.write(nbformat.v4.new_notebook(metadata={"labkit": {"needs": needs}}), path)
+    for asked, executed in (([first], [first]), ([second[:2], second], [first, second])):  # with what it needs
+        done.clear()
+        assert cli.main(["publish", *asked, "--home", str(home)]) == 0
+        assert done == ["adding", executed] and [path.stem for path in stage.asked["notebooks"]] == executed
     assert cli.main(["publish", "77", "--home", str(home)]) == 2
     assert "expected a notebook such as 13, found '77'" in capsys.readouterr().err
 

@@ -132,7 +132,9 @@ def _chosen(notebooks: list[Path], names: Sequence[str]) -> list[Path]:
     for name in names:
         if name not in found:
             raise LabError.mismatch(None, "a notebook such as 13", repr(name), "give its number or its name")
-    chosen = {found[name].stem for name in names or found}
+    if not names:
+        return notebooks
+    chosen = {found[name].stem for name in names}
     for path in reversed(notebooks):  # each needs earlier ones
         chosen |= {*read_notebook(path).needs} if path.stem in chosen else set()
     return [path for path in notebooks if path.stem in chosen]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from ..data.splits import USUAL
 from ..errors import LabError
 from ..tools import home as homes
 from ..tools.settings import at_least_one, get_profile
@@ -57,6 +56,7 @@ def reproduce(
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds, workers=workers, threads=threads)
+    from ..data.splits import USUAL
     from ..experiments import graph, targets
     from ..puppets import opening
     from ..tools.parallel import join_launch
