@@ -306,7 +306,7 @@ def test_publish_may_execute_some_notebooks_and_add_to_what_is_there(home, monke
     monkeypatch.setattr(published, "check", lambda bench: None)
     monkeypatch.setattr(published, "draw", lambda labs, base: done.append(os.environ[committed.PUBLISHING]) or {})
     monkeypatch.setattr(published, "put", lambda bench, base, found, pages: done.append([path.stem for path in found]))
-    paths = sorted((home / "notebooks").glob("*.ipynb"))
+    paths = sorted((home / "notebooks").glob("*.ipynb"))[:2]
     first, second = (path.stem for path in paths)
     for path, needs in zip(paths, ([], [first]), strict=True):
         nbformat.write(nbformat.v4.new_notebook(metadata={"labkit": {"needs": needs}}), path)
