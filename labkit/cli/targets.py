@@ -61,9 +61,7 @@ def reproduce(
     from ..puppets import opening
     from ..tools.parallel import join_launch
 
-    if seeds > targets.MAX_SEEDS:
-        fix = "ask for fewer, or raise MAX_SEEDS in labkit/experiments/targets.py"
-        raise LabError.mismatch(None, f"at most {targets.MAX_SEEDS} seeds", seeds, fix)
+    _check_seeds(seeds, targets.MAX_SEEDS)
     if not names:
         fix = "`labkit targets` lists them"
         raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
@@ -136,6 +134,13 @@ def settings(profile: str = "mini") -> None:
     )
     tyro.cli(make_dataclass("Settings", groups), args=["--help"], prog="labkit reproduce TARGET",
              description=description, use_underscores=True, config=(tyro.conf.FlagConversionOff,))  # fmt: skip
+
+
+def _check_seeds(seeds: int, most: int) -> None:
+    """LabError for more seeds than are looked for."""
+    if seeds > most:
+        fix = "ask for fewer, or raise MAX_SEEDS in labkit/experiments/targets.py"
+        raise LabError.mismatch(None, f"at most {most} seeds", seeds, fix)
 
 
 # -- made ------------------------------------------------------------------------------------------
