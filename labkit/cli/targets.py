@@ -56,15 +56,15 @@ def reproduce(
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
     at_least_one(seeds=seeds, workers=workers, threads=threads)
+    if not names:
+        fix = "`labkit targets` lists them"
+        raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
     from ..data.splits import USUAL
     from ..experiments import graph, targets
     from ..puppets import opening
     from ..tools.parallel import join_launch
 
     _check_seeds(seeds, targets.MAX_SEEDS)
-    if not names:
-        fix = "`labkit targets` lists them"
-        raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
     named = [name for name in names if name not in targets.FIGURE_NAMES]
     ask = _possible if protocol == "all" else targets.get_targets
     ask(named, USUAL if protocol in (None, "all") else protocol)  # a wrong name is told before anything is made
