@@ -96,6 +96,16 @@ def test_what_rests_on_more_seeds_stays_where_something_is_added(home, monkeypat
     assert (base / "figures" / "05_of_another_notebook.png").exists()
 
 
+def test_nothing_is_added_to_numbers_that_were_trained_otherwise(home, monkeypatch):
+    base, lab = home
+    monkeypatch.setattr(committed, "SHOWN", lab.series_name)
+    with committed.being_made():
+        published.put(lab, base, [], published.draw([lab], base))
+    monkeypatch.setattr(published, "TRAINING_VERSION", published.TRAINING_VERSION + 1)
+    with committed.being_made(adding=True), pytest.raises(LabError, match="publish all anew"):
+        published.draw([lab], base)
+
+
 def test_of_two_tables_the_rows_of_more_seeds_are_taken():
     def rows(target, seeds, accuracy, where):
         return [{"protocol": "cross-subject", "target": target, "seed": seed, "accuracy": accuracy, "made on": where}

@@ -66,7 +66,7 @@ def reproduce(
 
     _check_seeds(seeds, targets.MAX_SEEDS)
     named = [name for name in names if name not in targets.FIGURE_NAMES]
-    ask = _possible if protocol == "all" else targets.get_targets
+    ask = _meant if protocol == "all" else targets.get_targets
     ask(named, USUAL if protocol in (None, "all") else protocol)  # a wrong name is told before anything is made
     graph.check_executor(workers, scheduler)
     if scheduler:
@@ -179,7 +179,7 @@ def _draw(one: TableOrFigure, one_lab: Lab) -> bool:
 # -- shown -----------------------------------------------------------------------------------------
 
 
-def _possible(names: Sequence[str], protocol: str) -> list[Target]:
+def _meant(names: Sequence[str], protocol: str) -> list[Target]:
     """The named targets that have a meaning under this protocol."""
     from ..experiments import targets
 
@@ -193,7 +193,7 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
     for one_lab in labs:
         if len(labs) > 1:
             print(f"\n{one_lab.split.name}")
-        chosen = _possible(names, one_lab.split.name) if names else None
+        chosen = _meant(names, one_lab.split.name) if names else None
         table = targets.results_table(one_lab, seeds, chosen)
         show_table(table)
         made = table.attrs["made on"]

@@ -48,6 +48,7 @@ from ..figures import paper
 from ..figures.style import caption_in, records_folder, seeds_in, write_table
 from ..files import atomic_folder, write_text
 from ..lab import Lab
+from ..runs import TRAINING_VERSION
 from .notebooks import adopt_outputs, read_notebook
 
 PAGES = ("README.md", "labkit/course/site/findings.md", "labkit/course/site/reproducibility.md")
@@ -89,9 +90,12 @@ def draw(labs: Sequence[Lab], home: Path) -> dict[str, str]:
     """Make figures and tables afresh in the folder of records; each of PAGES as it then reads. Nothing is trained.
 
     `labs` are those of the paper's protocols. Raises LabError where runs of a figure, or a number of a page, are
-    missing.
+    missing, and where what is added to was trained otherwise (`runs.TRAINING_VERSION`).
     """
     folder, clips, kept = records_folder(labs[0]) / "figures", labs[0].clips, committed.folder(labs[0])
+    if kept is not None and (other := {*committed.read_table(kept, "tidy")["version"]} - {TRAINING_VERSION}):
+        fix = "publish all anew: labkit publish"
+        raise LabError.mismatch(kept / "tidy.csv", f"runs of TRAINING_VERSION {TRAINING_VERSION}", min(other), fix)
     shutil.rmtree(folder, ignore_errors=True)
     pages = {page: (home / page).read_text(encoding="utf-8") for page in PAGES}
     every = [replace(labs[0], split=PUPPETS.split(name, clips)) for name in PUPPETS.protocols
