@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -54,8 +54,8 @@ _CARD = """\
 
 # Model card: {run}
 
-{task}: {streams}, of {classes_count} classes. {teacher} present while it was
-trained and is not needed, read or estimated in pixels now. Made by labkit {labkit}, torch {torch}.
+{task}: {streams}, of {classes_count} classes. {training}
+Made by labkit {labkit}, torch {torch}.
 
 ## Data and protocol
 
@@ -77,7 +77,7 @@ was tested by at most {parity:.1e} of its largest logit.
 
 `frames`: uint8 (batch, {num_frames}, 3, {size}, {size}), RGB; the normalisation ({normalization}) is in the graph.
 `logits`: (batch, {classes_count}). `hallucination_maps`: (batch, {num_frames}, h, w), the mean over channels of the
-maps after block {block} of the {maps_of} stream.
+maps after block {block} of {maps_stream}.
 
 - frames: {num_frames}, evenly spaced, first and last of the video included
 - crop: {crop}
@@ -102,7 +102,9 @@ def model_card(about: Mapping[str, Any], parity: float) -> str:
         "metadata": _metadata(about, simulated, of_actions),
         "classes": "; ".join(about["classes"]), "classes_count": len(about["classes"]),
         "task": "Action recognition from RGB video" if of_actions else "Classification of RGB images or video",
-        "teacher": _teacher(data), "cropped": (_WHOLE if _is_whole(about["crop"]) else _CROPPED).format_map(about),
+        "training": _training(about["trained_with"], data),
+        "maps_stream": "its stream" if about["maps_of"] == "stream" else f"the {about['maps_of']} stream",
+        "cropped": (_WHOLE if _is_whole(about["crop"]) else _CROPPED).format_map(about),
         "streams": _streams(about["modalities"], about["maps_of"]),
         "data": _PUPPETS if simulated else _DATA.format_map(data),
         "clips": ", ".join(f"{count} {part} clips" for part, count in data["clips"].items()),
@@ -139,11 +141,18 @@ def _over_people(accuracy: Mapping[str, Any]) -> str:
     return f",\n{100 * low:.1f} to {100 * high:.1f} % over the {accuracy['people']} people in them (t interval)"
 
 
-def _teacher(data: Mapping[str, Any]) -> str:
+def _training(seen: Sequence[str], data: Mapping[str, Any]) -> str:
     """What was there in training only; the lab calls it depth, whatever it is."""
-    if data["depth_is"]:
-        return f"The second image that labkit calls depth is, here, {data['depth_is']}; it was"
-    return "Depth was" if data["name"] in OF_ACTIONS else "Depth, or what its data set has in the place of depth, was"
+    others = [modality for modality in seen if modality != "rgb"]
+    if not others:
+        return "It was trained on RGB alone."
+    names, is_depth = " and ".join(others).capitalize(), others == ["depth"]
+    if is_depth and data["depth_is"]:
+        names = f"The second image that labkit calls depth is, here, {data['depth_is']}; it"
+    elif is_depth and data["name"] not in OF_ACTIONS:
+        names = "Depth, or what its data set has in the place of depth,"
+    return (f"{names} {'was' if len(others) == 1 else 'were'} present while it was trained and "
+            f"{'is' if len(others) == 1 else 'are'} not needed, read or estimated in pixels now.")  # fmt: skip
 
 
 def _is_whole(crop: Mapping[str, Any]) -> bool:

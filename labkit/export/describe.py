@@ -24,7 +24,7 @@ from ..experiments.statistics import paired_difference
 from ..lab import Lab
 from ..puppets.opening import store_path
 from ..runs import PREDICTIONS, RECORD, SPEC, WEIGHTS, Run, RunStore
-from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only
+from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only, seen_by
 from .onnx_model import FORMAT, INPUT, OUTPUTS, Model
 
 MIN_PEOPLE = 5  # an interval over fewer says next to nothing
@@ -82,11 +82,17 @@ def find_lab(run: Run, home: Path, data: Path | None = None) -> Lab:
 
 
 def ancestors(run: Run) -> list[str]:
-    """Ids of all runs whose weights it comes from, as far as their folders are there; parents first."""
+    """Ids of all runs that it comes from, as far as their folders are there; parents first."""
     found = list(run.spec.parents)
     for parent in parents_of(run):
         found += ancestors(parent)
     return list(dict.fromkeys(found))
+
+
+def trained_with(run: Run) -> list[str]:
+    """What it and the runs that it comes from saw, as far as their folders are there."""
+    sees = {*run.spec.config["modalities"].values()}
+    return sorted(sees.union(*map(trained_with, parents_of(run))))
 
 
 def average_crop(records: Sequence[Mapping]) -> dict[str, Any]:
@@ -107,7 +113,7 @@ def describe(run: Run, lab: Lab, network: RgbOnly) -> dict[str, Any]:
         "format": FORMAT, "run": run.id, "parents": list(run.spec.parents), "ancestors": ancestors(run),
         "seed": config["seed"], "training_version": run.spec.version, "labkit": __version__,
         "torch": str(torch.__version__), "trained_with_torch": record["torch"], "precision": record["precision"],
-        "modalities": config["modalities"], "classes": list(lab.clips.class_names),
+        "modalities": seen_by(run), "trained_with": trained_with(run), "classes": list(lab.clips.class_names),
         "input": f"{INPUT}: uint8 (batch, {frames}, 3, {size}, {size}), RGB", "outputs": list(OUTPUTS),
         "num_frames": frames, "size": size, "normalization": clips["normalization"],
         "alignment": clips["alignment"], "crop": average_crop(training), "block": network.block,

@@ -57,9 +57,9 @@ class RgbOnly(nn.Module):
 def rgb_only(run: Run) -> RgbOnly:
     """The network of a finished run; LabError when it needs more than RGB, or more than one clip to answer."""
     config, path = run.spec.config, run.path / WEIGHTS
-    other = sorted(set(config["modalities"].values()) - {"rgb"})
+    other = sorted({*seen_by(run).values()} - {"rgb"})
     if other:
-        fix = "name a run of step 4, or another one that sees RGB alone"
+        fix = "name a run of step 3, step 4 or another one that sees RGB alone"
         raise LabError.mismatch(path, "a run that needs RGB alone", f"one that needs {', '.join(other)}", fix)
     if config.get("train", {}).get("bn_at_test") == "batch":
         fix = 'train with bn_at_test="running"'
@@ -68,6 +68,11 @@ def rgb_only(run: Run) -> RgbOnly:
     size = config["clips"]["size"]  # block b has a position for every 2 ** (b + 1) pixels of a frame
     block = max((b for b in range(1, NUM_BLOCKS + 1) if size // 2 ** (b + 1) >= MIN_MAP), default=1)
     return RgbOnly(network, maps_of, block, config["clips"]["normalization"]).eval().requires_grad_(False)
+
+
+def seen_by(run: Run) -> dict[str, str]:
+    """What the streams of its own see, by role; not what its teachers see."""
+    return {role: sees for role, sees in run.spec.config["modalities"].items() if not role.startswith("teacher")}
 
 
 def hallucinating(run: Run) -> tuple[str, bool]:
