@@ -69,6 +69,8 @@ def test_version():
         (("data", "check", ".", "--workers", "0"), "at least 1 for workers, found 0"),
         (("data", "prepare", ".", "--workers", "-3"), "at least 1 for workers, found -3"),
         (("run", "--seeds", "0"), "at least 1 for seeds, found 0"),
+        (("run", "--seeds", "11"), "at most 10 seeds, found 11"),
+        (("targets", "--seeds", "11"), "at most 10 seeds, found 11"),
         (("run", "--home", "no-such-folder"), "no-such-folder"),
         (
             ("doctor", "--home", "no-such-folder"),

@@ -208,6 +208,19 @@ def test_the_command_names_failed_rows_and_shows_the_others(tmp_path, capsys, mo
     assert cli.main(["reproduce", "table2:8", "--workers", "1", "--home", str(tmp_path)]) == 0
 
 
+def test_a_target_that_no_protocol_here_has_is_refused(tmp_path, capsys, monkeypatch):
+    """With others it is left out of the protocols that have it not."""
+    lab = tiny_lab(tmp_path)
+    lab.split.name = "cross-subject"
+    monkeypatch.setattr("labkit.puppets.opening.open_labs", lambda *_, **__: [lab])
+    options = ["--protocol", "all", "--workers", "1", "--home", str(tmp_path)]
+    assert cli.main(["reproduce", "camera:13", *options]) == 2
+    told = capsys.readouterr()
+    assert "camera:13" in told.err and "cross-view" in told.err and not told.out
+    assert cli.main(["reproduce", "camera:13", "table2:1", *options]) == 0
+    assert re.findall(r"^ *(\w+:\d+) ", capsys.readouterr().out, re.MULTILINE) == ["table2:1"]
+
+
 @pytest.mark.parametrize("how", ["missing", "shorter", "other bytes"])
 def test_a_damaged_run_is_named_and_kept(tmp_path, monkeypatch, how):
     """What is too large to be hashed at each look is found out when it is read."""

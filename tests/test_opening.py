@@ -277,9 +277,10 @@ def test_a_root_that_is_not_there_leaves_no_settings(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_protocols_are_those_that_can_divide_the_clips(tmp_path):
-    """One camera: there is no cross-view, and who asks for all protocols gets the others."""
+def test_all_protocols_are_those_that_can_divide_the_clips(tmp_path, capsys):
+    """One camera: there is no cross-view, and who asks for all protocols gets the others and is told."""
     smoke = PROFILES["smoke"]
     stage = replace(smoke.puppets, subjects=(1, 2, 3), cameras=(1,), scale=16)
     profile = replace(smoke, puppets=stage, clips=replace(smoke.clips, modalities=("rgb", "depth")))
     assert [one.split.name for one in open_labs(profile, "all", home=tmp_path, progress=False)] == ["cross-subject"]
+    assert "left out, as these clips cannot be divided so: cross-view" in capsys.readouterr().err

@@ -25,7 +25,8 @@ def lab(tmp_path_factory):
 
 
 def shown(lab, *failed: str) -> list[str]:
-    return screen(lab, targets.results_table(lab, 1), NOTEBOOKS, failed, " --profile tiny").splitlines()
+    table = targets.results_table(lab, 1)
+    return screen(lab, table, NOTEBOOKS, failed, " --profile tiny", "LABKIT_HOME=h ").splitlines()
 
 
 def test_rows_are_the_paper_s_with_their_controls_beside_them(lab):
@@ -51,7 +52,7 @@ def test_it_fits_a_small_terminal(lab, monkeypatch):
     monkeypatch.chdir(lab.runs.root.parent)
     lines = shown(lab)
     assert len(lines) <= 26 and max(map(len, lines[:-4])) <= 80
-    assert any(line.endswith(f"lab {NOTEBOOKS[0]}") for line in lines)
+    assert any(line.startswith("next  LABKIT_HOME=h ") and line.endswith(f"lab {NOTEBOOKS[0]}") for line in lines)
     assert lines[-2].endswith("labkit targets --profile tiny")
     assert "kept  runs/results-tiny.csv; pictures and notebooks: runs/notebooks/tiny" in lines
 

@@ -21,7 +21,7 @@ from tyro.extras import SubcommandApp
 from .. import __version__
 from ..errors import LabError, printable
 from ..tools import home as homes
-from ..tools.settings import at_least_one
+from ..tools.settings import at_least_one, check_seeds
 from . import summary
 from .course import course
 from .data import data
@@ -66,7 +66,8 @@ def run(
         protocol: Which clips are held out for the test, by name; by default cross-subject, or else the set's own.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
-    at_least_one(seeds=seeds, jobs=jobs)
+    at_least_one(jobs=jobs)
+    check_seeds(seeds)
     from .. import lab
     from ..experiments import graph, targets
     from ..puppets import opening
@@ -86,7 +87,9 @@ def run(
     table = _keep_results(one_lab, seeds)
     given = {"profile": profile if profile != "mini" else None, "protocol": protocol, "data": data, "home": home}
     options = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
-    print("", summary.screen(one_lab, table, notebooks, failed, options), sep="\n")
+    env |= {} if home is None else {"LABKIT_HOME": str(base)}
+    variables = "".join(f"{name}={shlex.quote(value)} " for name, value in env.items())
+    print("", summary.screen(one_lab, table, notebooks, failed, options, variables), sep="\n")
     return 1 if failed else 0
 
 

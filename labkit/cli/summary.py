@@ -29,11 +29,12 @@ def plan(profile: str, seeds: int, notebooks: Sequence[Path], embedded: bool) ->
     )
 
 
-def screen(lab: Lab, table: pd.DataFrame, notebooks: Sequence[Path], failed: Sequence[str], options: str) -> str:
+def screen(lab: Lab, table: pd.DataFrame, notebooks: Sequence[Path], failed: Sequence[str], options: str,
+           variables: str) -> str:  # fmt: skip
     """The rows of Table 2 with their controls, what follows for the final model, where all lies, what to type next.
 
-    `table` is `targets.results_table` of all targets, `failed` names notebooks without a result, and `options` are
-    those that a next command needs to find the same results.
+    `table` is `targets.results_table` of all targets, `failed` names notebooks without a result. A next command finds
+    the same results by `options`, a notebook by `variables` of the environment.
     """
     from ..figures.style import records_folder
 
@@ -47,7 +48,7 @@ def screen(lab: Lab, table: pd.DataFrame, notebooks: Sequence[Path], failed: Seq
         *_rows(rows),
         *_wrapped(told),
         f"kept  {_short(runs)}/results-{lab.series_name}.csv; pictures and notebooks: {_short(records_folder(lab))}",
-        f"next  {_program('jupyter')} lab {_short(notebooks[0])}",
+        f"next  {variables}{_program('jupyter')} lab {_short(notebooks[0])}",
         f"      {_program('labkit')} targets{options}",
         f"      {_program('labkit')} data check FOLDER, then run --data FOLDER: your own recordings",
     ]

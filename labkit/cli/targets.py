@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 from ..errors import LabError
 from ..tools import home as homes
-from ..tools.settings import at_least_one, get_profile
+from ..tools.settings import at_least_one, check_seeds, get_profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,8 @@ def reproduce(
         data: A data root that the lab knows; by default the embedded set.
         home: Folder for data/ and runs/; by default the one that holds notebooks/.
     """
-    at_least_one(seeds=seeds, workers=workers, threads=threads)
+    at_least_one(workers=workers, threads=threads)
+    check_seeds(seeds)
     if not names:
         fix = "`labkit targets` lists them"
         raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
@@ -64,7 +65,6 @@ def reproduce(
     from ..puppets import opening
     from ..tools.parallel import join_launch
 
-    _check_seeds(seeds, targets.MAX_SEEDS)
     named = [name for name in names if name not in targets.FIGURE_NAMES]
     ask = _meant if protocol == "all" else targets.get_targets
     ask(named, USUAL if protocol in (None, "all") else protocol)  # a wrong name is told before anything is made
@@ -73,6 +73,8 @@ def reproduce(
         graph.check_scheduler(scheduler)
     join_launch()
     labs = opening.open_labs(profile, protocol, home=homes.find_home(home), data=data)
+    if named and not any(ask(named, lab.split.name) for lab in labs):
+        targets.get_targets(named, labs[0].split.name)  # tells why there is none
     figures = _figures([name for name in names if name not in named])
     needs = [need for lab in labs for need in
              targets.needs([*ask(named, lab.split.name), *figures], [lab], seeds)]  # fmt: skip
@@ -102,7 +104,7 @@ def list_targets(
         json: Print a JSON list of rows, each with its protocol; accuracies in %, null where there is none.
         home: Folder of data/ and runs/; by default the one that holds notebooks/.
     """
-    at_least_one(seeds=seeds)
+    check_seeds(seeds)
     from ..experiments import targets
     from ..puppets import opening
 
@@ -134,13 +136,6 @@ def settings(profile: str = "mini") -> None:
     )
     tyro.cli(make_dataclass("Settings", groups), args=["--help"], prog="labkit reproduce TARGET",
              description=description, use_underscores=True, config=(tyro.conf.FlagConversionOff,))  # fmt: skip
-
-
-def _check_seeds(seeds: int, most: int) -> None:
-    """LabError for more seeds than are looked for."""
-    if seeds > most:
-        fix = "ask for fewer, or raise MAX_SEEDS in labkit/experiments/targets.py"
-        raise LabError.mismatch(None, f"at most {most} seeds", seeds, fix)
 
 
 # -- made ------------------------------------------------------------------------------------------
@@ -191,9 +186,11 @@ def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) ->
     from ..experiments import targets
 
     for one_lab in labs:
+        chosen = _meant(names, one_lab.split.name) if names else None
+        if chosen == []:
+            continue
         if len(labs) > 1:
             print(f"\n{one_lab.split.name}")
-        chosen = _meant(names, one_lab.split.name) if names else None
         table = targets.results_table(one_lab, seeds, chosen)
         show_table(table)
         made = table.attrs["made on"]

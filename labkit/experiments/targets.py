@@ -19,6 +19,7 @@ from ..errors import LabError
 from ..files import is_locked
 from ..lab import EMBEDDED, Lab
 from ..runs import LOCK, PREDICTIONS, RECORD, TRAINING_VERSION, Run
+from ..tools.settings import MAX_SEEDS
 from . import committed
 from .comparisons import what_differs
 from .graph import run_graph
@@ -78,9 +79,6 @@ def possible(lab: Lab, names: Sequence[str]) -> list[Target]:
     return [target for target in chosen if not isinstance(found[target.training], LabError)]
 
 
-MAX_SEEDS = 10  # of a target are looked for: seeds 0 to 9
-
-
 def complete_seeds(lab: Lab, trainings: Iterable[str]) -> list[int]:
     """The seeds that have finished runs of all these trainings: what every comparison rests on.
 
@@ -108,9 +106,9 @@ def results_table(lab: Lab, seeds: int = 1, targets: Iterable[Target] | None = N
     interval of `over_seeds`; the state is that of the `seeds` asked for. Nothing is trained; what is missing stays
     empty. `attrs["made on"]` counts the trainings behind it by where they were made, such as "bf16 on AMD EPYC".
     """
-    chosen = list(targets or get_targets(["everything"], lab.split.name))
+    chosen = get_targets(["everything"], lab.split.name) if targets is None else list(targets)
     theirs, more = committed.tests(lab), []
-    looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], max(seeds, MAX_SEEDS))]
+    looks = [look(one, trainings) for one, trainings in needs(chosen, [lab], MAX_SEEDS)]
     found = [{name: state_of(run) for name, run in runs.items()} for runs in looks]
     rows = []
     for target in chosen:
@@ -146,7 +144,7 @@ TIDY = ("protocol", "target", "seed", "accuracy", "correct", "total", "run", "pa
 
 def tidy(labs: Iterable[Lab], targets: Iterable[Target] | None = None) -> pd.DataFrame:
     """One row a protocol, target and seed, finished ones only; accuracies in %. Nothing is trained."""
-    chosen, rows = list(targets or TARGETS.values()), []
+    chosen, rows = list(TARGETS.values() if targets is None else targets), []
     for lab, trainings in needs(chosen, labs, MAX_SEEDS):
         runs = look(lab, trainings)
         found = {name: state_of(run) for name, run in runs.items()}

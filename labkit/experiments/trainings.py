@@ -112,7 +112,7 @@ def _with_every_camera(lesson: Callable[..., Run]) -> Callable[..., Run]:
         more = [clip for clip, about in facts.items() if about.get("split") == UNLABELLED_PART
                 and about.get("camera") in kept["camera"] and about.get("subject") not in kept["subject"]]  # fmt: skip
         if {*more} <= {*split.unlabelled}:
-            fix = "ask for it by --protocol cross-view"
+            fix = "ask by a protocol that keeps a camera for the test, as cross-view does, of a set with such pairs"
             raise LabError.mismatch(lab.root, "unlabelled pairs of a camera kept for the test", "none", fix)
         pairs = tuple(sorted({*split.unlabelled, *more}))
         return lesson(replace(lab, split=replace(split, unlabelled=pairs)), *parents)

@@ -99,7 +99,10 @@ def open_labs(profile: str | Profile, protocol: str | None, **options: Any) -> l
     _, known, _ = asked_for(profile, data=options.get("data"))
     names = [name for name in known.protocols if name in PAPER_PROTOCOLS]
     first = open_lab(profile, names[0] if names else None, **options)
-    names = [name for name in names or known.protocols if known.divides(name, first.clips)]
+    asked = names or [*known.protocols]
+    names = [name for name in asked if known.divides(name, first.clips)]
+    if names and len(names) < len(asked):
+        tell(f"left out, as these clips cannot be divided so: {', '.join(name for name in asked if name not in names)}")
     return [replace(first, split=known.split(name, first.clips)) for name in names] or [first]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..config import PROFILES, Profile
 from ..errors import LabError
 
+MAX_SEEDS = 10  # of a target are looked for: seeds 0 to 9
 SHARES = ("bn_momentum", "imitation", "feature_weight", "focal_share")  # at most 1
 DIVISORS = ("temperature", "student_temperature", "weighting_temperature")  # not 0
 MAY_BE_NONE = ("snapshots", "connect_at", "frames")  # lists that may be empty
@@ -41,6 +42,14 @@ def at_least_one(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise LabError.mismatch(None, f"at least 1 for {name}", count, "give one or more")
+
+
+def check_seeds(seeds: int) -> None:
+    """LabError unless it is one seed or more, and no more than are looked for."""
+    at_least_one(seeds=seeds)
+    if seeds > MAX_SEEDS:
+        fix = "ask for fewer, or raise MAX_SEEDS in labkit/tools/settings.py"
+        raise LabError.mismatch(None, f"at most {MAX_SEEDS} seeds", seeds, fix)
 
 
 def _check_frames(profile: Profile) -> None:
