@@ -168,10 +168,29 @@ def test_tables_of_figures_and_notebooks_agree_with_them():
                 (mine,) = COMPARISONS.query("name == @row['claim'] and protocol == @row['protocol']").to_dict("records")
                 assert not differs(row["effect"], mine["value"], row["seeds"], mine["seeds"]), (path.name, row)
                 assert row["verdict"] == mine["verdict"], (path.name, row)
+            if {"number", "point", "seeds"} <= {*row} and row["seeds"] > 0:
+                mine = COMPARISONS[COMPARISONS["name"] == f"point {row['number']} on {row['base']}"]
+                (mine,) = mine[mine["protocol"] == row["protocol"]].to_dict("records")
+                assert not differs(row["difference"], mine["value"], row["seeds"], mine["seeds"]), (path.name, row)
             if {"target", "minus", "difference", "seeds"} <= {*row} and not {"class", "cue"} & {*row}:
                 mine = COMPARISONS[COMPARISONS["name"] == f"{row['target']} - {row['minus']}"]
                 (mine,) = mine[mine["protocol"] == protocol].to_dict("records")
                 assert not differs(row["difference"], mine["value"], row["seeds"], mine["seeds"]), (path.name, row)
+
+
+def test_every_table_that_a_page_names_is_there():
+    told = " ".join((HOME / page).read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"`(figures/[\w./-]+\.csv)`", told))
+    assert len(named) > 4 and [path for path in named if not (HOME / path).is_file()] == []
+
+
+def test_rows_of_five_seeds_are_of_another_machine():
+    """README says so of its table."""
+    made_on = NUMBERS.tidy[NUMBERS.tidy["protocol"] == "cross-subject"].groupby("target")["made on"].unique()
+    seeds = {target: len(by_seed(target, "cross-subject")) for target in ROWS}
+    place = made_on["table2:15"][0]
+    assert {seeds[target] for target in ROWS if made_on[target] == [place]} <= {1, 10}
+    assert {seeds[target] for target in ROWS if made_on[target] != [place]} == {5}
 
 
 @NOT_YET

@@ -65,7 +65,7 @@ ROWS = (
     "system:generalized", "system:generalized-rgb", "system:mars", "student:mars-rgb", "system:focal",
     "student:focal-rgb", "system:focal-several", "system:ensemble-depth", "system:ensemble-rgb", "radevski:uniform",
 )  # fmt: skip
-HEAD = "| row | model | sees at test | paper | ours | seeds |\n|---|---|---|---|---|---|\n"
+HEAD = "| target | model | sees at test | paper | ours | seeds |\n|---|---|---|---|---|---|\n"
 
 MARK = re.compile(r"(<!--= (.+?) -->).*?(<!--/-->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- rows -->\n).*?(<!-- /rows -->)", re.DOTALL)
@@ -235,9 +235,9 @@ class Numbers:
         value = f"{ours['ours']:.1f} [{ours['low']:.1f}, {ours['high']:.1f}]"
         if name == "table2:15":
             value = re.sub(r"^[\d.]+", r"**\g<0>**", value)
-        model, printed = target.title if target.row else target.named, "–" if printed is None else f"{printed:.1f}"
-        cells = (target.row, model, target.tested_on, printed, value, ours["seeds"])
-        return re.sub("  +", " ", f"| {' | '.join(map(str, cells))} |\n")
+        printed = "–" if printed is None else f"{printed:.1f}"
+        cells = (f"`{name}`", target.named, target.tested_on, printed, value, ours["seeds"])
+        return f"| {' | '.join(map(str, cells))} |\n"
 
 
 def _said(row: dict) -> str:

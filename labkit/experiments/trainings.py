@@ -75,8 +75,8 @@ RADEVSKI_SETTINGS = {"imitation": 1.0, "temperature": 1.0}  # their code's: a = 
 TEMPERED = {"temperature": 4.0, "student_temperature": 4.0, "temperature_squared": True}
 MAPS = {"feature_form": "normalized", "feature_layers": (1, 2, 3, 4)}
 SOFT_FUSED = DistillConfig(objective="generalized", imitation=0.7, teacher_logits="fused", **TEMPERED)
-# The lesson: depth's weights learn what RGB and depth say together, softened; chosen on the calibration draw
-# (tests/calibration/lessons.csv). Lessons and the labels they are held against are learned for longer than step 3.
+# The lesson: depth's weights learn what RGB and depth say together, softened; held against others on the calibration
+# draw (tests/calibration/lessons.csv). Lessons and the labels they are held against are learned for longer than step 3.
 LESSON = replace(SOFT_FUSED, imitation=0.9)
 PATIENCE = 2  # times step 3's epochs
 
