@@ -46,6 +46,14 @@ def test_they_need_each_seed_of_their_trainings(tmp_path):
     assert targets.needs([TABLES_AND_FIGURES["fig3"]], [lab]) == [(lab, [])]
 
 
+def test_what_these_clips_cannot_have_is_not_asked_for(tmp_path):
+    """No clip without a label: no gap of a lesson over unlabelled pairs; the other gaps stay."""
+    gaps = TABLES_AND_FIGURES["gaps"]
+    possible = gaps.possible(tiny_lab(tmp_path))
+    assert {*possible.sides} == {side for side in gaps.sides if not {"lesson_unlabelled", "lesson_rgb_only"} & {*side}}
+    assert len(possible.sides) > 4
+
+
 def test_table1_cites_the_paper_and_shows_ours_beside_its_own_rows(tmp_path):
     lab = tiny_lab(tmp_path)
     run = make("depth", lab)

@@ -57,9 +57,7 @@ def reproduce(
     """
     at_least_one(workers=workers, threads=threads)
     check_seeds(seeds)
-    if not names:
-        fix = "`labkit targets` lists them"
-        raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
+    _refuse_none(names)
     from ..data.splits import USUAL
     from ..experiments import graph, targets
     from ..puppets import opening
@@ -73,11 +71,12 @@ def reproduce(
         graph.check_scheduler(scheduler)
     join_launch()
     labs = opening.open_labs(profile, protocol, home=homes.find_home(home), data=data)
-    if named and not any(ask(named, lab.split.name) for lab in labs):
+    chosen = {lab.split.name: ask(named, lab.split.name) for lab in labs}
+    if named and not any(chosen.values()):
         targets.get_targets(named, labs[0].split.name)  # tells why there is none
     figures = _figures([name for name in names if name not in named])
-    needs = [need for lab in labs for need in
-             targets.needs([*ask(named, lab.split.name), *figures], [lab], seeds)]  # fmt: skip
+    wanted = [(lab, [*chosen[lab.split.name], *(one.possible(lab) for one in figures)]) for lab in labs]
+    needs = [need for lab, some in wanted for need in targets.needs(some, [lab], seeds)]
     report = graph.run_graph(needs, workers=workers, scheduler=scheduler, threads=threads)
     if named:
         _show_targets(labs, seeds, named)
@@ -136,6 +135,13 @@ def settings(profile: str = "mini") -> None:
     )
     tyro.cli(make_dataclass("Settings", groups), args=["--help"], prog="labkit reproduce TARGET",
              description=description, use_underscores=True, config=(tyro.conf.FlagConversionOff,))  # fmt: skip
+
+
+def _refuse_none(names: Sequence[str]) -> None:
+    """LabError where nothing is named."""
+    if not names:
+        fix = "`labkit targets` lists them"
+        raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
 
 
 # -- made ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from ..experiments.targets import (
     Target,
     complete_seeds,
     get_targets,
+    look,
     results_table,
     trainings_of,
 )
@@ -63,6 +64,12 @@ class TableOrFigure:
     @property
     def trainings(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(sum(self.sides, ())))
+
+    def possible(self, lab: Lab) -> TableOrFigure:
+        """Itself without the sides whose runs these clips cannot have, as where a modality is missing."""
+        found = look(lab, self.trainings)
+        sides = [side for side in self.sides if not any(isinstance(found[name], LabError) for name in side)]
+        return replace(self, sides=tuple(sides))
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
