@@ -67,7 +67,7 @@ def test_pages_figures_and_notebooks_come_from_one_set_of_runs(home):
     difference = (tidy["table2:1"] - tidy["table2:2"]).mean()
     assert f"-->{difference:.1f} points (" in said and " 1 seed)<!--/-->" in said
     assert f"-->{tidy['table2:1'].mean():.1f} % (" in said and "; 2 seeds)<!--/-->" in said
-    assert f"| 1 | depth alone | depth | 70.4 | {tidy['table2:1'].mean():.1f} [" in said
+    assert f"| `table2:1` | depth alone (row 1) | depth | 70.4 | {tidy['table2:1'].mean():.1f} [" in said
     assert "RGB + depth" not in said and "<!--= claims -->1<!--/-->" in said
     assert nbformat.read(base / "00_a.ipynb", 4).cells[0].outputs[0]["data"] == {"text/plain": "2"}
     numbers = published.Numbers(base / "figures")
