@@ -85,13 +85,16 @@ def test_without_a_figure_of_the_paper_the_table_holds_numbers_that_are_missing(
 
 
 def card_of(home: Path, root: Path) -> str:
+    """The card of an RGB stream of this root, as if depth had taught it."""
     lab = open_lab(PROFILE, None, home=home, data=root, progress=False)
     run = trainers.train_stream(lab, "rgb")
     found = find_lab(run, home, data=root)
     assert (found.data_name, found.split.test) == (lab.data_name, lab.split.test)
     with pytest.raises(LabError, match="--data"):
         find_lab(run, home)
-    return model_card(eager_model(run, found).about, 0.0)
+    about = eager_model(run, found).about
+    assert about["trained_with"] == ["rgb"] and "It was trained on RGB alone." in model_card(about, 0.0)
+    return model_card({**about, "trained_with": ["depth", "rgb"]}, 0.0)
 
 
 @pytest.mark.parametrize("depth_is", ["", "thermal, tenths of a kelvin"])
