@@ -79,7 +79,7 @@ def reproduce(
     needs = [need for lab, some in wanted for need in targets.needs(some, [lab], seeds)]
     report = graph.run_graph(needs, workers=workers, scheduler=scheduler, threads=threads)
     if named:
-        _show_targets(labs, seeds, named)
+        _show_targets(labs, seeds, chosen)
     write_tidy(labs)
     drawn = [_draw(figure, lab) for figure in figures for lab in labs]
     return 0 if _is_good(report) and all(drawn) else 1
@@ -144,6 +144,13 @@ def _refuse_none(names: Sequence[str]) -> None:
         raise LabError.mismatch(None, "targets to reproduce, such as table2:15, or all", "none", fix)
 
 
+def _meant(names: Sequence[str], protocol: str) -> list[Target]:
+    """The named targets that have a meaning under this protocol."""
+    from ..experiments import targets
+
+    return targets.get_targets([name for name in names if targets.asked_under(name, protocol)], protocol)
+
+
 # -- made ------------------------------------------------------------------------------------------
 
 
@@ -180,24 +187,17 @@ def _draw(one: TableOrFigure, one_lab: Lab) -> bool:
 # -- shown -----------------------------------------------------------------------------------------
 
 
-def _meant(names: Sequence[str], protocol: str) -> list[Target]:
-    """The named targets that have a meaning under this protocol."""
-    from ..experiments import targets
-
-    return targets.get_targets([name for name in names if targets.asked_under(name, protocol)], protocol)
-
-
-def _show_targets(labs: Sequence[Lab], seeds: int, names: Sequence[str] = ()) -> None:
-    """A table a protocol, under its name where there are several; of all targets where none is named."""
+def _show_targets(labs: Sequence[Lab], seeds: int, chosen: dict[str, list[Target]] | None = None) -> None:
+    """A table a protocol, under its name where there are several; of all targets where none is chosen by protocol."""
     from ..experiments import targets
 
     for one_lab in labs:
-        chosen = _meant(names, one_lab.split.name) if names else None
-        if chosen == []:
+        asked = None if chosen is None else chosen[one_lab.split.name]
+        if asked == []:
             continue
         if len(labs) > 1:
             print(f"\n{one_lab.split.name}")
-        table = targets.results_table(one_lab, seeds, chosen)
+        table = targets.results_table(one_lab, seeds, asked)
         show_table(table)
         made = table.attrs["made on"]
         if len(made) > 1:
