@@ -30,7 +30,7 @@ from labkit.data.splits import cross_subject
 from labkit.experiments.statistics import wilson_interval
 from labkit.export.card import model_card
 from labkit.export.convert import export_onnx, noise
-from labkit.export.describe import eager_model, find_lab, find_run
+from labkit.export.describe import eager_model, find_lab, find_run, trained_with
 from labkit.export.network import RgbOnly, eager_answer, rgb_only
 from labkit.export.onnx_model import FORMAT, INPUT, KEY, ONNX_FILE, OUTPUTS, Model, find_export, open_export
 from labkit.export.predict import predict_video
@@ -230,6 +230,14 @@ def test_nothing_in_the_files_tells_of_this_machine(bench):
         content = path.read_bytes()
         for word in (str(bench.home), str(Path(__file__).parents[1]), str(Path(sys.prefix)), "site-packages"):
             assert word.encode() not in content, path.name
+
+
+def test_a_run_whose_parents_are_gone_does_not_say_what_it_was_trained_with(bench, tmp_path):
+    shutil.copytree(bench.final.path, tmp_path / "runs" / bench.final.id)
+    alone = trained_with(RunStore(tmp_path / "runs").get(bench.final.id))
+    assert bench.about["trained_with"] == ["depth", "rgb"] and alone == ["rgb", "unknown"]
+    card = model_card({**bench.about, "trained_with": alone}, 0.0)
+    assert "is not known" in card and "Depth was present" not in card and "RGB alone" not in card
 
 
 # -- what may not leave ----------------------------------------------------------------------------------

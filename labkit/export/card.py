@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..experiments.statistics import wilson_interval
+from .describe import UNKNOWN
 
 CARD = "MODEL_CARD.md"
 SIMULATED = "puppets"  # the name of the embedded set
@@ -143,7 +144,9 @@ def _over_people(accuracy: Mapping[str, Any]) -> str:
 
 def _training(seen: Sequence[str], data: Mapping[str, Any]) -> str:
     """What was there in training only; the lab calls it depth, whatever it is."""
-    others = [modality for modality in seen if modality != "rgb"]
+    others = [modality for modality in seen if modality not in ("rgb", UNKNOWN)]
+    if not others and UNKNOWN in seen:
+        return "What was present while it was trained is not known: runs that it comes from are gone."
     if not others:
         return "It was trained on RGB alone."
     names, is_depth = " and ".join(others).capitalize(), others == ["depth"]

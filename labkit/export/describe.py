@@ -27,6 +27,7 @@ from ..runs import PREDICTIONS, RECORD, SPEC, WEIGHTS, Run, RunStore
 from .network import RgbOnly, eager_answer, hallucinating, parents_of, rgb_only, seen_by
 from .onnx_model import FORMAT, INPUT, OUTPUTS, Model
 
+UNKNOWN = "unknown"  # among what a model was trained with, where runs that it comes from are gone
 MIN_PEOPLE = 5  # an interval over fewer says next to nothing
 
 
@@ -90,9 +91,10 @@ def ancestors(run: Run) -> list[str]:
 
 
 def trained_with(run: Run) -> list[str]:
-    """What it and the runs that it comes from saw, as far as their folders are there."""
-    sees = {*run.spec.config["modalities"].values()}
-    return sorted(sees.union(*map(trained_with, parents_of(run))))
+    """What it and the runs that it comes from saw; UNKNOWN among it where not all of their folders are there."""
+    parents = parents_of(run)
+    missing = {UNKNOWN} if len(parents) < len(run.spec.parents) else set()
+    return sorted(missing.union(run.spec.config["modalities"].values(), *map(trained_with, parents)))
 
 
 def average_crop(records: Sequence[Mapping]) -> dict[str, Any]:
